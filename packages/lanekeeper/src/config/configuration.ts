@@ -1,0 +1,113 @@
+/**
+ * The configuration as the rest of the product sees it: complete, checked, frozen. What a person may write, and how it
+ * becomes this, is in `schema.ts` and `load.ts`. Configuration belongs to one data center and is never replicated: the
+ * files of two data centers differ at least in how each reaches the other.
+ */
+import type { ApproachName, DataCenterName, DataClass, Homes, Routing } from '../model/index.ts';
+
+export type DataCenter = {
+  readonly name: DataCenterName;
+  /** 1 … stride: the remainder of this dc's strided sequences. By position in the file unless given. */
+  readonly number: number;
+  readonly place: string;
+  readonly faultDomain: string;
+  /** How to reach this dc's PostgreSQL from *here*, without user and password: `postgres://host:port/database`. */
+  readonly database: string;
+  /** What customers type: scheme, host and port. */
+  readonly url: string;
+  /** Base URL of this dc's edge for other edges, as seen from here. Defaults to `url`. */
+  readonly edge: string;
+  /** Base URLs of this dc's agents, as seen from here. */
+  readonly agents: readonly string[];
+  /** Base URLs of this dc's application instances, as seen from here. */
+  readonly applications: readonly string[];
+};
+
+/** `schema.table` */
+export type TableName = string;
+
+export type Table = {
+  readonly name: TableName;
+  readonly class: DataClass;
+  /**
+   * How a row finds its account, for homed tables (`system-of-record` with homes per account): columns from this table
+   * through foreign keys to the account, e.g. `['account_id']` or `['order_id', 'account_id']`. Every step but the last is
+   * a foreign key column (or the name of a foreign key constraint) of the table reached so far.
+   */
+  readonly account: readonly string[] | null;
+  /** True for the one table whose rows are the accounts: deeds are born with its rows. */
+  readonly root: boolean;
+  /** Which account a row with a NULL account belongs to; null refuses such rows. */
+  readonly nullAccount: string | null;
+  /** The one dc that may write, for `read-only` and `static-content` tables. */
+  readonly feeder: DataCenterName | null;
+};
+
+export type Claim = {
+  readonly name: string;
+  readonly table: TableName;
+  readonly column: string;
+  /** `lower` compares case-insensitively; `none` byte by byte. */
+  readonly normalise: 'none' | 'lower';
+  /** `buckets`: 256 of them, each with a home. `one-dc`: only `dataCenter` registers values. */
+  readonly mode: 'buckets' | 'one-dc';
+  readonly dataCenter: DataCenterName | null;
+};
+
+export type RoleName = 'owner' | 'application' | 'agent' | 'replication';
+
+export type Configuration = {
+  readonly cluster: string;
+  /** The data center this process runs in: `LANEKEEPER_DC`. */
+  readonly here: DataCenterName;
+  readonly approach: ApproachName;
+  readonly homes: Homes;
+  readonly routing: Routing;
+  readonly dataCenters: Readonly<Record<DataCenterName, DataCenter>>;
+  /** Sequences step by this much, so that each dc draws its own numbers. Fixed for the life of the cluster. Default 8. */
+  readonly stride: number;
+  /** `observe` logs and counts what would have been refused; only while there is one dc. */
+  readonly enforce: 'enforce' | 'observe';
+  /** The dc that owns accounts which existed before Lanekeeper did. Default: the first. */
+  readonly existingAccounts: DataCenterName;
+  readonly leases: {
+    readonly store: 'postgres';
+    /** Connection URL of the witness, without password. */
+    readonly url: string;
+    /** How long a lease lasts after it was last proved. Default 6000. */
+    readonly ttlMs: number;
+    /** Default 2000. */
+    readonly renewEveryMs: number;
+    /** The largest difference between two clocks' rates over one lease. Default 1000. */
+    readonly skewMs: number;
+  };
+  /** PostgreSQL role names. */
+  readonly roles: Readonly<Record<RoleName, string>>;
+  /** By qualified name. */
+  readonly tables: Readonly<Record<TableName, Table>>;
+  /** Tables that Lanekeeper leaves alone: `schema.table`, `*` matches within a name. */
+  readonly ignore: readonly string[];
+  readonly claims: Readonly<Record<string, Claim>>;
+  readonly moves: {
+    /** An account stays at least this long where it moved to. Default 30000. */
+    readonly dwellMs: number;
+    /** Sign-in moves an account at most this often per hour. Default 12. */
+    readonly perHour: number;
+    /** A sign-in waits this long for a move, then routes. Default and maximum 300. */
+    readonly signInWaitMs: number;
+    /** Requests in flight get this long to finish before a move gives up. Default 5000. */
+    readonly drainMs: number;
+  };
+  readonly sessions: {
+    /** Cookie name without prefix. Default `lanekeeper`. */
+    readonly cookie: string;
+    /** Parent domain that the dcs' host names share, or null. */
+    readonly domain: string | null;
+    /** How long a session lasts without a visit. Default 30 days. */
+    readonly maxAgeMs: number;
+    /** An account counts as in use this long after a sign-in or a write. Default 30 minutes. */
+    readonly stickinessMs: number;
+    /** Public keys of every dc: a JWK set (RFC 7517) with `kid` = `<dc>-<n>`. */
+    readonly keys: readonly Readonly<Record<string, unknown>>[];
+  };
+};

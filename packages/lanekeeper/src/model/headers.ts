@@ -1,0 +1,22 @@
+/**
+ * HTTP header names, lower case as Node reports them. Whatever a client sends under `lanekeeper-` is dropped by the
+ * edge before anything reads it.
+ */
+export const headers = {
+  /** On every response: which data center served it. */
+  dataCenter: 'lanekeeper-data-center',
+  /** Application → edge: serve this request in another data center, `dc=la`. Sent before any work was done. */
+  replay: 'lanekeeper-replay',
+  /** Edge → application: the data center of this edge. */
+  via: 'lanekeeper-via',
+  /** Edge → edge: a short-lived token of the sending edge, so that the next one may believe `hops` and `forwarded`. */
+  edgeToken: 'lanekeeper-edge',
+  /** Edge → edge: how many edges have passed this request on; a loop ends at `maxHops`. */
+  hops: 'lanekeeper-hops',
+} as const;
+
+/** Every header of ours starts with this, in any spelling a client may try. */
+export const headerPrefix = 'lanekeeper-';
+
+/** A request may be passed on between edges this many times; then it is answered where it is, with 508. */
+export const maxHops = 3;

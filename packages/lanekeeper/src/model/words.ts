@@ -1,0 +1,62 @@
+/**
+ * The words of the field, one for one thing. Nothing here imports anything.
+ *
+ * A **data center** (dc) is one site with its own applications and its own PostgreSQL. An **account** is the unit of
+ * ownership; its **home** is the one dc that accepts its writes (R1). A **deed** is the replicated row that says so.
+ */
+
+/** Short name of a data center: `[a-z][a-z0-9]{0,14}`, for example `ny`. */
+export type DataCenterName = string;
+
+/** An account's key as PostgreSQL prints it (`account::text`), whatever its type in the user's schema. */
+export type AccountId = string;
+
+/**
+ * Orders the deeds of one account. `term` comes from the lease store and rises with every succession; `counter` rises
+ * with every move of this account. An epoch never falls, anywhere (invariant E1).
+ */
+export type Epoch = { readonly term: number; readonly counter: number };
+
+export type Deed = {
+  readonly account: AccountId;
+  readonly home: DataCenterName;
+  readonly epoch: Epoch;
+};
+
+/** Negative when `a` is older than `b`, zero when equal, positive when newer. */
+export function compareEpochs(a: Epoch, b: Epoch): number {
+  return a.term - b.term || a.counter - b.counter;
+}
+
+/** What a table holds, and so how it is fenced and how it reaches the other data centers. */
+export const dataClasses = [
+  'system-of-record',
+  'system-of-reference',
+  'read-only',
+  'static-content',
+  'cache',
+  'session-state',
+] as const;
+export type DataClass = (typeof dataClasses)[number];
+
+/** The five ways to run commerce from several data centers; each is a setting of two questions (see `approaches`). */
+export type ApproachName =
+  | 'active-passive'
+  | 'active-active-apps'
+  | 'mostly-active-active'
+  | 'full-active-active'
+  | 'stateless-frontends';
+
+/** One home for all accounts, or a home for each. */
+export type Homes = 'single' | 'per-account';
+
+/** What is sent to the home: the customer (by the edge), the connection (by the pool) or the call (by a client). */
+export type Routing = 'customer' | 'connection' | 'call';
+
+export const approaches: Readonly<Record<ApproachName, { readonly homes: Homes; readonly routing: Routing }>> = {
+  'active-passive': { homes: 'single', routing: 'customer' },
+  'active-active-apps': { homes: 'single', routing: 'connection' },
+  'mostly-active-active': { homes: 'per-account', routing: 'connection' },
+  'full-active-active': { homes: 'per-account', routing: 'customer' },
+  'stateless-frontends': { homes: 'per-account', routing: 'call' },
+};

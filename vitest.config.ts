@@ -1,0 +1,16 @@
+import { defineConfig } from 'vitest/config';
+
+/** Packages are tested from their sources; only child processes (agents, edges, applications) run what `tsc -b` built. */
+const conditions = ['lanekeeper-source'];
+
+export default defineConfig({
+  resolve: { conditions },
+  ssr: { resolve: { conditions } },
+  test: {
+    include: ['packages/*/src/**/*.test.ts', 'examples/*/src/**/*.test.ts', 'test/**/*.test.ts'],
+    pool: 'forks',
+    maxWorkers: 2,
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+  },
+});
