@@ -49,6 +49,8 @@ export type TableInfo = {
   readonly primaryKey: readonly string[];
   readonly foreignKeys: readonly ForeignKeyInfo[];
   readonly uniqueIndexes: readonly UniqueIndexInfo[];
+  /** The columns of every valid, non-partial index, in order; an expression is left out. */
+  readonly indexes: readonly (readonly string[])[];
   readonly triggers: readonly TriggerInfo[];
   /** The planner's estimate, for progress. */
   readonly estimatedRows: number;
@@ -56,10 +58,17 @@ export type TableInfo = {
 
 export type SequenceInfo = {
   readonly name: TableName;
+  readonly schema: string;
+  readonly relation: string;
   readonly type: 'smallint' | 'integer' | 'bigint';
   readonly increment: bigint;
+  /** The number given out last; null when none was yet, and when this role may not read it. */
   readonly lastValue: bigint | null;
-  /** The column that owns it, if any. */
+  /** What it gives out first. */
+  readonly startValue: bigint;
+  readonly maxValue: bigint;
+  readonly cycle: boolean;
+  /** The column that owns it, or else one whose default draws from it. */
   readonly table: TableName | null;
   readonly column: string | null;
 };
