@@ -1,6 +1,17 @@
 export { type ErrorCode, type ErrorDetails, errorCodeOf, errors, LanekeeperError } from './errors.ts';
 export { headerPrefix, headers, maxHops } from './headers.ts';
-export type { Incarnation, LeaseRecord, LeaseResult, LeaseStore, LeaseView } from './lease-store.ts';
+export {
+  comparePositions,
+  type Incarnation,
+  isPosition,
+  type LeaseClaim,
+  type LeaseCredential,
+  type LeaseRecord,
+  type LeaseResult,
+  type LeaseStore,
+  type LeaseView,
+  type Positions,
+} from './lease-store.ts';
 export {
   type AccountId,
   type ApproachName,

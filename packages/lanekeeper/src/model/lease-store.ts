@@ -13,10 +13,22 @@ export type Incarnation = {
   readonly generation: number;
 };
 
+/**
+ * How far a dc had come when it last spoke to the store, so that a database restored from an old copy is recognised
+ * even while its peers are away. Positions in PostgreSQL's log, as it prints them: `16/B374D848`.
+ */
+export type Positions = {
+  /** How far its own log was flushed. */
+  readonly log: string;
+  /** How far it had applied each peer's log. A peer of which nothing was applied yet is absent. */
+  readonly received: Readonly<Record<DataCenterName, string>>;
+};
+
 /** What the store knows of one data center. Times are the store's own clock, only ever compared with each other. */
 export type LeaseRecord = {
   readonly dataCenter: DataCenterName;
   readonly incarnation: Incarnation;
+  readonly positions: Positions;
   /** Names the agent process that holds it; a new holder gets a new one. */
   readonly holder: string;
   /** Rises with every acquire, renew and release: the compare-and-swap token. */
@@ -38,14 +50,51 @@ export type LeaseResult =
       readonly view: LeaseView;
     };
 
+export type LeaseClaim = {
+  readonly dataCenter: DataCenterName;
+  readonly holder: string;
+  readonly incarnation: Incarnation;
+  readonly positions: Positions;
+  /** Counted by the store from when it grants the claim; the holder itself counts from when it sent it. */
+  readonly ttlMs: number;
+};
+
+/** A holder and the last revision it was told: together they prove that one knows all that it knew. */
+export type LeaseCredential = { readonly holder: string; readonly revision: number };
+
+/**
+ * Every method throws when the store does not answer in time or answers nonsense; what became of the request is then
+ * unknown, and repeating it is safe.
+ */
 export interface LeaseStore {
-  /** Reads everything about the cluster. Throws when the store cannot be reached within `timeoutMs`. */
+  /** Reads everything about the cluster. */
   read(): Promise<LeaseView>;
-  /** Takes the dc's lease if it is free (released, expired or this holder's own). */
-  acquire(dataCenter: DataCenterName, holder: string, incarnation: Incarnation, ttlMs: number): Promise<LeaseResult>;
-  /** Extends it; refused when `revision` is not the present one. */
-  renew(dataCenter: DataCenterName, holder: string, revision: number, ttlMs: number): Promise<LeaseResult>;
-  /** Gives it up explicitly, so that a successor need not wait. Safe to repeat. */
-  release(dataCenter: DataCenterName, holder: string, revision: number): Promise<void>;
+  /**
+   * Takes the dc's lease if it is free: never held, released, expired, this holder's own, or still what `predecessor`
+   * left behind (another agent of the same database takes over without a gap). Refused for another incarnation than
+   * the recorded one, whatever its state.
+   */
+  acquire(claim: LeaseClaim, predecessor?: LeaseCredential): Promise<LeaseResult>;
+  /** Extends it; refused when `revision` is not the present one, or when it expired or was released meanwhile. */
+  renew(claim: LeaseClaim, revision: number): Promise<LeaseResult>;
+  /** Gives it up explicitly, so that a successor need not wait. Does nothing unless `revision` is the present one. */
+  release(dataCenter: DataCenterName, credential: LeaseCredential): Promise<void>;
   close(): Promise<void>;
+}
+
+/** Compares two log positions: negative when `a` is before `b`. Throws for text that is no position. */
+export function comparePositions(a: string, b: string): number {
+  const difference = positionValue(a) - positionValue(b);
+  return difference < 0n ? -1 : difference > 0n ? 1 : 0;
+}
+
+/** Whether this is a log position as PostgreSQL prints it. */
+export function isPosition(text: unknown): text is string {
+  return typeof text === 'string' && /^[0-9A-F]{1,8}\/[0-9A-F]{1,8}$/.test(text);
+}
+
+function positionValue(text: string): bigint {
+  if (!isPosition(text)) throw new RangeError(`Not a log position: ${JSON.stringify(text)}`);
+  const [high, low] = text.split('/');
+  return (BigInt(`0x${high}`) << 32n) | BigInt(`0x${low}`);
 }
