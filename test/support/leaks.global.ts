@@ -16,6 +16,8 @@ export default function setup(): () => Promise<void> {
       if (left.length === 0) return;
       await delay(100);
     }
+    // The runner prints errors of a teardown but does not count them.
+    process.exitCode = 1;
     throw new Error(`Processes were left running by tests:\n${left.join('\n')}`);
   };
 }
