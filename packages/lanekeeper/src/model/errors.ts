@@ -44,7 +44,7 @@ export const errors = {
     sqlstate: 'LK005',
     status: 500,
     retryable: false,
-    help: 'A row of a homed table names no account: set its account column, or declare `nullAccount`.',
+    help: 'A row of a homed table names no account: its account column is null, or the row through which it finds its account is not there.',
   },
   LK_TRUNCATE: {
     sqlstate: 'LK006',
@@ -69,12 +69,6 @@ export const errors = {
     status: 503,
     retryable: true,
     help: 'This account is moving to another data center: try again in a moment.',
-  },
-  LK_NO_PATH: {
-    sqlstate: 'LK010',
-    status: 500,
-    retryable: false,
-    help: 'The row of another table through which this row finds its account is not there.',
   },
   LK_CLAIM_TAKEN: {
     status: 409,
@@ -102,6 +96,28 @@ export const errors = {
     status: 503,
     retryable: true,
     help: 'The agent of this data center does not answer.',
+  },
+  LK_BAD_REQUEST: {
+    status: 400,
+    retryable: false,
+    help: 'The request is malformed or says two things at once, and the edge does not guess which one is meant.',
+  },
+  LK_HEADERS_TOO_LARGE: { status: 431, retryable: false, help: 'The headers of this request are too large, or too many.' },
+  LK_TOO_SLOW: { status: 408, retryable: true, help: 'The request did not arrive in time.' },
+  LK_NO_APPLICATION: {
+    status: 503,
+    retryable: true,
+    help: 'No application instance in this data center takes requests at the moment; this one was not passed on.',
+  },
+  LK_NO_ANSWER: {
+    status: 502,
+    retryable: false,
+    help: 'The request was passed on and the connection broke before an answer: if it changes something, ask for its outcome before trying again.',
+  },
+  LK_LATE_ANSWER: {
+    status: 504,
+    retryable: false,
+    help: 'The request was passed on and no answer came in time: if it changes something, ask for its outcome before trying again.',
   },
   LK_LOOP: { status: 508, retryable: false, help: 'The data centers passed this request round in a circle.' },
 } as const satisfies Record<string, ErrorEntry>;

@@ -5,7 +5,7 @@
 import type { TableName } from 'lanekeeper/config';
 
 export type Piece = {
-  readonly kind: 'function' | 'trigger' | 'view' | 'publication';
+  readonly kind: 'function' | 'trigger' | 'view' | 'publication' | 'grant';
   /** Unique among pieces, and stable from run to run, e.g. `trigger lanekeeper_insert on public.orders`. */
   readonly id: string;
   /** The user's table it sits on or is about, if any. */
