@@ -1,0 +1,89 @@
+/**
+ * Configuration as a module: `lanekeeper.ts`, `.mjs` or `.js` with a default export.
+ *
+ * TypeScript is a matter of the Node that runs this. Node 22.18 and later import it themselves; earlier ones that have
+ * `module.stripTypeScriptTypes` (22.13) get their types stripped by a loader hook for this one file. Node 20 has neither:
+ * there the same hook passes the text on as it is, so that a file without type syntax, which `defineConfiguration({…})`
+ * makes possible, works everywhere, and one with type syntax gets an error that says so.
+ */
+import { readFileSync } from 'node:fs';
+import { register } from 'node:module';
+import { pathToFileURL } from 'node:url';
+import { type Diagnostic, diagnoseRange, type SourcelessFile } from './diagnose.ts';
+import type { Source } from './source.ts';
+
+export type Imported =
+  | { readonly kind: 'imported'; readonly value: unknown; readonly source: Source | SourcelessFile }
+  | { readonly kind: 'broken'; readonly diagnostic: Diagnostic };
+
+export async function importConfiguration(path: string, file: string): Promise<Imported> {
+  const text = readFileSync(path, 'utf8');
+  const url = pathToFileURL(path);
+  const typescript = /\.[cm]?ts$/.test(path);
+  if (typescript && !importsTypeScript()) {
+    registerHook();
+    url.searchParams.set(hookMark, '');
+  }
+  let module: { readonly default?: unknown };
+  try {
+    module = await import(url.href);
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    const hint =
+      typescript && error instanceof SyntaxError && !importsTypeScript()
+        ? `Node ${process.versions.node} cannot read TypeScript syntax: use Node 22.18 or later, or write the file without types: \`export default defineConfiguration({…})\`.`
+        : null;
+    const range = errorRange(error, text);
+    return {
+      kind: 'broken',
+      diagnostic: diagnoseRange({ file, text }, range, 'error', `The file cannot be imported: ${message}`, hint),
+    };
+  }
+  if (module.default === undefined) {
+    return {
+      kind: 'broken',
+      diagnostic: diagnoseRange(
+        { file, text },
+        { start: 0, end: 0 },
+        'error',
+        'The file has no default export',
+        'Write `export default defineConfiguration({…})`.',
+      ),
+    };
+  }
+  return { kind: 'imported', value: module.default, source: { file } };
+}
+
+function importsTypeScript(): boolean {
+  return Boolean((process.features as { typescript?: unknown }).typescript);
+}
+
+const hookMark = 'lanekeeper-configuration';
+let hookRegistered = false;
+
+/** A hook is for the whole process, so it acts only on URLs that carry the mark. */
+function registerHook(): void {
+  if (hookRegistered) return;
+  hookRegistered = true;
+  const hook = `
+    import { readFileSync } from 'node:fs';
+    import * as nodeModule from 'node:module';
+    export async function load(url, context, next) {
+      const parsed = new URL(url);
+      if (!parsed.searchParams.has('${hookMark}')) return next(url, context);
+      const text = readFileSync(parsed, 'utf8');
+      const strip = nodeModule.stripTypeScriptTypes;
+      return { format: 'module', shortCircuit: true, source: strip === undefined ? text : strip(text) };
+    }`;
+  register(`data:text/javascript,${encodeURIComponent(hook)}`);
+}
+
+/** Where V8 says the mistake is, if it is in this file: its stack begins with \`file:line\` for syntax errors. */
+function errorRange(error: unknown, text: string): { start: number; end: number } {
+  const line = error instanceof Error ? /^\S*?:(\d+)\n/.exec(error.stack ?? '')?.[1] : undefined;
+  if (line === undefined) return { start: 0, end: 0 };
+  const lines = text.split('\n');
+  const index = Math.min(Number(line), lines.length) - 1;
+  const start = lines.slice(0, Math.max(0, index)).reduce((offset, each) => offset + each.length + 1, 0);
+  return { start, end: start + (lines[index]?.length ?? 0) };
+}

@@ -1,0 +1,129 @@
+/**
+ * From what was written, its shape known to be right, to the complete frozen configuration. Pure: everything read from
+ * files or the environment comes in as an argument. Collects every mistake instead of stopping at the first.
+ *
+ * - `resolve-data-centers.ts`, `resolve-urls.ts`: where and how
+ * - `resolve-tables.ts`: tables, ignored tables, claims
+ * - `resolve-sessions.ts`: cookie domain and public keys
+ */
+import { approaches } from '../model/index.ts';
+import type { Configuration, DataCenter, RoleName } from './configuration.ts';
+import { durationMs, formatDuration } from './duration.ts';
+import type { Problems } from './problem.ts';
+import { checkDataCenterName, resolveDataCenters } from './resolve-data-centers.ts';
+import { resolveSessions } from './resolve-sessions.ts';
+import { resolveClaims, resolveIgnore, resolveTables } from './resolve-tables.ts';
+import { checkDatabaseUrl, serverIdentity } from './resolve-urls.ts';
+import type { FilledConfiguration } from './schema.ts';
+
+/** The configuration before anyone has said in which data center this process is. */
+export type PlacelessConfiguration = Omit<Configuration, 'here'>;
+
+/** The result counts only when `problems` has no error. */
+export function resolve(written: FilledConfiguration, problems: Problems): PlacelessConfiguration {
+  const { homes, routing } = approaches[written.approach];
+  const dataCenters = resolveDataCenters(written, problems);
+  const tables = resolveTables(written, homes, problems);
+  if (written.accounts.existing !== undefined)
+    checkDataCenterName(written.accounts.existing, ['accounts', 'existing'], written, problems);
+  if (written.enforce === 'observe' && Object.keys(dataCenters).length > 1) {
+    problems.error(
+      ['enforce'],
+      '`observe` lets every write through, which is only safe while there is one data center',
+      'Write `enforce`, or remove the other data centers until nothing is counted any more.',
+    );
+  }
+  return deepFreeze({
+    cluster: written.cluster,
+    approach: written.approach,
+    homes,
+    routing,
+    dataCenters,
+    stride: written.stride,
+    enforce: written.enforce,
+    existingAccounts: written.accounts.existing ?? Object.keys(dataCenters)[0] ?? '',
+    leases: resolveLeases(written, dataCenters, problems),
+    roles: resolveRoles(written, problems),
+    tables,
+    ignore: resolveIgnore(written, problems),
+    claims: resolveClaims(written, homes, tables, problems),
+    moves: resolveMoves(written, problems),
+    sessions: resolveSessions(written, dataCenters, problems),
+  });
+}
+
+function resolveLeases(
+  written: FilledConfiguration,
+  dataCenters: Readonly<Record<string, DataCenter>>,
+  problems: Problems,
+): Configuration['leases'] {
+  const { leases } = written;
+  const url = checkDatabaseUrl(leases.url, ['leases', 'url'], problems, {
+    user: 'allowed',
+    secret: 'LANEKEEPER_WITNESS_PASSWORD',
+  });
+  if (url !== null) {
+    for (const dc of Object.values(dataCenters)) {
+      if (dc.database !== '' && serverIdentity(new URL(dc.database)) === serverIdentity(url)) {
+        problems.warn(
+          ['leases', 'url'],
+          `The witness is the PostgreSQL of \`${dc.name}\``,
+          `When \`${dc.name}\` fails, nobody can say who may write. Put the witness into a third place.`,
+        );
+      }
+    }
+  }
+  const ttlMs = durationMs(leases.ttl, ['leases', 'ttl'], problems, 500, 300_000);
+  const renewEveryMs = durationMs(leases.renewEvery, ['leases', 'renewEvery'], problems, 50, 300_000);
+  const skewMs = durationMs(leases.skew, ['leases', 'skew'], problems, 0, 300_000);
+  if (renewEveryMs * 2 >= ttlMs) {
+    problems.error(
+      ['leases', 'renewEvery'],
+      `Renewed every ${formatDuration(renewEveryMs)}, a lease of ${formatDuration(ttlMs)} would not survive one lost renewal`,
+      'Less than half of `ttl`.',
+    );
+  }
+  if (skewMs >= ttlMs)
+    problems.error(['leases', 'skew'], 'Clocks that drift by a whole lease cannot hold one', 'Less than `ttl`.');
+  return { store: leases.store, url: url?.href ?? '', ttlMs, renewEveryMs, skewMs };
+}
+
+const roleNames = ['owner', 'application', 'agent', 'replication'] as const satisfies readonly RoleName[];
+
+function resolveRoles(written: FilledConfiguration, problems: Problems): Configuration['roles'] {
+  const seen = new Map<string, RoleName>();
+  for (const role of roleNames) {
+    const name = written.roles[role];
+    if (Buffer.byteLength(name) > 63 || name.includes('\0'))
+      problems.error(['roles', role], 'PostgreSQL cuts names off after 63 bytes', 'A shorter name.');
+    if (/^pg_/.test(name) || name === 'public' || name === 'none')
+      problems.error(['roles', role], `\`${name}\` is a name that PostgreSQL keeps for itself`, 'Another name.');
+    const other = seen.get(name);
+    if (other !== undefined) {
+      problems.error(
+        ['roles', role],
+        `\`${other}\` and \`${role}\` are the same role`,
+        'Four roles, so that none can do more than its job: the application must not be able to switch the fence off.',
+      );
+    } else seen.set(name, role);
+  }
+  return { ...written.roles };
+}
+
+function resolveMoves(written: FilledConfiguration, problems: Problems): Configuration['moves'] {
+  const { moves } = written;
+  return {
+    dwellMs: durationMs(moves.dwell, ['moves', 'dwell'], problems, 0, 86_400_000),
+    perHour: moves.perHour,
+    signInWaitMs: durationMs(moves.signInWait, ['moves', 'signInWait'], problems, 0, 300),
+    drainMs: durationMs(moves.drain, ['moves', 'drain'], problems, 100, 60_000),
+  };
+}
+
+export function deepFreeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
+    Object.freeze(value);
+    for (const child of Object.values(value)) deepFreeze(child);
+  }
+  return value;
+}

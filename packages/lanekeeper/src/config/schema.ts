@@ -1,0 +1,267 @@
+/**
+ * What a person writes in `lanekeeper.yaml`: every field with its unit, its default and why it is there. This file says
+ * what shape each field has; what must hold between fields is in `resolve.ts`. The JSON Schema that editors use is made
+ * from it, so the descriptions here are also the reference documentation.
+ */
+import { z } from 'zod';
+import { type ApproachName, approaches, dataClasses } from '../model/index.ts';
+import { durationPattern } from './duration.ts';
+
+export const dataCenterNamePattern = /^[a-z][a-z0-9]{0,14}$/;
+
+const duration = (description: string) => z.string().regex(durationPattern).describe(description);
+const dataCenterName = z.string().regex(dataCenterNamePattern);
+const text = z.string().min(1);
+
+const dataCenter = z
+  .strictObject({
+    place: text.describe('Where it is, for people: a city. Shown by `status` and on the console.'),
+    faultDomain: text.describe(
+      'What fails together with it: a region, a power grid, a building. Two data centers in one fault domain do not protect each other.',
+    ),
+    database: text.describe(
+      'How to reach its PostgreSQL from here: postgres://host:port/database. Without user and password: users are `roles`, passwords come from the environment (LANEKEEPER_<ROLE>_PASSWORD, or LANEKEEPER_<DC>_<ROLE>_PASSWORD for one data center).',
+    ),
+    url: text.describe('What customers type to reach it: scheme, host and port, without a path.'),
+    edge: text
+      .optional()
+      .describe(
+        'Base URL of its edge for the other edges, as seen from here. Default: `url`. Set it when edges have a private link.',
+      ),
+    agents: z
+      .array(text)
+      .default([])
+      .describe('Base URLs of its agents, as seen from here. Several may run, one leads. Default: none.'),
+    applications: z
+      .array(text)
+      .default([])
+      .describe(
+        'Base URLs of its application instances, as seen from here: where its edge sends requests. Default: none.',
+      ),
+    number: z
+      .int()
+      .min(1)
+      .optional()
+      .describe(
+        'From 1 to `stride`: which numbers its sequences draw. Never to be changed once rows exist. Default: its position in this file; write it down before you reorder or remove data centers.',
+      ),
+  })
+  .describe('One site with its own applications and its own PostgreSQL.');
+
+const leases = z
+  .strictObject({
+    store: z
+      .enum(['postgres'])
+      .default('postgres')
+      .describe('Where leases are kept: `postgres` is a database on a witness outside every data center.'),
+    url: text.describe(
+      'Connection URL of the witness: postgres://user@host:port/database, without password (LANEKEEPER_WITNESS_PASSWORD). Default user: the agent role.',
+    ),
+    ttl: duration(
+      'How long a data center may write after it last proved its lease. Duration, default 6s. Longer rides out slower stores, shorter makes takeover faster.',
+    ).default('6s'),
+    renewEvery: duration(
+      'How often the lease is renewed. Duration, default 2s. Less than half of `ttl`, so that one lost renewal costs nothing.',
+    ).default('2s'),
+    skew: duration(
+      'The most by which two clocks may drift apart within one `ttl`. Duration, default 1s. A successor waits `ttl` + `skew`.',
+    ).default('1s'),
+  })
+  .describe('The right of a data center to accept writes at all.');
+
+const roles = z
+  .strictObject({
+    owner: text
+      .default('lanekeeper_owner')
+      .describe('Owns the application tables and the schema `lanekeeper`. Default: lanekeeper_owner.'),
+    application: text
+      .default('lanekeeper_application')
+      .describe(
+        'What the application connects as: reads and writes rows, owns nothing, so that it cannot pass the fence. Default: lanekeeper_application.',
+      ),
+    agent: text
+      .default('lanekeeper_agent')
+      .describe(
+        'What the agent connects as: pg_create_subscription, pg_monitor, member of the owner. Default: lanekeeper_agent.',
+      ),
+    replication: text
+      .default('lanekeeper_replication')
+      .describe(
+        'What other data centers subscribe as: LOGIN REPLICATION, reads the published tables. Default: lanekeeper_replication.',
+      ),
+  })
+  .describe('Names of the PostgreSQL roles, the same in every data center.');
+
+const table = z
+  .strictObject({
+    class: z
+      .enum(dataClasses)
+      .describe(
+        'What it holds, and so how it is fenced and replicated. system-of-record: belongs to an account, written at its home. system-of-reference: shared, written anywhere, merged. read-only and static-content: written by their feeder only. cache: shared, may be lost. session-state: never leaves its data center.',
+      ),
+    account: text
+      .optional()
+      .describe(
+        'How a row finds its account: a column (account_id), or a path through foreign keys (order_id.account_id: the column order_id refers to a row whose account_id is the account). For system-of-record tables when every account has its own home.',
+      ),
+    root: z
+      .boolean()
+      .default(false)
+      .describe('True for the one table whose rows are the accounts: deeds are born with its rows. Default: false.'),
+    nullAccount: text
+      .optional()
+      .describe(
+        'The account that owns rows whose account is NULL. Default: such rows are refused, because nobody could say where they may be written.',
+      ),
+    feeder: dataCenterName
+      .optional()
+      .describe('The one data center that may write it, for `read-only` and `static-content`.'),
+  })
+  .describe('One table of the application.');
+
+const claim = z
+  .strictObject({
+    table: text.describe('The table that holds the unique value.'),
+    column: text.describe('Its column.'),
+    normalise: z
+      .enum(['none', 'lower'])
+      .default('none')
+      .describe('How two values are compared: `none` byte by byte, `lower` without regard to case. Default: none.'),
+    mode: z
+      .enum(['buckets', 'one-dc'])
+      .default('buckets')
+      .describe(
+        'Who answers: `buckets`: 256 of them, each with a home; `one-dc`: all in `dataCenter`, simpler, and unavailable when that one is. Default: buckets.',
+      ),
+    dataCenter: dataCenterName.optional().describe('For `one-dc`: the data center where values are registered.'),
+  })
+  .describe('A value that must be unique in all data centers, for example an e-mail address.');
+
+const moves = z
+  .strictObject({
+    dwell: duration(
+      'An account stays at least this long where it moved to, so that two sessions cannot play ping-pong. Duration, default 30s.',
+    ).default('30s'),
+    perHour: z
+      .int()
+      .min(0)
+      .max(3600)
+      .default(12)
+      .describe(
+        'Sign-ins move one account at most this often in an hour; then the customer is routed instead. Default: 12.',
+      ),
+    signInWait: duration(
+      'A sign-in waits this long for the move of an idle account, then routes. Duration, default and maximum 300ms.',
+    ).default('300ms'),
+    drain: duration(
+      'Requests in flight get this long to finish before a move is given up. Duration, default 5s.',
+    ).default('5s'),
+  })
+  .describe('When accounts move between data centers.');
+
+const jwk = z.looseObject({ kid: z.string() });
+
+const sessions = z
+  .strictObject({
+    cookie: z
+      .string()
+      .regex(/^[a-z][a-z0-9_-]{0,31}$/)
+      .default('lanekeeper')
+      .describe(
+        'Name of the session cookie, without the prefix (__Secure- or __Host-) that it gets. Default: lanekeeper.',
+      ),
+    domain: text
+      .optional()
+      .describe(
+        'Parent domain that the host names of all data centers share, for example shop.example: the cookie is then recognised in each. Default: none; sessions are handed over by a one-time token.',
+      ),
+    maxAge: duration('How long a session lasts without a visit. Duration, default 30d.').default('30d'),
+    stickiness: duration(
+      'An account counts as in use this long after a sign-in or a write; only idle accounts are moved by a sign-in. Duration, default 30m.',
+    ).default('30m'),
+    keys: z
+      .union([text, z.array(jwk)])
+      .default([])
+      .describe(
+        'The public keys of all data centers: a file with a JWK set, relative to this file, or the keys themselves. `lanekeeper keys new` makes them. Private keys are never written here.',
+      ),
+  })
+  .describe('The signed session cookie that every data center recognises.');
+
+const accounts = z
+  .strictObject({
+    existing: dataCenterName
+      .optional()
+      .describe('The data center that owns accounts which existed before Lanekeeper did. Default: the first.'),
+  })
+  .describe('The accounts that are there already.');
+
+export const schema = z
+  .strictObject({
+    cluster: z
+      .string()
+      .regex(/^[a-z][a-z0-9_-]{0,30}$/)
+      .describe(
+        'Name of the whole: the audience of its tokens. Two clusters that share keys by mistake still refuse each other.',
+      ),
+    approach: z
+      .enum(Object.keys(approaches) as [ApproachName, ...ApproachName[]])
+      .describe(
+        'How many data centers share the work. One home for all accounts: active-passive, active-active-apps. A home for each account: mostly-active-active, full-active-active, stateless-frontends.',
+      ),
+    dataCenters: z
+      .record(dataCenterName, dataCenter)
+      .describe('By short name: lower-case letters and digits, at most 15, for example ny.'),
+    leases,
+    roles: roles.prefault({}),
+    accounts: accounts.prefault({}),
+    tables: z
+      .record(text, table)
+      .describe(
+        'By name; a name without a schema is in `public`. A table that is neither here nor in `ignore` turns `status` red.',
+      ),
+    ignore: z
+      .array(text)
+      .default([])
+      .describe('Tables that Lanekeeper leaves alone; * matches within a name: public.kysely_*. Default: none.'),
+    claims: z
+      .record(z.string().regex(/^[a-z][a-z0-9_]{0,31}$/), claim)
+      .default({})
+      .describe('By name: values that must be unique in all data centers. Default: none.'),
+    moves: moves.prefault({}),
+    sessions: sessions.prefault({}),
+    enforce: z
+      .enum(['enforce', 'observe'])
+      .default('enforce')
+      .describe(
+        '`observe` only counts and logs what would have been refused, while there is one data center. Default: enforce.',
+      ),
+    stride: z
+      .int()
+      .min(2)
+      .max(64)
+      .default(8)
+      .describe(
+        'Sequences step by this much, so that every data center draws its own numbers. The most data centers there can ever be. Fixed for the life of the cluster. Default: 8.',
+      ),
+  })
+  .describe(
+    'The configuration of one data center of a Lanekeeper cluster. It is never replicated: a new one is taken by one data center at a time.',
+  );
+
+/** What a person writes. */
+export type WrittenConfiguration = z.input<typeof schema>;
+
+/** The same with the defaults that do not depend on other fields. */
+export type FilledConfiguration = z.output<typeof schema>;
+
+/** For `lanekeeper.config.ts`-style files: gives the editor the types, and nothing else. */
+export function defineConfiguration(written: WrittenConfiguration): WrittenConfiguration {
+  return written;
+}
+
+/** JSON Schema (2020-12) of what a person writes, for editors: `lanekeeper config schema`. */
+export function configurationSchema(): Record<string, unknown> {
+  const { $schema, ...rest } = z.toJSONSchema(schema, { io: 'input' });
+  return { $schema, title: 'lanekeeper.yaml', ...rest };
+}

@@ -1,0 +1,95 @@
+/**
+ * A file as text and as data, with the way back from a path in the data to a place in the text. YAML and JSON are both
+ * read by the YAML parser, which keeps ranges.
+ */
+import { isAlias, isMap, isPair, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import type { Path, Problem } from './problem.ts';
+
+/** Offsets into the text, end exclusive. */
+export type Range = { readonly start: number; readonly end: number };
+
+export type Source = {
+  /** As it is shown in front of `:line:column`. */
+  readonly file: string;
+  readonly text: string;
+  /** Where the key or the value of `path` is, or that of its nearest parent; null when the file has no such place. */
+  locate(path: Path, at: Problem['at']): Range | null;
+};
+
+/** A mistake of syntax, at offsets the parser knows. */
+export type SyntaxMistake = { readonly range: Range; readonly message: string };
+
+export type Parsed =
+  | { readonly kind: 'parsed'; readonly source: Source; readonly value: unknown }
+  | { readonly kind: 'broken'; readonly source: Source; readonly mistakes: readonly SyntaxMistake[] };
+
+/** More than any configuration needs; beyond it, it is the wrong file. */
+export const maxFileBytes = 1024 * 1024;
+
+export function parseYaml(file: string, text: string): Parsed {
+  const document = parseDocument(text, { lineCounter: new LineCounter(), prettyErrors: false, uniqueKeys: true });
+  const contents = document.contents as Node | null;
+  const source: Source = { file, text, locate: (path, at) => locate(document.contents as Node | null, path, at) };
+  const mistakes: SyntaxMistake[] = [...document.errors, ...document.warnings].map(({ pos, message }) => ({
+    range: { start: pos[0], end: pos[1] },
+    message: firstLine(message),
+  }));
+  if (mistakes.length > 0) return { kind: 'broken', source, mistakes };
+  try {
+    return { kind: 'parsed', source, value: contents === null ? null : document.toJS({ maxAliasCount: 100 }) };
+  } catch (error) {
+    // Aliases: unresolved, or so many that they would blow up. The parser reports both by throwing.
+    const message = error instanceof Error ? firstLine(error.message) : String(error);
+    return { kind: 'broken', source, mistakes: [{ range: { start: 0, end: 0 }, message }] };
+  }
+
+  function locate(root: Node | null, path: Path, at: Problem['at']): Range | null {
+    let node: Node | null = root;
+    let range: Range | null = rangeOf(node);
+    for (const [depth, step] of path.entries()) {
+      if (isAlias(node)) node = node.resolve(document) ?? null;
+      const last = depth === path.length - 1;
+      if (isMap(node)) {
+        const pair = node.items.find((item) => isPair(item) && keyText(item.key) === String(step));
+        if (pair === undefined) return whole(range, node, depth === 0);
+        const key = rangeOf(pair.key as Node | null);
+        node = (pair.value as Node | null) ?? null;
+        const value = rangeOf(node);
+        range = (last && at === 'key') || value === null || value.end === value.start ? (key ?? value ?? range) : value;
+        // A missing key below is shown at the name of what lacks it, not at its whole block.
+        if (!last && key !== null && (isMap(node) || node === null) && !hasStep(node, path[depth + 1]!)) return key;
+      } else if (isSeq(node)) {
+        const item = (node.items[Number(step)] as Node | undefined) ?? null;
+        if (item === null) return range;
+        node = item;
+        range = rangeOf(item) ?? range;
+      } else return range;
+    }
+    return range;
+  }
+
+  function hasStep(node: unknown, step: string | number): boolean {
+    return isMap(node) && node.items.some((item) => keyText(item.key) === String(step));
+  }
+}
+
+function keyText(key: unknown): string {
+  return isScalar(key) ? String(key.value) : String(key);
+}
+
+/** A key that is missing at the top is shown at the top, not under everything. */
+function whole(range: Range | null, node: Node, top: boolean): Range | null {
+  if (!top) return range;
+  const start = rangeOf(node)?.start ?? 0;
+  return { start, end: start };
+}
+
+function rangeOf(node: unknown): Range | null {
+  if (typeof node !== 'object' || node === null || !('range' in node)) return null;
+  const { range } = node as Node;
+  return range ? { start: range[0], end: range[1] } : null;
+}
+
+function firstLine(text: string): string {
+  return text.split('\n', 1)[0]!.replace(/[.:]\s*$/, '');
+}
