@@ -36,6 +36,7 @@ export {
   placeIn,
 } from './load.ts';
 export type { PlacelessConfiguration } from './resolve.ts';
+export { dataCenterOfKeyId } from './resolve-sessions.ts';
 export { matchesPattern, qualifiedName } from './resolve-tables.ts';
 export {
   configurationSchema,

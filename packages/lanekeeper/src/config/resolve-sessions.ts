@@ -6,7 +6,12 @@ import type { Path, Problems } from './problem.ts';
 import type { FilledConfiguration } from './schema.ts';
 
 /** `ny-1`: the data center whose key it is, and a number that rises with every rotation. */
-export const keyIdPattern = /^([a-z][a-z0-9]{0,14})-([1-9]\d{0,5})$/;
+const keyIdPattern = /^([a-z][a-z0-9]{0,14})-([1-9]\d{0,5})$/;
+
+/** The data center of a key id, or null when it is not one: `ny-1` → `ny`. */
+export function dataCenterOfKeyId(kid: string): string | null {
+  return keyIdPattern.exec(kid)?.[1] ?? null;
+}
 
 export function resolveSessions(
   written: FilledConfiguration,
@@ -65,8 +70,8 @@ function checkKeys(
   const covered = new Set<string>();
   for (const [index, key] of keys.entries()) {
     const path: Path = ['sessions', 'keys', index];
-    const dc = keyIdPattern.exec(key.kid)?.[1];
-    if (dc === undefined) {
+    const dc = dataCenterOfKeyId(key.kid);
+    if (dc === null) {
       problems.error([...path, 'kid'], 'This is not a key id', 'The data center and a number: `ny-1`.');
     } else if (!Object.hasOwn(dataCenters, dc)) {
       problems.error(
