@@ -13,9 +13,9 @@ const notOfExtension = `NOT EXISTS (SELECT FROM pg_catalog.pg_depend x
 const columnNames = (
   array: string,
   relation: string,
-) => `(SELECT coalesce(json_agg(ka.attname ORDER BY k.ordinality), '[]')
-  FROM unnest(${array}) WITH ORDINALITY k(attnum, ordinality)
-  JOIN pg_catalog.pg_attribute ka ON ka.attrelid = ${relation} AND ka.attnum = k.attnum)`;
+) => `(SELECT coalesce(json_agg(ka.attname ORDER BY place.ordinality), '[]')
+  FROM unnest(${array}) WITH ORDINALITY place(attnum, ordinality)
+  JOIN pg_catalog.pg_attribute ka ON ka.attrelid = ${relation} AND ka.attnum = place.attnum)`;
 
 export const tablesQuery = `
 SELECT n.nspname AS schema, c.relname AS relation, pg_catalog.pg_get_userbyid(c.relowner) AS owner,
