@@ -1,0 +1,160 @@
+/**
+ * Where a request goes: the edge's decisions, pure. Facts and tables in, decisions out; `exchange.ts` acts on them.
+ *
+ * 1. A customer whose session names a home is served there, with all his requests; without a session, here. The session
+ *    is a hint: the application may still say `Lanekeeper-Replay`, and the database decides (R1).
+ * 2. What another edge passed on is served here: it has decided already. Only the application may pass it on again.
+ * 3. No request is passed on more than `maxHops` times, nor to the data center it is in.
+ * 4. Nothing is sent twice, unless it provably was not sent, or is safe by its method, or the application said that
+ *    it had done nothing.
+ * 5. A home that cannot be reached from here may be reachable for the customer: he is redirected (307), but never to
+ *    the address he came from.
+ * 6. A refusal says why, and where the home is (R6). A request whose fate is unknown is never called failed.
+ */
+import { type DataCenterName, type ErrorCode, maxHops, type Routing } from 'lanekeeper/model';
+import { chooseInstance, type Instance } from './instances.ts';
+
+export type Sender =
+  | { readonly kind: 'client' }
+  /** Proven by its token. `hops` counts the edges that have passed this request on, so at least 1. */
+  | { readonly kind: 'edge'; readonly dataCenter: DataCenterName; readonly hops: number }
+  /** Says it is an edge but cannot prove it: perhaps a client's lie, perhaps a peer whose key or clock is wrong. */
+  | { readonly kind: 'unproven-edge' };
+
+export type RequestFacts = {
+  readonly sender: Sender;
+  /** The home that the verified session names; null for anonymous customers and for refused cookies. */
+  readonly home: DataCenterName | null;
+  /** GET, HEAD, OPTIONS: repeating it changes nothing. */
+  readonly safe: boolean;
+  readonly upgrade: boolean;
+  /** Host (and port) that the customer asked for, lower case. */
+  readonly host: string;
+};
+
+export type Peer = {
+  readonly name: DataCenterName;
+  /** Origin of its edge, as seen from here. */
+  readonly edge: string;
+  /** What customers type: origin, and its host and port. */
+  readonly url: string;
+  readonly host: string;
+  /** Whether its edge answers us and believes us. */
+  reachable: boolean;
+};
+
+export type RoutingTable = {
+  readonly here: DataCenterName;
+  readonly routing: Routing;
+  readonly instances: readonly Instance[];
+  readonly peers: ReadonlyMap<DataCenterName, Peer>;
+  /** Requests that one instance is given at a time. */
+  readonly maxBusy: number;
+  /** Rises with every request: the turn among equally busy instances. */
+  turn: number;
+};
+
+export type Refusal = {
+  readonly kind: 'refuse';
+  readonly code: ErrorCode;
+  readonly home: DataCenterName | null;
+};
+
+export type Decision =
+  | { readonly kind: 'application'; readonly instance: Instance }
+  /** Pass it on to another edge; `hops` includes this time. */
+  | { readonly kind: 'edge'; readonly peer: Peer; readonly hops: number }
+  | { readonly kind: 'redirect'; readonly peer: Peer }
+  | Refusal;
+
+/** Whether the body is still there to be sent again: `none` was sent, it is `kept` whole, or it is `gone`. */
+export type BodyState = 'none' | 'kept' | 'gone';
+
+export function route(facts: RequestFacts, table: RoutingTable, nowMs: number): Decision {
+  if (facts.sender.kind !== 'client') return serveHere(facts, table, nowMs, []); // Rule 2.
+  if (facts.home === null || facts.home === table.here || table.routing !== 'customer') {
+    return serveHere(facts, table, nowMs, []);
+  }
+  const peer = table.peers.get(facts.home);
+  // A home this configuration does not know: a data center that is being added or was removed. The application says
+  // what it can from here; it knows the account's present home.
+  if (peer === undefined) return serveHere(facts, table, nowMs, []);
+  return passOn(facts, table, peer, 'kept'); // Nothing has been read of the body yet.
+}
+
+function serveHere(
+  facts: RequestFacts,
+  table: RoutingTable,
+  nowMs: number,
+  tried: readonly Instance[],
+): Decision {
+  table.turn = (table.turn + 1) % 0x3fffffff;
+  const instance = chooseInstance(table.instances, nowMs, table.turn, tried, table.maxBusy);
+  if (instance === null) return { kind: 'refuse', code: 'LK_NO_APPLICATION', home: facts.home };
+  return { kind: 'application', instance };
+}
+
+function passOn(facts: RequestFacts, table: RoutingTable, peer: Peer, body: BodyState): Decision {
+  const hops = facts.sender.kind === 'edge' ? facts.sender.hops + 1 : 1;
+  if (hops > maxHops) return { kind: 'refuse', code: 'LK_LOOP', home: peer.name }; // Rule 3.
+  if (!peer.reachable) return redirect(facts, peer, 'LK_HOME_UNREACHABLE');
+  // Too large to be kept and already read: only the customer can send it again.
+  if (body === 'gone') return redirect(facts, peer, 'LK_WRONG_HOME');
+  return { kind: 'edge', peer, hops };
+}
+
+/** Rule 5. A WebSocket client does not follow redirects, so it is told instead. */
+function redirect(facts: RequestFacts, peer: Peer, otherwise: ErrorCode): Decision {
+  if (facts.upgrade || facts.host === peer.host) return { kind: 'refuse', code: otherwise, home: peer.name };
+  return { kind: 'redirect', peer };
+}
+
+/**
+ * The application, before any work of its own, asked for another data center: the value of `Lanekeeper-Replay`.
+ * `leave` means: hand its answer (409) to whoever asked.
+ */
+export function afterReplay(
+  facts: RequestFacts,
+  table: RoutingTable,
+  asked: string,
+  body: BodyState,
+): Decision | { readonly kind: 'leave' } {
+  // Were it passed on again, two edges that do not believe each other could do so for ever.
+  if (facts.sender.kind === 'unproven-edge') return { kind: 'leave' };
+  const dataCenter = /^dc=([a-z][a-z0-9]{0,14})$/.exec(asked.trim())?.[1];
+  if (dataCenter === table.here) return { kind: 'refuse', code: 'LK_LOOP', home: dataCenter }; // Rule 3.
+  const peer = dataCenter === undefined ? undefined : table.peers.get(dataCenter);
+  if (peer === undefined) return { kind: 'refuse', code: 'LK_HOME_UNREACHABLE', home: dataCenter ?? null };
+  return passOn(facts, table, peer, body);
+}
+
+export type Destination = Exclude<Decision, { kind: 'redirect' } | { kind: 'refuse' }>;
+
+export type Failure = {
+  readonly destination: Destination;
+  /** `unreachable`: not a byte was sent. `broken` and `late`: it may have been served. */
+  readonly kind: 'unreachable' | 'broken' | 'late';
+  /** Instances tried so far, this one included. */
+  readonly tried: readonly Instance[];
+  readonly body: BodyState;
+};
+
+export function afterFailure(facts: RequestFacts, table: RoutingTable, failure: Failure, nowMs: number): Decision {
+  const { destination } = failure;
+  const home = destination.kind === 'edge' ? destination.peer.name : facts.home;
+  if (failure.kind === 'late') return { kind: 'refuse', code: 'LK_LATE_ANSWER', home };
+  const noAnswer: Refusal = { kind: 'refuse', code: 'LK_NO_ANSWER', home };
+  if (failure.kind === 'broken' && !facts.safe) return noAnswer; // Rules 4 and 6.
+  if (destination.kind === 'edge') return redirect(facts, destination.peer, 'LK_HOME_UNREACHABLE');
+  if (failure.kind === 'unreachable') {
+    return failure.body === 'gone'
+      ? { kind: 'refuse', code: 'LK_NO_APPLICATION', home }
+      : serveHere(facts, table, nowMs, failure.tried);
+  }
+  // Only once more: a request that breaks every instance it meets shall not meet them all. The same instance will do
+  // when there is no other, because the usual reason is an idle connection that it closed at that moment.
+  if (failure.body === 'gone' || failure.tried.length > 1) return noAnswer;
+  const other = serveHere(facts, table, nowMs, failure.tried);
+  const next = other.kind === 'refuse' ? serveHere(facts, table, nowMs, []) : other;
+  return next.kind === 'refuse' ? noAnswer : next;
+}
