@@ -102,7 +102,11 @@ export const errors = {
     retryable: false,
     help: 'The request is malformed or says two things at once, and the edge does not guess which one is meant.',
   },
-  LK_HEADERS_TOO_LARGE: { status: 431, retryable: false, help: 'The headers of this request are too large, or too many.' },
+  LK_HEADERS_TOO_LARGE: {
+    status: 431,
+    retryable: false,
+    help: 'The headers of this request are too large, or too many.',
+  },
   LK_TOO_SLOW: { status: 408, retryable: true, help: 'The request did not arrive in time.' },
   LK_NO_APPLICATION: {
     status: 503,

@@ -13,6 +13,8 @@ export const headers = {
   edgeToken: 'lanekeeper-edge',
   /** Edge → edge: how many edges have passed this request on; a loop ends at `maxHops`. */
   hops: 'lanekeeper-hops',
+  /** Edge → edge: the host the customer asked for; `Host` names the edge itself there. */
+  host: 'lanekeeper-host',
 } as const;
 
 /** Every header of ours starts with this, in any spelling a client may try. */
