@@ -5,7 +5,6 @@ CREATE TABLE lanekeeper.piece (
   id text PRIMARY KEY,
   kind text NOT NULL,
   relation text,
-  position integer NOT NULL,
   hash text NOT NULL,
   removal text NOT NULL,
   fingerprint text,

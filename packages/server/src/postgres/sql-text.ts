@@ -1,10 +1,5 @@
-/** Names and values on their way into SQL text: always quoted here, never pasted (faults.md, Security). */
-import { escapeIdentifier, escapeLiteral } from 'pg';
-
-/** `"schema"."relation"`, whatever the names contain. */
-export function quoteName(table: { readonly schema: string; readonly relation: string }): string {
-  return `${escapeIdentifier(table.schema)}.${escapeIdentifier(table.relation)}`;
-}
+/** Names on their way into SQL text: always quoted, never pasted. One name or value: `fence/names.ts`. */
+import { escapeIdentifier } from 'pg';
 
 /** `"a", "b"` */
 export function quoteList(names: readonly string[]): string {
@@ -20,5 +15,3 @@ export function splitName(name: string): { readonly schema: string; readonly rel
   if (dot < 1) throw new TypeError(`not a qualified table name: ${name}`);
   return { schema: name.slice(0, dot), relation: name.slice(dot + 1) };
 }
-
-export { escapeIdentifier as quoteIdentifier, escapeLiteral as quoteLiteral };

@@ -1,0 +1,29 @@
+/**
+ * The PostgreSQL room: everything that Lanekeeper keeps in a database, and everything it reads from one.
+ *
+ *   connect.ts     one connection, or why there is none
+ *   inspect/       PostgreSQL's catalogs as plain data
+ *   migrate/       the numbered files of `sql/`
+ *   fence/         who may write (R1), generated from the configuration
+ *   plan/          from what is there to what is declared, step by step; `apply` does it
+ *   streams/       publications, slots and subscriptions; what state they are in
+ *   verify/        row hashes of two data centers, compared under traffic
+ *   doctor/        which rights and settings are missing, with the statement that mends each
+ *   remove/        takes everything out again
+ */
+export type { Catalog, ForeignKeyInfo, SequenceInfo, TableInfo, UniqueIndexInfo } from './catalog.ts';
+export { type Connect, type ConnectOptions, type ConnectResult, connect, type Unavailable } from './connect.ts';
+export { fencePieces, leaseMarginMs, undeclaredTables } from './fence/index.ts';
+export { readCatalog } from './inspect/read-catalog.ts';
+export type { Piece } from './piece.ts';
+export {
+  type ApplyEvent,
+  type ApplyOptions,
+  type ApplyResult,
+  applyChanges,
+  type Blocker,
+  type PlanResult,
+  planChanges,
+} from './plan/apply.ts';
+export type { Plan, PlanProblem, Step } from './plan/step.ts';
+export type { Queryable } from './queryable.ts';

@@ -1,0 +1,8 @@
+export { type Migration, readMigrations } from './files.ts';
+export {
+  type AppliedMigration,
+  applyMigration,
+  type MigrationProblem,
+  pendingMigrations,
+  readAppliedMigrations,
+} from './migrate.ts';

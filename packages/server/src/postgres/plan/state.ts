@@ -1,0 +1,131 @@
+/** Everything `plan` decides from, read in one go. */
+import type { Configuration, TableName } from 'lanekeeper/config';
+import type { DataCenterName } from 'lanekeeper/model';
+import type { Catalog, SequenceInfo } from '../catalog.ts';
+import { quoteName, quoteTable } from '../fence/names.ts';
+import { readCatalog } from '../inspect/read-catalog.ts';
+import { type AppliedMigration, readAppliedMigrations } from '../migrate/index.ts';
+import type { Piece } from '../piece.ts';
+import type { Queryable } from '../queryable.ts';
+import { splitName } from '../sql-text.ts';
+import { slotName, streamNames } from '../streams/names.ts';
+import { readFingerprints } from './fingerprint.ts';
+import { type SequenceUse, sequencesToStride } from './sequences.ts';
+
+export type InstalledPiece = {
+  readonly id: string;
+  readonly kind: Piece['kind'];
+  readonly relation: TableName | null;
+  readonly hash: string;
+  readonly removal: string;
+  readonly fingerprint: string | null;
+};
+
+export type FillState = { readonly id: string; readonly done: boolean; readonly rows: number };
+
+export type PresentState = {
+  readonly catalog: Catalog;
+  readonly migrations: readonly AppliedMigration[];
+  readonly pieces: ReadonlyMap<string, InstalledPiece>;
+  /** What PostgreSQL holds now, by piece id; null: nothing of that name. */
+  readonly fingerprints: ReadonlyMap<string, string | null>;
+  readonly sequenceUse: ReadonlyMap<TableName, SequenceUse>;
+  readonly fills: ReadonlyMap<string, FillState>;
+  /** Accounts of Lanekeeper's own (claim buckets, the single home, accounts of rows without one) that have a deed. */
+  readonly ownDeeds: ReadonlySet<string>;
+  /** Peers for which this data center keeps both slots, so that nothing written here is lost to them. */
+  readonly slotsFor: ReadonlySet<DataCenterName>;
+};
+
+export async function readPresentState(
+  client: Queryable,
+  configuration: Configuration,
+  ownAccounts: readonly string[],
+): Promise<PresentState> {
+  const catalog = await readCatalog(client);
+  const migrations = await readAppliedMigrations(client);
+  const pieces = migrations.some((done) => done.number >= 2) ? await readPieces(client) : [];
+  const sequenceUse = new Map<TableName, SequenceUse>();
+  for (const sequence of sequencesToStride(configuration, catalog)) {
+    sequenceUse.set(sequence.name, await readUse(client, configuration, sequence));
+  }
+  return {
+    catalog,
+    migrations,
+    pieces: new Map(pieces.map((piece) => [piece.id, piece])),
+    fingerprints: await readFingerprints(
+      client,
+      pieces.map((piece) => piece.id),
+    ),
+    sequenceUse,
+    fills: await readFills(client, migrations),
+    ownDeeds: await readOwnDeeds(client, migrations, ownAccounts),
+    slotsFor: await readSlots(client, configuration),
+  };
+}
+
+async function readPieces(client: Queryable): Promise<readonly InstalledPiece[]> {
+  const { rows } = await client.query<InstalledPiece>(
+    'SELECT id, kind, relation, hash, removal, fingerprint FROM lanekeeper.piece ORDER BY id',
+  );
+  return rows;
+}
+
+/** With an index on the column both numbers are found at once; without one this reads the table. */
+export async function readUse(
+  client: Queryable,
+  configuration: Configuration,
+  sequence: SequenceInfo,
+): Promise<SequenceUse> {
+  if (sequence.table === null || sequence.column === null) return { largest: null, largestOwn: null };
+  const table = quoteTable(splitName(sequence.table));
+  const column = quoteName(sequence.column);
+  const number = configuration.dataCenters[configuration.here]?.number ?? 0;
+  const { rows } = await client.query<{ largest: string | null; own: string | null }>(
+    `SELECT (SELECT max(${column}) FROM ${table})::text AS largest,
+      (SELECT ${column} FROM ${table} WHERE ${column} IS NOT NULL AND mod(${column}, $1) = $2
+        ORDER BY ${column} DESC LIMIT 1)::text AS own`,
+    [configuration.stride, number % configuration.stride],
+  );
+  const { largest, own } = rows[0] ?? { largest: null, own: null };
+  return { largest: integer(largest), largestOwn: integer(own) };
+}
+
+/** The column may be numeric or even text: what is not a whole number was not drawn from the sequence. */
+function integer(text: string | null): bigint | null {
+  return text !== null && /^-?\d+$/.test(text) ? BigInt(text) : null;
+}
+
+async function readFills(
+  client: Queryable,
+  migrations: readonly AppliedMigration[],
+): Promise<ReadonlyMap<string, FillState>> {
+  if (!migrations.some((done) => done.number >= 2)) return new Map();
+  const { rows } = await client.query<FillState>(
+    'SELECT id, done_at IS NOT NULL AS done, rows::float8 AS rows FROM lanekeeper.fill',
+  );
+  return new Map(rows.map((row) => [row.id, row]));
+}
+
+async function readOwnDeeds(
+  client: Queryable,
+  migrations: readonly AppliedMigration[],
+  accounts: readonly string[],
+): Promise<ReadonlySet<string>> {
+  if (migrations.length === 0) return new Set();
+  const { rows } = await client.query<{ account: string }>(
+    'SELECT account FROM lanekeeper.deed WHERE account = ANY ($1)',
+    [accounts],
+  );
+  return new Set(rows.map((row) => row.account));
+}
+
+async function readSlots(client: Queryable, configuration: Configuration): Promise<ReadonlySet<DataCenterName>> {
+  const { rows } = await client.query<{ slot_name: string }>(
+    `SELECT slot_name FROM pg_catalog.pg_replication_slots
+      WHERE database = current_database() AND plugin = 'pgoutput' AND wal_status IS DISTINCT FROM 'lost'`,
+  );
+  const present = new Set(rows.map((row) => row.slot_name));
+  const peers = Object.keys(configuration.dataCenters).filter((dc) => dc !== configuration.here);
+  return new Set(peers.filter((dc) => streamNames.every((stream) => present.has(slotName(dc, stream)))));
+}

@@ -1,0 +1,63 @@
+/** What a cluster's streams are called in every data center, and what travels in which. */
+import type { Configuration, TableName } from 'lanekeeper/config';
+import type { DataCenterName } from 'lanekeeper/model';
+import type { Catalog } from '../catalog.ts';
+
+/** `homed`: records, deeds and what belongs to them. `rest`: what a feeder publishes; it never delays a commit. */
+export const streamNames = ['homed', 'rest'] as const;
+export type StreamName = (typeof streamNames)[number];
+
+export function publicationName(stream: StreamName): string {
+  return `lanekeeper_${stream}`;
+}
+
+/** The slot on the publisher: named after the data center that reads it. */
+export function slotName(subscriber: DataCenterName, stream: StreamName): string {
+  return `lanekeeper_${subscriber}_${stream}`;
+}
+
+/** The subscription on the subscriber: named after the data center it reads from. */
+export function subscriptionName(publisher: DataCenterName, stream: StreamName): string {
+  return `lanekeeper_${publisher}_${stream}`;
+}
+
+/** Lanekeeper's own tables that travel with the homed rows: where a deed has arrived, everything before it has (R2). */
+export const ownHomedTables: readonly TableName[] = [
+  'lanekeeper.deed',
+  'lanekeeper.acceptance',
+  'lanekeeper.succession',
+  'lanekeeper.claim',
+  'lanekeeper.outcome',
+];
+
+/** The other data centers, in the order of their numbers. */
+export function peersOf(configuration: Configuration): readonly DataCenterName[] {
+  return Object.values(configuration.dataCenters)
+    .filter((dc) => dc.name !== configuration.here)
+    .sort((a, b) => a.number - b.number)
+    .map((dc) => dc.name);
+}
+
+/** In which stream a declared table travels out of `from`; null when `from` does not send it. */
+export function streamOf(configuration: Configuration, table: TableName, from: DataCenterName): StreamName | null {
+  const declared = configuration.tables[table];
+  if (!declared) return null;
+  if (declared.class === 'system-of-record') return 'homed';
+  return declared.feeder === from ? 'rest' : null;
+}
+
+/**
+ * The user's tables that `from` publishes in `stream`, sorted. Partitions are not among them: they travel as their
+ * partitioned table, so that one attached later is in the stream at once.
+ */
+export function publishedTables(
+  configuration: Configuration,
+  catalog: Catalog,
+  stream: StreamName,
+  from: DataCenterName,
+): readonly TableName[] {
+  return [...catalog.tables.values()]
+    .filter((table) => table.partitionOf === null && streamOf(configuration, table.name, from) === stream)
+    .map((table) => table.name)
+    .sort();
+}

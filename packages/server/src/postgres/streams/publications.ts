@@ -1,0 +1,50 @@
+/** The two publications of a data center, as pieces that `apply` keeps. */
+import type { Configuration } from 'lanekeeper/config';
+import type { Catalog } from '../catalog.ts';
+import { quoteName, quoteTable, quoteText } from '../fence/names.ts';
+import type { Piece } from '../piece.ts';
+import { splitName } from '../sql-text.ts';
+import { ownHomedTables, publicationName, publishedTables, type StreamName, streamNames } from './names.ts';
+
+const titles: Readonly<Record<StreamName, string>> = {
+  homed: 'publish homed rows and their deeds to the other data centers',
+  rest: 'publish the tables that this data center feeds',
+};
+
+/**
+ * TRUNCATE is left out: the fence refuses it, and one that got through must not reach the others. Partitions are
+ * published as their partitioned table, so that the data centers need not have the same partitions on the same day.
+ */
+export function publicationPieces(configuration: Configuration, catalog: Catalog): Piece[] {
+  return streamNames.map((stream) => {
+    const name = publicationName(stream);
+    const own = stream === 'homed' ? ownHomedTables : [];
+    const tables = [...own, ...publishedTables(configuration, catalog, stream, configuration.here)];
+    const list = tables.map((table) => quoteTable(splitName(table))).join(', ');
+    const options = `(publish = 'insert, update, delete', publish_via_partition_root = true)`;
+    return {
+      kind: 'publication',
+      id: `publication ${name}`,
+      table: null,
+      title: titles[stream],
+      create: createOrSet(name, list, options),
+      drop: `DROP PUBLICATION IF EXISTS ${quoteName(name)}`,
+    };
+  });
+}
+
+/** There is no CREATE OR REPLACE PUBLICATION; SET TABLE changes the list at one position of the stream. */
+function createOrSet(name: string, list: string, options: string): string {
+  const empty = list === '';
+  // A list cannot be set to nothing; the publication keeps its slots' place in the stream while it is made anew.
+  const set = empty
+    ? `DROP PUBLICATION ${quoteName(name)};\n    CREATE PUBLICATION ${quoteName(name)} WITH ${options};`
+    : `ALTER PUBLICATION ${quoteName(name)} SET TABLE ${list};\n    ALTER PUBLICATION ${quoteName(name)} SET ${options};`;
+  return `DO $lanekeeper$ BEGIN
+  IF EXISTS (SELECT FROM pg_catalog.pg_publication WHERE pubname = ${quoteText(name)}) THEN
+    ${set}
+  ELSE
+    CREATE PUBLICATION ${quoteName(name)}${empty ? '' : ` FOR TABLE ${list}`} WITH ${options};
+  END IF;
+END $lanekeeper$`;
+}
