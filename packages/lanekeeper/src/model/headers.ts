@@ -22,3 +22,6 @@ export const headerPrefix = 'lanekeeper-';
 
 /** A request may be passed on between edges this many times; then it is answered where it is, with 508. */
 export const maxHops = 3;
+
+/** Query parameter of a redirect to a dc whose host names share no parent domain with ours: a handoff token. */
+export const handoffParameter = 'lanekeeper-handoff';

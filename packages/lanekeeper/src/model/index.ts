@@ -1,5 +1,5 @@
 export { type ErrorCode, type ErrorDetails, errorCodeOf, errors, LanekeeperError } from './errors.ts';
-export { headerPrefix, headers, maxHops } from './headers.ts';
+export { handoffParameter, headerPrefix, headers, maxHops } from './headers.ts';
 export {
   comparePositions,
   type Incarnation,
