@@ -7,6 +7,11 @@ export {
   startCluster,
 } from './clusters/cluster.ts';
 export { asSuperuser, type DatabaseOptions, ensureDatabase, type Role, roleUrl } from './clusters/database.ts';
-export { freePort } from './clusters/ports.ts';
+export { canListenOn, freePort } from './clusters/ports.ts';
+export { type LinksAccess, LinksClient, LinksError, type LinksState } from './links/client.ts';
+export type { DirectionSettings, LinkMode } from './links/direction.ts';
+export { type DirectionState, Links, type Route, type RouteRequest } from './links/links.ts';
+export { startLinks } from './links/start.ts';
 export { type LeashedProcess, liveProcesses, runLeashed, spawnLeashed } from './processes/leash.ts';
 export { descendantsOf, sleepMs } from './processes/observe.ts';
+export { readyUrl } from './processes/ready.ts';
