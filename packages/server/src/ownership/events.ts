@@ -1,0 +1,149 @@
+/**
+ * What can happen to the protocol, and what it can ask for. Contract with whoever carries out the actions: every action
+ * with a `round` is answered by exactly one event with that round, also when it failed; events are handed in one by one;
+ * `write-lease` actions reach the database in the order in which they were asked for.
+ */
+import type {
+  AccountId,
+  DataCenterName,
+  Epoch,
+  LeaseClaim,
+  LeaseCredential,
+  LeaseResult,
+  LeaseView,
+} from 'lanekeeper/model';
+import type { Reason } from './reasons.ts';
+import type { ArrivedDeed, ClockSample, GiveOutcome, GiveRequest, Proof } from './state.ts';
+
+/** What the database knows about an account when its move is asked for. */
+export type Facts = {
+  readonly home: DataCenterName;
+  readonly epoch: Epoch;
+  readonly accepted: boolean;
+  /** Signed in or written here within the configured stickiness. */
+  readonly inUse: boolean;
+  /** How long ago it came here; null when it was born here. */
+  readonly arrivedAgoMs: number | null;
+  /** How long ago each move of the last hour was, the latest first. */
+  readonly movesAgoMs: readonly number[];
+};
+
+type Answered<Kind extends string, Fields> = { readonly kind: Kind; readonly round: number } & Fields;
+type AboutAccount<Kind extends string, Fields> = Answered<Kind, { readonly account: AccountId } & Fields>;
+
+export type OwnershipEvent =
+  | { readonly kind: 'tick' }
+  /** Stop. `successor`: another agent of this dc stands by and takes over without a gap. */
+  | { readonly kind: 'leave'; readonly successor: boolean }
+  | Answered<
+      'proof',
+      {
+        readonly result:
+          | { readonly kind: 'proved'; readonly proof: Proof }
+          | { readonly kind: 'lacking'; readonly reasons: readonly Reason[] }
+          | { readonly kind: 'failed' };
+      }
+    >
+  | Answered<'store-view', { readonly view: LeaseView | null }>
+  | Answered<'store-answer', { readonly result: LeaseResult | null }>
+  | Answered<'lease-written', { readonly ok: boolean }>
+  | Answered<'released', object>
+  | { readonly kind: 'clock'; readonly clock: ClockSample }
+  | { readonly kind: 'gate'; readonly peer: DataCenterName; readonly reasons: readonly Reason[] }
+  | { readonly kind: 'give-asked'; readonly id: string; readonly request: GiveRequest }
+  | AboutAccount<
+      'facts',
+      {
+        readonly result:
+          | { readonly kind: 'known'; readonly facts: Facts }
+          | { readonly kind: 'unknown' }
+          | { readonly kind: 'failed' };
+      }
+    >
+  | AboutAccount<
+      'drain-begun',
+      {
+        readonly result:
+          | { readonly kind: 'begun'; readonly move: number; readonly instances: readonly string[] }
+          | { readonly kind: 'already' }
+          | { readonly kind: 'failed' };
+      }
+    >
+  | { readonly kind: 'drained'; readonly move: number; readonly instance: string }
+  | { readonly kind: 'instances'; readonly alive: readonly string[] }
+  | AboutAccount<
+      'give-answered',
+      {
+        readonly result:
+          | { readonly kind: 'given'; readonly epoch: Epoch }
+          | { readonly kind: 'kept'; readonly reason: Reason }
+          /** The connection broke: it may have been given, or may still be. */
+          | { readonly kind: 'lost' };
+      }
+    >
+  /** The deed, read under its lock; null when the database did not answer. */
+  | AboutAccount<'deed-read', { readonly deed: { readonly home: DataCenterName; readonly epoch: Epoch } | null }>
+  | AboutAccount<'drain-ended', { readonly ok: boolean }>
+  | { readonly kind: 'deed-arrived'; readonly account: AccountId; readonly deed: ArrivedDeed }
+  | AboutAccount<
+      'accept-answered',
+      { readonly result: 'accepted' | 'already' | 'digest-differs' | 'stale' | 'no-lease' | 'failed' }
+    >
+  | AboutAccount<'decline-answered', { readonly result: 'declined' | 'already' | 'stale' | 'no-lease' | 'failed' }>;
+
+type Asked<Kind extends string, Fields> = { readonly kind: Kind; readonly round: number } & Fields;
+type AskedAbout<Kind extends string, Fields> = Asked<Kind, { readonly account: AccountId } & Fields>;
+
+export type Action =
+  /** Answered by `proof`. */
+  | Asked<'prove', object>
+  /** Answered by `store-view`. */
+  | Asked<'read-store', object>
+  /** Answered by `store-answer`. */
+  | Asked<'acquire', { readonly claim: LeaseClaim; readonly predecessor: LeaseCredential | null }>
+  | Asked<'renew', { readonly claim: LeaseClaim; readonly revision: number }>
+  /** Answered by `lease-written`. Null takes the right to write back; `credential` is kept for the agent that leads next. */
+  | Asked<
+      'write-lease',
+      {
+        readonly lease: { readonly validUntilMs: number; readonly validUntilUptimeMs: number | null } | null;
+        readonly credential: LeaseCredential | null;
+      }
+    >
+  /** Answered by `released`. */
+  | Asked<'release', { readonly credential: LeaseCredential }>
+  /** Nothing is left to do here: the agent may end. */
+  | { readonly kind: 'left' }
+  | {
+      readonly kind: 'answer';
+      readonly ids: readonly string[];
+      readonly account: AccountId;
+      readonly outcome: GiveOutcome;
+    }
+  /** Answered by `facts`. */
+  | AskedAbout<'read-facts', object>
+  /** Answered by `drain-begun`. */
+  | AskedAbout<'begin-drain', { readonly to: DataCenterName; readonly forMs: number }>
+  /** Answered by `instances`. */
+  | { readonly kind: 'list-instances' }
+  /** Hardens the drain, then gives. Answered by `give-answered`. */
+  | AskedAbout<
+      'give',
+      { readonly to: DataCenterName; readonly epoch: Epoch; readonly move: number; readonly withinMs: number }
+    >
+  /** Reads the deed under its lock, and so after whatever else holds it. Answered by `deed-read`. */
+  | AskedAbout<'read-deed', object>
+  /** Answered by `drain-ended`. */
+  | AskedAbout<'end-drain', { readonly move: number | null }>
+  /** Answered by `accept-answered`. */
+  | AskedAbout<'accept', { readonly epoch: Epoch }>
+  /** Answered by `decline-answered`. */
+  | AskedAbout<'decline', { readonly epoch: Epoch; readonly reasons: readonly Reason[] }>
+  /** An arrived account is no longer open. */
+  | {
+      readonly kind: 'settled';
+      readonly account: AccountId;
+      readonly epoch: Epoch;
+      readonly outcome: 'accepted' | 'declined' | 'superseded';
+      readonly reasons: readonly Reason[];
+    };

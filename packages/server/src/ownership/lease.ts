@@ -1,0 +1,309 @@
+/**
+ * The lease: prove, acquire, renew, void, release (R4, L1 to L4).
+ *
+ *   without ── prove, read, acquire, write ──▶ held ── prove, renew, write ──▶ held
+ *      ▲                                        │ clock stepped, proof lacking, refused
+ *      └────────── database let go ── voiding ◀─┘           (running out needs no help: the fence reads the clock)
+ */
+import { comparePositions, type LeaseCredential, type LeaseResult, type LeaseView } from 'lanekeeper/model';
+import { stepped, translate } from './clocks.ts';
+import type { OwnershipEvent } from './events.ts';
+import { type Reason, type ReasonCode, reason } from './reasons.ts';
+import type { Attempt, ClockSample, Grant, Lease, Proof } from './state.ts';
+import { nextRound, setLease, type Turn } from './turn.ts';
+
+type LeaseEvent = Extract<
+  OwnershipEvent,
+  { kind: 'proof' | 'store-view' | 'store-answer' | 'lease-written' | 'released' | 'clock' }
+>;
+
+export function onLeaseEvent(turn: Turn, event: LeaseEvent): void {
+  const { lease } = turn.state;
+  if (event.kind === 'clock') {
+    if (lease.phase === 'held') voidIfStepped(turn, lease, event.clock);
+    return;
+  }
+  if (event.kind === 'released') {
+    if (lease.phase === 'releasing' && lease.round === event.round) leave(turn);
+    return;
+  }
+  if (lease.phase === 'voiding') {
+    if (event.kind === 'lease-written' && lease.round === event.round) onVoided(turn, lease, event.ok);
+    return;
+  }
+  if (lease.phase !== 'without' && lease.phase !== 'held') return;
+  const { attempt } = lease;
+  // L2: only the answer to the present question counts.
+  if (attempt.step === 'idle' || attempt.round !== event.round) return;
+  if (event.kind === 'proof' && attempt.step === 'proving') onProof(turn, lease, event.result);
+  else if (event.kind === 'store-view' && attempt.step === 'reading') onView(turn, attempt.proof, event.view);
+  else if (event.kind === 'store-answer' && attempt.step === 'asking') onAnswer(turn, lease, attempt, event.result);
+  else if (event.kind === 'lease-written' && attempt.step === 'writing') onWritten(turn, attempt.grant, event.ok);
+}
+
+export function onLeaseTick(turn: Turn): void {
+  const { lease } = turn.state;
+  const { nowMs } = turn;
+  switch (lease.phase) {
+    case 'left':
+      return;
+    case 'releasing':
+      // The store was told, or could not be: either way this lease runs out there by itself.
+      if (nowMs >= lease.deadlineMs) leave(turn);
+      return;
+    case 'voiding':
+      if (nowMs >= lease.deadlineMs) voidLease(turn, lease.reasons, lease.credential);
+      return;
+    case 'held':
+      if (nowMs >= lease.grant.untilMs) {
+        setLease(turn, {
+          phase: 'without',
+          reasons: [reason('expired')],
+          credential: credentialOf(turn, lease.grant),
+          attempt: { step: 'idle', nextMs: nowMs },
+          cleared: false,
+        });
+      }
+  }
+  const present = turn.state.lease;
+  if (present.phase !== 'without' && present.phase !== 'held') return;
+  const { attempt } = present;
+  if (attempt.step !== 'idle' && nowMs >= attempt.deadlineMs)
+    return retry(turn, unanswered[attempt.step], attempt.step === 'writing' ? attempt.grant : undefined);
+  if (attempt.step === 'idle' && nowMs >= attempt.nextMs && turn.state.leaving === 'no') prove(turn);
+}
+
+/** Everything else has come to rest: give the lease up, or leave it to the successor (L4). */
+export function leaveLease(turn: Turn): void {
+  const { lease, leaving } = turn.state;
+  const attempting = 'attempt' in lease && lease.attempt.step !== 'idle';
+  if (leaving === 'hand-over' && lease.phase !== 'voiding') {
+    // A renewal under way would make the credential stale that the successor goes by: wait for its answer.
+    if (!attempting) leave(turn);
+  } else if (lease.phase === 'held' && !attempting) {
+    voidLease(turn, [reason('leaving')], credentialOf(turn, lease.grant));
+  } else if (lease.phase === 'without' && !attempting) {
+    if (!lease.cleared) voidLease(turn, lease.reasons, lease.credential);
+    else if (lease.credential === null) leave(turn);
+    else {
+      const round = nextRound(turn);
+      setLease(turn, { phase: 'releasing', round, deadlineMs: turn.nowMs + turn.state.settings.answerWithinMs });
+      turn.actions.push({ kind: 'release', round, credential: lease.credential });
+    }
+  }
+}
+
+function leave(turn: Turn): void {
+  setLease(turn, { phase: 'left' });
+  turn.actions.push({ kind: 'left' });
+}
+
+const unanswered: Readonly<Record<Exclude<Attempt['step'], 'idle'>, ReasonCode>> = {
+  proving: 'database-unreachable',
+  reading: 'store-unreachable',
+  asking: 'store-unreachable',
+  writing: 'database-unreachable',
+};
+
+function prove(turn: Turn): void {
+  const round = nextRound(turn);
+  setAttempt(turn, { step: 'proving', round, deadlineMs: deadline(turn) });
+  turn.actions.push({ kind: 'prove', round });
+}
+
+function onProof(
+  turn: Turn,
+  lease: Extract<Lease, { phase: 'without' | 'held' }>,
+  result: Extract<LeaseEvent, { kind: 'proof' }>['result'],
+): void {
+  if (result.kind === 'failed') return retry(turn, 'database-unreachable');
+  if (result.kind === 'lacking') {
+    // L3: no lease without proof, not even the rest of one that the database still holds.
+    const cleared = lease.phase === 'without' && lease.cleared;
+    if (cleared) return without(turn, result.reasons);
+    return voidLease(turn, result.reasons, credentialIn(turn, lease));
+  }
+  const { proof } = result;
+  const round = nextRound(turn);
+  if (lease.phase === 'without') {
+    setAttempt(turn, { step: 'reading', round, deadlineMs: deadline(turn), proof });
+    turn.actions.push({ kind: 'read-store', round });
+  } else if (!voidIfStepped(turn, lease, proof.clock)) {
+    setAttempt(turn, { step: 'asking', round, deadlineMs: deadline(turn), proof, sentMs: turn.nowMs });
+    turn.actions.push({ kind: 'renew', round, claim: claim(turn, proof), revision: lease.grant.revision });
+  }
+}
+
+function onView(turn: Turn, proof: Proof, view: LeaseView | null): void {
+  const { lease, settings } = turn.state;
+  if (lease.phase !== 'without') return;
+  if (view === null) return retry(turn, 'store-unreachable');
+  if (view.term < turn.state.term) return retry(turn, 'store-nonsense');
+  const reasons = objections(turn, proof, view);
+  if (reasons.length > 0) {
+    if (lease.cleared) return without(turn, reasons);
+    return voidLease(turn, reasons, lease.credential);
+  }
+  const record = view.leases.find(({ dataCenter }) => dataCenter === settings.here);
+  const ours =
+    record !== undefined &&
+    (record.holder === settings.holder ||
+      (record.holder === lease.credential?.holder && record.revision === lease.credential.revision));
+  if (record?.state === 'held' && !ours) return without(turn, [reason('held-by-other', record.holder)]);
+  acquire(turn, proof, lease.credential);
+}
+
+function acquire(turn: Turn, proof: Proof, predecessor: LeaseCredential | null): void {
+  const round = nextRound(turn);
+  setAttempt(turn, { step: 'asking', round, deadlineMs: deadline(turn), proof, sentMs: turn.nowMs });
+  turn.actions.push({ kind: 'acquire', round, claim: claim(turn, proof), predecessor });
+}
+
+function onAnswer(
+  turn: Turn,
+  lease: Extract<Lease, { phase: 'without' | 'held' }>,
+  asked: Extract<Attempt, { step: 'asking' }>,
+  result: LeaseResult | null,
+): void {
+  if (result === null) return retry(turn, 'store-unreachable');
+  const { settings } = turn.state;
+  const lastRevision = lease.phase === 'held' ? lease.grant.revision : 0;
+  const nonsense = result.view.term < turn.state.term || (result.kind === 'held' && result.revision <= lastRevision);
+  // An answer that cannot be true grants nothing; what is left of the present lease runs out by itself.
+  if (nonsense) return retry(turn, 'store-nonsense');
+  if (result.kind === 'refused') {
+    const record = result.view.leases.find(({ dataCenter }) => dataCenter === settings.here);
+    if (result.reason === 'stale-revision' && record?.holder === settings.holder) {
+      // Ours all the same: the answer to an earlier request was lost. Ask again by name instead of by revision.
+      return acquire(turn, asked.proof, null);
+    }
+    if (result.reason === 'held-by-other' && lease.phase === 'without') return without(turn, [reason('held-by-other')]);
+    const reasons = [reason(result.reason === 'stale-revision' ? 'held-by-other' : result.reason)];
+    return voidLease(turn, reasons, credentialIn(turn, lease));
+  }
+  const credential = { holder: settings.holder, revision: result.revision };
+  const reasons = objections(turn, asked.proof, result.view);
+  if (reasons.length > 0) return voidLease(turn, reasons, credential);
+
+  turn.state = { ...turn.state, term: result.view.term };
+  const untilMs = asked.sentMs + settings.ttlMs; // L1
+  const { wallMs, uptimeMs } = translate(asked.proof.clock, untilMs);
+  const grant: Grant = {
+    revision: result.revision,
+    untilMs,
+    validUntilMs: wallMs,
+    validUntilUptimeMs: uptimeMs,
+    sentMs: asked.sentMs,
+    clock: asked.proof.clock,
+  };
+  const round = nextRound(turn);
+  setAttempt(turn, { step: 'writing', round, deadlineMs: deadline(turn), grant });
+  const written = { validUntilMs: grant.validUntilMs, validUntilUptimeMs: grant.validUntilUptimeMs };
+  turn.actions.push({ kind: 'write-lease', round, lease: written, credential });
+}
+
+function onWritten(turn: Turn, grant: Grant, ok: boolean): void {
+  if (!ok || grant.untilMs <= turn.nowMs) return retry(turn, 'database-unreachable', grant);
+  const nextMs = grant.sentMs + turn.state.settings.renewEveryMs;
+  setLease(turn, { phase: 'held', grant, attempt: { step: 'idle', nextMs } });
+}
+
+/** What in the store's view of the cluster speaks against a lease for this database (faults.md, remedy 11). */
+function objections(turn: Turn, { incarnation, positions }: Proof, view: LeaseView): readonly Reason[] {
+  const { here } = turn.state.settings;
+  const reasons: Reason[] = [];
+  for (const record of view.leases) {
+    if (record.dataCenter === here) {
+      const same =
+        record.incarnation.systemIdentifier === incarnation.systemIdentifier &&
+        record.incarnation.timeline === incarnation.timeline &&
+        record.incarnation.generation === incarnation.generation;
+      if (!same) reasons.push(reason('other-incarnation'));
+      else if (comparePositions(positions.log, record.positions.log) < 0)
+        reasons.push(reason('behind-own-record', `log at ${positions.log}, was ${record.positions.log}`));
+      for (const [peer, recorded] of Object.entries(record.positions.received)) {
+        const received = positions.received[peer];
+        if (same && (received === undefined || comparePositions(received, recorded) < 0))
+          reasons.push(reason('behind-own-record', `had received ${peer} up to ${recorded}`));
+      }
+    } else {
+      const received = record.positions.received[here];
+      if (received !== undefined && comparePositions(positions.log, received) < 0)
+        reasons.push(reason('behind-peer', `${record.dataCenter} has received up to ${received}`));
+    }
+  }
+  return reasons;
+}
+
+function voidIfStepped(turn: Turn, lease: Extract<Lease, { phase: 'held' }>, clock: ClockSample): boolean {
+  if (!stepped(lease.grant.clock, clock, turn.state.settings)) return false;
+  voidLease(turn, [reason('clock-stepped')], credentialOf(turn, lease.grant));
+  return true;
+}
+
+function voidLease(turn: Turn, reasons: readonly Reason[], credential: LeaseCredential | null): void {
+  const round = nextRound(turn);
+  setLease(turn, { phase: 'voiding', reasons, credential, round, deadlineMs: deadline(turn) });
+  turn.actions.push({ kind: 'write-lease', round, lease: null, credential });
+}
+
+function onVoided(turn: Turn, lease: Extract<Lease, { phase: 'voiding' }>, ok: boolean): void {
+  if (!ok) return voidLease(turn, lease.reasons, lease.credential);
+  const stepped = lease.reasons.some(({ code }) => code === 'clock-stepped');
+  // After a clock step nothing speaks against a new lease in the new time; other reasons take their time to go away.
+  const nextMs = stepped ? turn.nowMs : retryMs(turn);
+  const { reasons, credential } = lease;
+  setLease(turn, { phase: 'without', reasons, credential, attempt: { step: 'idle', nextMs }, cleared: true });
+}
+
+function without(turn: Turn, reasons: readonly Reason[]): void {
+  const { lease } = turn.state;
+  if (lease.phase === 'without')
+    setLease(turn, { ...lease, reasons, attempt: { step: 'idle', nextMs: retryMs(turn) } });
+}
+
+/** The attempt failed without a verdict. A lease that is held is kept as long as it lasts. */
+function retry(turn: Turn, code: ReasonCode, lost?: Grant): void {
+  const { lease } = turn.state;
+  const attempt: Attempt = { step: 'idle', nextMs: retryMs(turn) };
+  if (lease.phase === 'held') {
+    // The store's revision went on although the database was not told: the next renewal goes by the new one.
+    const grant = lost === undefined ? lease.grant : { ...lease.grant, revision: lost.revision };
+    setLease(turn, { ...lease, grant, attempt });
+  } else if (lease.phase === 'without') {
+    const credential = lost === undefined ? lease.credential : credentialOf(turn, lost);
+    setLease(turn, {
+      ...lease,
+      reasons: [reason(code)],
+      credential,
+      attempt,
+      cleared: lost === undefined && lease.cleared,
+    });
+  }
+}
+
+function setAttempt(turn: Turn, attempt: Attempt): void {
+  const { lease } = turn.state;
+  if (lease.phase === 'held' || lease.phase === 'without') setLease(turn, { ...lease, attempt });
+}
+
+function credentialOf(turn: Turn, grant: Grant): LeaseCredential {
+  return { holder: turn.state.settings.holder, revision: grant.revision };
+}
+
+function credentialIn(turn: Turn, lease: Extract<Lease, { phase: 'without' | 'held' }>): LeaseCredential | null {
+  return lease.phase === 'held' ? credentialOf(turn, lease.grant) : lease.credential;
+}
+
+function claim(turn: Turn, { incarnation, positions }: Proof) {
+  const { here, holder, ttlMs } = turn.state.settings;
+  return { dataCenter: here, holder, incarnation, positions, ttlMs };
+}
+
+function deadline(turn: Turn): number {
+  return turn.nowMs + turn.state.settings.answerWithinMs;
+}
+
+function retryMs(turn: Turn): number {
+  return turn.nowMs + turn.state.settings.renewEveryMs / 4;
+}

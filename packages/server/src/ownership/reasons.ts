@@ -1,0 +1,69 @@
+/**
+ * Why a lease, a move or an acceptance is not given. One table: `stops` says what a reason about a stream stands in the
+ * way of (`start`: no move is begun; `accept`: what has arrived is not accepted either), and `help` says it to a person.
+ */
+type ReasonEntry = { readonly stops: 'lease' | 'start' | 'accept'; readonly help: string };
+
+export const reasonTable = {
+  starting: { stops: 'lease', help: 'the agent has just started' },
+  leaving: { stops: 'lease', help: 'the agent is being stopped' },
+  expired: { stops: 'lease', help: 'the lease ran out before it could be renewed' },
+  'store-unreachable': { stops: 'lease', help: 'the lease store does not answer' },
+  'store-nonsense': { stops: 'lease', help: 'the lease store gave an answer that cannot be true' },
+  'held-by-other': { stops: 'lease', help: 'another agent process holds the lease' },
+  'other-incarnation': {
+    stops: 'lease',
+    help: 'this database is not the one the lease store knows: it was restored, cloned or made anew',
+  },
+  'behind-own-record': {
+    stops: 'lease',
+    help: 'this database is behind its own last recorded position: it was restored from an old copy',
+  },
+  'behind-peer': {
+    stops: 'lease',
+    help: 'a peer has received more from this database than it contains: it was restored from an old copy',
+  },
+  'database-unreachable': { stops: 'lease', help: 'the local database does not answer' },
+  'clock-stepped': { stops: 'lease', help: "the database server's clock jumped" },
+  'fence-incomplete': { stops: 'lease', help: 'a fence trigger is missing or disabled' },
+  'prepared-transactions': {
+    stops: 'lease',
+    help: '`max_prepared_transactions` must be 0: a prepared transaction can commit after the lease',
+  },
+  'no-lease': { stops: 'start', help: 'this data center holds no lease' },
+  'not-observed': { stops: 'start', help: 'the streams have not been looked at lately' },
+  'peer-not-observed': { stops: 'start', help: "the other data center's agent does not answer" },
+  'not-streaming': { stops: 'start', help: 'a stream does not run' },
+  lagging: { stops: 'start', help: 'a stream is behind' },
+  'table-not-ready': { stops: 'accept', help: 'a table is still being copied, or is not subscribed to' },
+  'tables-differ': { stops: 'accept', help: 'the data centers replicate different tables' },
+  'schema-differs': { stops: 'accept', help: 'the tables do not have the same columns in both data centers' },
+  'new-conflicts': {
+    stops: 'accept',
+    help: 'replication met conflicting rows or skipped a transaction since the last clean `verify`',
+  },
+  'digest-differs': { stops: 'accept', help: "the account's rows are not the ones that were sent" },
+  arriving: { stops: 'start', help: 'the account is just arriving here' },
+  'already-moving': { stops: 'start', help: 'the account is already moving' },
+  'not-drained': { stops: 'start', help: 'requests in flight for the account did not finish in time' },
+  busy: { stops: 'start', help: 'a transaction kept the account locked' },
+  'database-failed': { stops: 'start', help: 'the local database did not answer' },
+  'no-such-dc': { stops: 'start', help: 'the destination is not a data center of this cluster' },
+} as const satisfies Record<string, ReasonEntry>;
+
+export type ReasonCode = keyof typeof reasonTable;
+
+export type Reason = {
+  readonly code: ReasonCode;
+  /** Which stream, table, trigger or peer, where there is something to name. */
+  readonly about?: string;
+};
+
+export function reason(code: ReasonCode, about?: string): Reason {
+  return about === undefined ? { code } : { code, about };
+}
+
+/** One sentence without a full stop, for a person. */
+export function explain({ code, about }: Reason): string {
+  return about === undefined ? reasonTable[code].help : `${reasonTable[code].help} (${about})`;
+}
