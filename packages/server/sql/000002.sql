@@ -23,3 +23,10 @@ CREATE TABLE lanekeeper.fill (
   done_at timestamptz
 );
 COMMENT ON TABLE lanekeeper.fill IS 'How far rows that existed before Lanekeeper have been given deeds and claims; a fill that was interrupted goes on after last_key.';
+
+CREATE TABLE lanekeeper.stream (
+  subscription text PRIMARY KEY,
+  connection text NOT NULL,
+  at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE lanekeeper.stream IS 'Subscriptions of this data center. PostgreSQL shows a connection string only to superusers; its salted hash here says whether the configured one is still the same.';

@@ -3,7 +3,9 @@ import type { Client } from 'pg';
 
 /** Two-key advisory lock: the class is Lanekeeper's for this use; 1279 is taken by application instances. */
 const lockClass = 1280;
-const lockObject = 1;
+const lockObjects = { apply: 1, streams: 2 } as const;
+
+export type LockFor = keyof typeof lockObjects;
 
 export type LockHolder = {
   readonly pid: number;
@@ -24,15 +26,16 @@ export async function takeApplyLock(
   client: Client,
   waitMs: number,
   onWait: (holder: LockHolder | null) => void,
+  what: LockFor = 'apply',
 ): Promise<LockResult> {
   const deadline = Date.now() + waitMs;
   for (let told = false; ; ) {
     const { rows } = await client.query<{ ok: boolean }>('SELECT pg_try_advisory_lock($1, $2) AS ok', [
       lockClass,
-      lockObject,
+      lockObjects[what],
     ]);
     if (rows[0]?.ok) return { kind: 'locked' };
-    const holder = await readHolder(client);
+    const holder = await readHolder(client, what);
     if (Date.now() >= deadline) return { kind: 'held', by: holder };
     if (!told) onWait(holder);
     told = true;
@@ -40,11 +43,11 @@ export async function takeApplyLock(
   }
 }
 
-export async function releaseApplyLock(client: Client): Promise<void> {
-  await client.query('SELECT pg_advisory_unlock($1, $2)', [lockClass, lockObject]);
+export async function releaseApplyLock(client: Client, what: LockFor = 'apply'): Promise<void> {
+  await client.query('SELECT pg_advisory_unlock($1, $2)', [lockClass, lockObjects[what]]);
 }
 
-async function readHolder(client: Client): Promise<LockHolder | null> {
+async function readHolder(client: Client, what: LockFor): Promise<LockHolder | null> {
   const { rows } = await client.query<LockHolder>(
     `SELECT a.pid, coalesce(a.application_name, '') AS "applicationName", coalesce(a.usename, '') AS role,
         host(a.client_addr) AS address,
@@ -52,7 +55,7 @@ async function readHolder(client: Client): Promise<LockHolder | null> {
       FROM pg_locks l JOIN pg_stat_activity a USING (pid)
       WHERE l.locktype = 'advisory' AND l.granted AND l.classid = $1 AND l.objid = $2 AND l.objsubid = 2
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
-    [lockClass, lockObject],
+    [lockClass, lockObjects[what]],
   );
   return rows[0] ?? null;
 }

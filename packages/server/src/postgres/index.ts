@@ -27,3 +27,21 @@ export {
 } from './plan/apply.ts';
 export type { Plan, PlanProblem, Step } from './plan/step.ts';
 export type { Queryable } from './queryable.ts';
+export {
+  type EnsureStreamsOptions,
+  type EnsureStreamsResult,
+  ensureStreams,
+  type StreamOutcome,
+} from './streams/ensure.ts';
+export {
+  type Baseline,
+  baselineOf,
+  compareReports,
+  judgeIncoming,
+  judgeOutgoing,
+  judgeStreams,
+  type StreamProblem,
+} from './streams/judge.ts';
+export { type StreamName, slotName, streamNames, subscriptionName } from './streams/names.ts';
+export { type IncomingStream, type OutgoingStream, readStreams, type StreamsReport } from './streams/read.ts';
+export { schemaHash, tableHashes } from './streams/schema-hash.ts';

@@ -10,14 +10,13 @@ import { createHash } from 'node:crypto';
 import type { Configuration } from 'lanekeeper/config';
 import type { Catalog } from '../catalog.ts';
 import { fencePieces, undeclaredTables } from '../fence/index.ts';
-import { quoteTable, quoteText } from '../fence/names.ts';
 import { type Migration, pendingMigrations } from '../migrate/index.ts';
 import type { Piece } from '../piece.ts';
 import { peersOf } from '../streams/names.ts';
 import { publicationPieces } from '../streams/publications.ts';
 import { chunkSql, fillsOf } from './fill.ts';
 import { ownDeeds, ownDeedsSql } from './own-deeds.ts';
-import { sequencesToStride, strideSequence } from './sequences.ts';
+import { sequencesToStride, strideSequence, strideSql } from './sequences.ts';
 import type { InstalledPiece, PresentState } from './state.ts';
 import type { Plan, PlanProblem, Step, StepLock } from './step.ts';
 
@@ -119,17 +118,16 @@ function pieceLock(piece: Piece): StepLock | null {
 function sequenceSteps(configuration: Configuration, present: PresentState): Step[] {
   const number = configuration.dataCenters[configuration.here]?.number ?? 0;
   return sequencesToStride(configuration, present.catalog).flatMap((sequence): Step[] => {
-    const use = present.sequenceUse.get(sequence.name) ?? { largest: null, largestOwn: null };
-    const target = strideSequence(sequence, use, number, configuration.stride);
+    const use = present.sequenceUse.get(sequence.name);
+    const target = use && strideSequence(sequence, use, number, configuration.stride);
     if (!target) return [];
-    const name = quoteTable(sequence);
     return [
       {
         id: `sequence ${sequence.name}`,
         kind: 'change',
         title: `let ${sequence.name} count in steps of ${configuration.stride} from ${target.next}`,
         why: `numbers drawn in ${configuration.here} all leave ${number % configuration.stride} when divided by ${configuration.stride}, so that no other data center draws the same`,
-        sql: `ALTER SEQUENCE ${name} INCREMENT BY ${target.increment};\nSELECT setval(${quoteText(name)}, ${target.next}, false)`,
+        sql: strideSql(sequence, target),
         lock: {
           table: sequence.name,
           mode: 'SHARE ROW EXCLUSIVE',

@@ -2,13 +2,23 @@
  * Strided sequences: every data center draws the numbers that leave its own remainder, so that no two ever draw the same.
  * Pure: what to set a sequence to, or null when it is right already.
  */
-import type { Configuration, TableName } from 'lanekeeper/config';
+import { type Configuration, matchesPattern, type TableName } from 'lanekeeper/config';
 import type { Catalog, SequenceInfo } from '../catalog.ts';
+import { quoteTable, quoteText } from '../fence/names.ts';
 
-export type SequenceTarget = { readonly increment: bigint; readonly next: bigint };
+export type SequenceTarget = {
+  readonly increment: bigint;
+  /** Where it begins again when the table is emptied with RESTART IDENTITY. */
+  readonly start: bigint;
+  readonly next: bigint;
+};
 
-/** The largest numbers in the table that the sequence numbers; null when there are none. */
+/** What a sequence and the table that it numbers hold. */
 export type SequenceUse = {
+  readonly lastValue: bigint;
+  /** Whether `lastValue` was given out, or will be next. */
+  readonly called: boolean;
+  /** The largest number in the table; null when there is none. */
   readonly largest: bigint | null;
   /** Among those with this data center's remainder. */
   readonly largestOwn: bigint | null;
@@ -20,8 +30,8 @@ export type SequenceUse = {
  * ignored keeps its sequence as it is.
  */
 export function sequencesToStride(configuration: Configuration, catalog: Catalog): readonly SequenceInfo[] {
-  if (Object.keys(configuration.dataCenters).length === 0) return [];
   return [...catalog.sequences.values()].filter((sequence) => {
+    if (configuration.ignore.some((pattern) => matchesPattern(pattern, sequence.name))) return false;
     if (sequence.table === null) return true;
     const declared = configuration.tables[declaredName(catalog, sequence.table)];
     return declared?.class === 'system-of-record' || declared?.class === 'system-of-reference';
@@ -43,27 +53,35 @@ export function declaredName(catalog: Catalog, table: TableName): TableName {
  * the others do not push it on.
  */
 export function strideSequence(
-  sequence: Pick<SequenceInfo, 'increment' | 'lastValue' | 'startValue'>,
+  sequence: Pick<SequenceInfo, 'increment' | 'startValue'>,
   use: SequenceUse,
   number: number,
   stride: number,
 ): SequenceTarget | null {
   const step = BigInt(stride);
-  const remainder = BigInt(number) % step;
-  const drawn = sequence.lastValue;
-  // What it would give out if nobody touched it; a sequence never drawn from starts at its start value.
-  const upcoming = drawn === null ? sequence.startValue : drawn + sequence.increment;
-  const strided = sequence.increment === step && modulo(upcoming, step) === remainder;
+  const upcoming = use.called ? use.lastValue + sequence.increment : use.lastValue;
+  const isOwn = (value: bigint) => modulo(value - BigInt(number), step) === 0n;
+  const strided = sequence.increment === step && isOwn(upcoming);
   const beyond = strided ? use.largestOwn : use.largest;
-  if (strided && (beyond === null || beyond < upcoming)) return null;
-  const from = drawn === null ? sequence.startValue : drawn + 1n;
-  return { increment: step, next: nextNumber(from, beyond, number, stride) };
+  if (strided && isOwn(sequence.startValue) && (beyond === null || beyond < upcoming)) return null;
+  const from = use.called ? use.lastValue + 1n : use.lastValue;
+  return {
+    increment: step,
+    start: nextNumber(sequence.startValue, null, number, stride),
+    next: nextNumber(from, beyond, number, stride),
+  };
 }
 
 /** The first number from `from` on, and beyond `beyond`, that leaves this data center's remainder. */
 export function nextNumber(from: bigint, beyond: bigint | null, number: number, stride: number): bigint {
   const atLeast = beyond !== null && beyond >= from ? beyond + 1n : from;
   return atLeast + modulo(BigInt(number) - atLeast, BigInt(stride));
+}
+
+export function strideSql(sequence: Pick<SequenceInfo, 'schema' | 'relation'>, target: SequenceTarget): string {
+  const name = quoteTable(sequence);
+  return `ALTER SEQUENCE ${name} INCREMENT BY ${target.increment} START WITH ${target.start};
+SELECT setval(${quoteText(name)}::regclass, ${target.next}, false)`;
 }
 
 function modulo(value: bigint, divisor: bigint): bigint {

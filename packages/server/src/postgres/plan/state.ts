@@ -77,23 +77,26 @@ export async function readUse(
   configuration: Configuration,
   sequence: SequenceInfo,
 ): Promise<SequenceUse> {
-  if (sequence.table === null || sequence.column === null) return { largest: null, largestOwn: null };
-  const table = quoteTable(splitName(sequence.table));
-  const column = quoteName(sequence.column);
   const number = configuration.dataCenters[configuration.here]?.number ?? 0;
+  const { rows: states } = await client.query<{ last: string; called: boolean }>(
+    `SELECT last_value::text AS last, is_called AS called FROM ${quoteTable(sequence)}`,
+  );
+  const state = { lastValue: BigInt(states[0]?.last ?? 0), called: states[0]?.called ?? false };
+  if (sequence.table === null || sequence.column === null) return { ...state, largest: null, largestOwn: null };
+  const column = quoteName(sequence.column);
+  const table = quoteTable(splitName(sequence.table));
   const { rows } = await client.query<{ largest: string | null; own: string | null }>(
     `SELECT (SELECT max(${column}) FROM ${table})::text AS largest,
       (SELECT ${column} FROM ${table} WHERE ${column} IS NOT NULL AND mod(${column}, $1) = $2
         ORDER BY ${column} DESC LIMIT 1)::text AS own`,
     [configuration.stride, number % configuration.stride],
   );
-  const { largest, own } = rows[0] ?? { largest: null, own: null };
-  return { largest: integer(largest), largestOwn: integer(own) };
+  return { ...state, largest: integer(rows[0]?.largest), largestOwn: integer(rows[0]?.own) };
 }
 
-/** The column may be numeric or even text: what is not a whole number was not drawn from the sequence. */
-function integer(text: string | null): bigint | null {
-  return text !== null && /^-?\d+$/.test(text) ? BigInt(text) : null;
+/** The column may be numeric: what is not a whole number was not drawn from the sequence. */
+function integer(text: string | null | undefined): bigint | null {
+  return text && /^-?\d+$/.test(text) ? BigInt(text) : null;
 }
 
 async function readFills(
