@@ -51,6 +51,8 @@ export type LeashedProcess = {
   running(): boolean;
   /** Sends a signal; does nothing when the process has ended. */
   signal(name: NodeJS.Signals): void;
+  /** The same for what it left behind when it has ended. */
+  signalGroup(name: NodeJS.Signals): void;
 };
 
 export type ProcessEnd = { readonly code: number | null; readonly signal: NodeJS.Signals | null };
@@ -107,16 +109,20 @@ export async function spawnLeashed(
     exited,
     running: () => !ended,
     signal(name) {
-      if (ended) return;
-      try {
-        process.kill(scope === 'group' ? -pid : pid, name);
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-      }
+      if (!ended) send(scope === 'group' ? -pid : pid, name);
     },
+    signalGroup: (name) => send(-pid, name),
   };
   live.add(leashed);
   return leashed;
+}
+
+function send(target: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(target, name);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
 }
 
 /** Runs a short command to its end and returns what it printed; throws when it fails or takes longer than `timeoutMs`. */

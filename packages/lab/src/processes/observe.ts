@@ -8,20 +8,49 @@ export async function sleepMs(ms: number, signal?: AbortSignal): Promise<void> {
   await delay(ms, undefined, signal ? { signal } : {}).catch(() => {});
 }
 
+type Row = { readonly pid: number; readonly parent: number; readonly group: number };
+
+/** Without those that have ended and whose parent has not asked for their exit code yet. */
+async function processTable(): Promise<readonly Row[]> {
+  const { stdout } = await promisify(execFile)('ps', ['-A', '-o', 'pid=,ppid=,pgid=,stat=']);
+  return stdout
+    .trim()
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/))
+    .filter(([, , , state]) => !state?.startsWith('Z'))
+    .map(([pid, parent, group]) => ({ pid: Number(pid), parent: Number(parent), group: Number(group) }));
+}
+
 /** Children of a process and theirs, as they are now. */
 export async function descendantsOf(pid: number): Promise<readonly number[]> {
-  const { stdout } = await promisify(execFile)('ps', ['-A', '-o', 'pid=,ppid=']);
-  const children = new Map<number, number[]>();
-  for (const line of stdout.trim().split('\n')) {
-    const [child, parent] = line.trim().split(/\s+/).map(Number) as [number, number];
-    children.set(parent, [...(children.get(parent) ?? []), child]);
-  }
+  const table = await processTable();
   const found: number[] = [];
   const queue = [pid];
   for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
-    const below = children.get(next) ?? [];
+    const below = table.filter((row) => row.parent === next).map((row) => row.pid);
     found.push(...below);
     queue.push(...below);
   }
   return found;
+}
+
+/**
+ * Ends what is left of a process group whose leader has ended: it was asked to end already, and gets `graceMs` to do
+ * so. The group's number cannot belong to anybody else while it has members.
+ */
+export async function endGroup(group: number, graceMs: number): Promise<void> {
+  const deadlineMs = performance.now() + graceMs;
+  for (;;) {
+    const members = (await processTable()).filter((row) => row.group === group);
+    if (members.length === 0) return;
+    const late = performance.now() >= deadlineMs;
+    for (const { pid } of late ? members : []) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // It ended between the two looks.
+      }
+    }
+    await sleepMs(late ? 20 : 50);
+  }
 }
