@@ -1,1 +1,17 @@
-export {};
+/** Lanekeeper for applications. Other entrances: `lanekeeper/pg`, `lanekeeper/fastify`, `lanekeeper/express`. */
+export { type ErrorCode, type ErrorDetails, errors, LanekeeperError } from './model/index.ts';
+export { type AnswerBody, ReplayError } from './sdk/answer.ts';
+export type {
+  ClaimResult,
+  Lanekeeper,
+  LanekeeperOptions,
+  MoveOptions,
+  MoveResult,
+  Outcome,
+  Queryable,
+  ReleaseResult,
+  RequestScope,
+  Whereabouts,
+} from './sdk/api.ts';
+export { createLanekeeper } from './sdk/lanekeeper.ts';
+export { findLanekeeperError } from './sdk/refusal.ts';

@@ -24,4 +24,5 @@ export {
   type Epoch,
   type Homes,
   type Routing,
+  singleAccount,
 } from './words.ts';

@@ -11,6 +11,9 @@ export type DataCenterName = string;
 /** An account's key as PostgreSQL prints it (`account::text`), whatever its type in the user's schema. */
 export type AccountId = string;
 
+/** With `homes: single` there is one deed for everything, and this is its account. */
+export const singleAccount: AccountId = '*';
+
 /**
  * Orders the deeds of one account. `term` comes from the lease store and rises with every succession; `counter` rises
  * with every move of this account. An epoch never falls, anywhere (invariant E1).

@@ -1,0 +1,114 @@
+/**
+ * Whether work for an account may start in this dc. Decided from the deed as the database here shows it and from what the session
+ * says; both are hints that spare the work a refusal: the fence decides (R1).
+ */
+import { type AccountId, compareEpochs, type DataCenterName, type Epoch } from '../model/index.ts';
+import type { Whereabouts } from './api.ts';
+import type { Deeds } from './deeds.ts';
+import type { DrainGate } from './gate.ts';
+
+/** What the session's token says. */
+export type Hint = { readonly home: DataCenterName; readonly epoch: Epoch };
+
+export type Judgement =
+  | { readonly kind: 'here' }
+  | { readonly kind: 'elsewhere'; readonly home: DataCenterName }
+  /** Its home is here, or so says someone who knows more; the data are on the way. */
+  | { readonly kind: 'arriving' }
+  /** It is here and about to leave. */
+  | { readonly kind: 'moving' }
+  | { readonly kind: 'unknown' };
+
+export type Admission =
+  | { readonly kind: 'here'; readonly where: Whereabouts; readonly leave: () => void }
+  /** No deed: perhaps a new account whose row is not committed yet. Counted as in flight all the same. */
+  | { readonly kind: 'unknown'; readonly leave: () => void }
+  | { readonly kind: 'elsewhere'; readonly home: DataCenterName; readonly where: Whereabouts | null }
+  | { readonly kind: 'arriving' | 'moving'; readonly where: Whereabouts | null };
+
+export type AdmissionQuestion = {
+  readonly account: AccountId;
+  readonly hint: Hint | null;
+  /** Another dc's edge passed the request on to us, so it has seen a newer deed than the one that is here. */
+  readonly passedOn: boolean;
+  /** How long to wait for a move to finish, towards us or away. */
+  readonly waitMs: number;
+};
+
+export type Admitter = { readonly here: DataCenterName; readonly gate: DrainGate; readonly deeds: Deeds };
+
+export function judge(
+  here: DataCenterName,
+  where: Whereabouts | null,
+  hint: Hint | null,
+  passedOn: boolean,
+): Judgement {
+  if (where === null) {
+    return hint !== null && hint.home !== here ? { kind: 'elsewhere', home: hint.home } : { kind: 'unknown' };
+  }
+  // The token was issued after a move whose deed has not arrived here yet.
+  if (hint !== null && compareEpochs(hint.epoch, where.epoch) > 0) {
+    return hint.home === here ? { kind: 'arriving' } : { kind: 'elsewhere', home: hint.home };
+  }
+  if (where.home !== here) return passedOn ? { kind: 'arriving' } : { kind: 'elsewhere', home: where.home };
+  if (!where.accepted) return { kind: 'arriving' };
+  return where.draining ? { kind: 'moving' } : { kind: 'here' };
+}
+
+/** Waits out moves that are under way, within `waitMs`, and counts the work as in flight if it may start here. */
+export async function admit({ here, gate, deeds }: Admitter, question: AdmissionQuestion): Promise<Admission> {
+  const { account, hint } = question;
+  const deadlineMs = performance.now() + question.waitMs;
+  let passedOn = question.passedOn;
+  const look = (where: Whereabouts | null) => judge(here, where, hint, passedOn);
+  for (;;) {
+    // Enter first and look then: a drain that starts in between waits for us, and the deed cannot leave unseen.
+    const leave = gate.enter(account);
+    if (leave === null) {
+      const waitMs = deadlineMs - performance.now();
+      if (waitMs <= 0 || !(await within(gate.opened(account), waitMs))) {
+        return { kind: 'moving', where: await deeds.whereIsNow(account) };
+      }
+      continue;
+    }
+    let admitted = false;
+    try {
+      const where = await deeds.whereIs(account);
+      const judgement = look(where);
+      if (judgement.kind === 'here' && where !== null) {
+        admitted = true;
+        return { kind: 'here', where, leave };
+      }
+      if (judgement.kind === 'unknown') {
+        admitted = true;
+        return { kind: 'unknown', leave };
+      }
+      if (judgement.kind === 'elsewhere') return { kind: 'elsewhere', home: judgement.home, where };
+    } finally {
+      if (!admitted) leave();
+    }
+    const settled = (where: Whereabouts | null) => look(where).kind !== 'arriving' && look(where).kind !== 'moving';
+    const where = await deeds.until(account, settled, Math.max(0, deadlineMs - performance.now()));
+    if (settled(where)) continue;
+    if (passedOn && where !== null && where.home !== here) {
+      // Whoever passed it on was mistaken, or the deed takes longer than we wait: go by what is here.
+      passedOn = false;
+      continue;
+    }
+    const { kind } = look(where);
+    return { kind: kind === 'moving' ? 'moving' : 'arriving', where };
+  }
+}
+
+/** Whether `promise` resolved in time. */
+async function within(promise: Promise<void>, timeoutMs: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<false>((resolve) => {
+    timer = setTimeout(() => resolve(false), timeoutMs);
+  });
+  try {
+    return await Promise.race([promise.then(() => true as const), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

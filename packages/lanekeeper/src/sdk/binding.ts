@@ -1,0 +1,44 @@
+/**
+ * Which work a piece of code runs for. It follows `await`s by AsyncLocalStorage; connections (`pg.ts`) read it, requests
+ * (`request.ts`) and jobs (`forAccount`) set it.
+ */
+import { AsyncLocalStorage } from 'node:async_hooks';
+import type { AccountId, DataCenterName, LanekeeperError } from '../model/index.ts';
+import type { RequestScope } from './api.ts';
+
+export type Binding = {
+  /** The account this work is for, if any. A request's changes when somebody signs in. */
+  readonly account: AccountId | null;
+  readonly dataCenter: DataCenterName;
+  readonly requestId: string | undefined;
+  /** The request it belongs to; null for jobs. */
+  readonly scope: RequestScope | null;
+  /** The work that this is part of, for `forAccount` inside a request. */
+  readonly outer: Binding | null;
+  /** Whether the account's moves already wait for this work. */
+  covers(account: AccountId): boolean;
+  /** Keeps the work in flight, so that a move of its account waits, until the returned function is called (once or more). */
+  hold(): () => void;
+  /** Where the database says the account is written at this moment; null when nobody can say. Never rejects. */
+  homeNow(account: AccountId): Promise<DataCenterName | null>;
+  /** Is told of every refusal met on the way, so that the answer can say where to go (R6). */
+  noticeRefusal(error: LanekeeperError): void;
+};
+
+const storage = new AsyncLocalStorage<Binding>();
+
+export function currentBinding(): Binding | undefined {
+  return storage.getStore();
+}
+
+export function runBound<Result>(binding: Binding, work: () => Result): Result {
+  return storage.run(binding, work);
+}
+
+/** Whether `binding`, or work around it, is already in flight for this account: then it must not wait for the account's gate. */
+export function isWithin(binding: Binding | undefined, account: AccountId): boolean {
+  for (let at: Binding | null = binding ?? null; at !== null; at = at.outer) {
+    if (at.covers(account)) return true;
+  }
+  return false;
+}

@@ -1,0 +1,48 @@
+/**
+ * How long a piece of work counts as in flight: until whoever started it lands it and no transaction of it is open any more. A
+ * customer who hangs up ends the response, not the handler that is still writing.
+ */
+import type { AccountId } from '../model/index.ts';
+
+export class Flight {
+  readonly #leaves = new Map<AccountId, () => void>();
+  /** The work itself and each of its open transactions. */
+  #holders = 1;
+  #landed = false;
+
+  /** `leave` ends the account's stay in the gate; it is called when the flight is over. */
+  add(account: AccountId, leave: () => void): void {
+    if (this.#holders === 0 || this.#leaves.has(account)) leave();
+    else this.#leaves.set(account, leave);
+  }
+
+  /** Whether it is still in flight for this account. */
+  covers(account: AccountId): boolean {
+    return this.#leaves.has(account);
+  }
+
+  hold(): () => void {
+    if (this.#holders === 0) return () => {};
+    this.#holders += 1;
+    let released = false;
+    return () => {
+      if (released) return;
+      released = true;
+      this.#release();
+    };
+  }
+
+  /** The work has ended. Safe to repeat. */
+  land(): void {
+    if (this.#landed) return;
+    this.#landed = true;
+    this.#release();
+  }
+
+  #release(): void {
+    this.#holders -= 1;
+    if (this.#holders > 0) return;
+    for (const leave of this.#leaves.values()) leave();
+    this.#leaves.clear();
+  }
+}

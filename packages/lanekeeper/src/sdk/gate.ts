@@ -1,0 +1,104 @@
+/**
+ * Which accounts have work in flight in this process, and which are about to move away. While an account drains, new work for it
+ * waits here and work in flight goes on to its end; when none is left, the agent may give the account away (protocol.md, Rehome 2).
+ *
+ * This only makes moves smooth. If it were wrong, the fence would still refuse: who may write is decided in the database (R1).
+ *
+ * Invariants. 1: nothing waits longer than its drain's bound. 2: `drained` is reported once per drain, when the last work that was in
+ * flight has ended, and never while some is. 3: work is counted once however often it is left.
+ */
+import type { AccountId, DataCenterName } from '../model/index.ts';
+
+export type Drain = {
+  readonly move: number;
+  readonly account: AccountId;
+  readonly to: DataCenterName;
+  /** How much longer new work may be held, from now. */
+  readonly remainingMs: number;
+};
+
+type DrainState = {
+  readonly move: number;
+  reported: boolean;
+  readonly opened: Promise<void>;
+  readonly open: () => void;
+};
+type AccountState = { inFlight: number; drain: DrainState | null };
+
+export class DrainGate {
+  readonly #accounts = new Map<AccountId, AccountState>();
+  readonly #onDrained: (move: number) => void;
+
+  constructor(onDrained: (move: number) => void) {
+    this.#onDrained = onDrained;
+  }
+
+  /** Counts work as in flight until the returned function is called; null while the account drains. */
+  enter(account: AccountId): (() => void) | null {
+    const state = this.#accounts.get(account) ?? { inFlight: 0, drain: null };
+    if (state.drain !== null) return null;
+    this.#accounts.set(account, state);
+    state.inFlight += 1;
+    let left = false;
+    return () => {
+      if (left) return;
+      left = true;
+      state.inFlight -= 1;
+      this.#settle(account, state);
+    };
+  }
+
+  /** Resolves when the account's drain has ended, one way or another; at once when there is none. */
+  async opened(account: AccountId): Promise<void> {
+    await this.#accounts.get(account)?.drain?.opened;
+  }
+
+  drain({ move, account, remainingMs }: Drain): void {
+    const state = this.#accounts.get(account) ?? { inFlight: 0, drain: null };
+    this.#accounts.set(account, state);
+    if (state.drain?.move === move) return;
+    state.drain?.open();
+    let resolve = () => {};
+    const opened = new Promise<void>((done) => {
+      resolve = done;
+    });
+    // The message that ends a drain may be lost with the connection that would have brought it.
+    const timer = setTimeout(() => this.open(account, move), Math.max(0, remainingMs));
+    timer.unref();
+    const open = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+    state.drain = { move, reported: false, opened, open };
+    this.#settle(account, state);
+  }
+
+  /** Ends a drain: the account stayed, went, or `move` (if given) is not the one it drains for. */
+  open(account: AccountId, move?: number): void {
+    const state = this.#accounts.get(account);
+    if (state === undefined || state.drain === null) return;
+    if (move !== undefined && state.drain.move !== move) return;
+    state.drain.open();
+    state.drain = null;
+    this.#settle(account, state);
+  }
+
+  openAll(): void {
+    for (const account of [...this.#accounts.keys()]) this.open(account);
+  }
+
+  /** How many accounts have work in flight or drain. */
+  get size(): number {
+    return this.#accounts.size;
+  }
+
+  #settle(account: AccountId, state: AccountState): void {
+    if (state.inFlight > 0) return;
+    if (state.drain === null) {
+      if (this.#accounts.get(account) === state) this.#accounts.delete(account);
+    } else if (!state.drain.reported) {
+      state.drain.reported = true;
+      this.#onDrained(state.drain.move);
+    }
+  }
+}

@@ -1,0 +1,179 @@
+/**
+ * The framework-free core of the Fastify plugin and the Express middleware: what happens to a request before its handler runs, and
+ * to its response before the head goes out.
+ *
+ * 1. A request that may write, of an account homed elsewhere, is answered with `Lanekeeper-Replay` before the handler runs; reads are
+ *    served where they arrive.
+ * 2. A request that may write is in flight for its account until its response is closed and its transactions have ended; while the
+ *    account drains it waits, and then follows the new home.
+ * 3. Every response says which dc it comes from; every refusal says why, where the home is, and when to try again (R6).
+ * 4. A refusal in the middle of a handler is repeated elsewhere only if the route says that it may (`replayable`).
+ */
+import { randomUUID } from 'node:crypto';
+import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
+import { headers, LanekeeperError } from '../model/index.ts';
+import { type Session, sessionOf } from '../session/index.ts';
+import { admit, judge } from './admission.ts';
+import { type Answer, answerTo, ReplayError, retryHeaders } from './answer.ts';
+import type { Lanekeeper, RequestScope, Whereabouts } from './api.ts';
+import type { Binding } from './binding.ts';
+import { consumeHandoff, findHandoff } from './handoff.ts';
+import { arrivalWaitMs } from './job.ts';
+import { findLanekeeperError } from './refusal.ts';
+import { CurrentRequest } from './request.ts';
+import { beforeHead } from './response-head.ts';
+import { ownerOf, type Runtime, runtimeOf } from './runtime.ts';
+
+export type IncomingRequest = {
+  readonly method: string;
+  /** Path and query as they arrived, before any rewriting. */
+  readonly target: string;
+  readonly headers: IncomingHttpHeaders;
+  /** Whether the connection to this process is TLS. */
+  readonly encrypted: boolean;
+};
+
+export type Visit = {
+  readonly scope: RequestScope;
+  /** The handler has to run in it: `runBound(visit.binding, …)`. */
+  readonly binding: Binding;
+  /** An answer to give instead of running the handler, or null. */
+  arrive(): Promise<Answer | null>;
+  /** From now on a refusal in mid-handler may be repeated at the home. */
+  markReplayable(): void;
+  /** The answer to an error that a handler let through; null when the error is not ours. */
+  answer(error: unknown): Answer | null;
+};
+
+const safeMethods = new Set(['GET', 'HEAD', 'OPTIONS']);
+
+export function openVisit(lanekeeper: Lanekeeper, incoming: IncomingRequest, response: ServerResponse): Visit {
+  const runtime = runtimeOf(lanekeeper);
+  const { here, ring, configuration } = runtime;
+  const read = sessionOf(ring, configuration.sessions.cookie, incoming.headers.cookie, Date.now());
+  const request = new CurrentRequest(runtime, {
+    requestId: requestIdOf(incoming.headers),
+    host: incoming.headers.host ?? '',
+    encrypted: isEncrypted(incoming),
+    passedOn: Number(incoming.headers[headers.hops] ?? 0) > 0,
+    session: read.kind === 'valid' ? read.session : null,
+  });
+  // Two cookies under our name would get the customer refused for ever: take both away.
+  if (read.kind === 'refused' && read.reason === 'duplicate-cookie') request.clearCookies();
+  let replayable = false;
+  response.setHeader(headers.dataCenter, here);
+  response.once('close', () => request.flight.land());
+  beforeHead(response, (status) => lastHeaders(runtime, request, replayable, status));
+  return {
+    scope: request,
+    binding: request.binding,
+    arrive: () => arrive(runtime, request, incoming),
+    markReplayable: () => {
+      replayable = true;
+    },
+    answer: (error) => {
+      const refusal = findLanekeeperError(error);
+      if (refusal === undefined) return null;
+      request.noticeRefusal(refusal);
+      return answerTo(refusal, here, request.requestId);
+    },
+  };
+}
+
+async function arrive(runtime: Runtime, request: CurrentRequest, incoming: IncomingRequest): Promise<Answer | null> {
+  const handoff = findHandoff(incoming.target);
+  const safe = safeMethods.has(incoming.method);
+  if (handoff !== null) {
+    const session = await consumeHandoff(runtime, handoff.token).catch(() => null);
+    if (session !== null && mayReplace(request, session)) request.takeOver(session);
+    const redirect = { location: handoff.clean, 'cache-control': 'no-store', 'referrer-policy': 'no-referrer' };
+    // 307 repeats method and body; after a GET the browser shall simply get the page.
+    return { status: safe ? 303 : 307, headers: redirect, body: '' };
+  }
+  const account = request.binding.account;
+  const single = runtime.configuration.homes === 'single';
+  if (account === null && !single) return null;
+  const owner = ownerOf(runtime, account ?? '');
+  if (safe) {
+    request.refresh(await quietly(runtime.deeds.whereIs(owner)));
+    return null;
+  }
+  return admitWrite(runtime, request, owner);
+}
+
+async function admitWrite(runtime: Runtime, request: CurrentRequest, owner: string): Promise<Answer | null> {
+  const { here, configuration } = runtime;
+  const account = request.binding.account;
+  const details = { dataCenter: here, requestId: request.requestId, ...(account === null ? {} : { account }) };
+  const answer = (error: LanekeeperError) => {
+    request.noticeRefusal(error);
+    return answerTo(error, here, request.requestId);
+  };
+  const { hint } = request;
+  const { passedOn } = request.facts;
+  let admission: Awaited<ReturnType<typeof admit>>;
+  try {
+    const waitMs = configuration.moves.drainMs + arrivalWaitMs;
+    admission = await admit(runtime, { account: owner, hint, passedOn, waitMs });
+  } catch {
+    // The database cannot be asked: go by what the session says. If it is this dc's, the handler will find out.
+    const judgement = judge(here, null, hint, passedOn);
+    return judgement.kind === 'elsewhere' ? answer(new ReplayError(judgement.home, details)) : null;
+  }
+  if ('where' in admission) request.refresh(admission.where);
+  switch (admission.kind) {
+    case 'here':
+    case 'unknown':
+      request.flight.add(owner, admission.leave);
+      if (account !== null) runtime.touch(account);
+      return null;
+    case 'elsewhere':
+      return answer(new ReplayError(admission.home, details));
+    case 'arriving':
+      return answer(new LanekeeperError('LK_ARRIVING', undefined, { ...details, home: here }));
+    case 'moving':
+      return answer(new LanekeeperError('LK_MOVING', undefined, details));
+  }
+}
+
+/** What has to be added to the response as it stands, right before its head is written. */
+function lastHeaders(runtime: Runtime, request: CurrentRequest, replayable: boolean, status: number) {
+  const { refusal, cookies } = request;
+  if (refusal === null || (status !== 409 && status < 500)) return { cookies, set: {} };
+  const home = refusal.details.home;
+  const repeat =
+    refusal.code === 'LK_WRONG_HOME' &&
+    home !== undefined &&
+    home !== runtime.here &&
+    Object.hasOwn(runtime.configuration.dataCenters, home) &&
+    (replayable || (refusal instanceof ReplayError && !request.worked));
+  return {
+    cookies,
+    set: {
+      ...(status === refusal.status ? retryHeaders(refusal) : {}),
+      ...(repeat ? { [headers.replay]: `dc=${home}` } : {}),
+    },
+  };
+}
+
+/** A link with somebody else's handoff token must not sign a customer out of his own account. */
+function mayReplace(request: CurrentRequest, session: Session): boolean {
+  return request.account === null || request.account === session.account;
+}
+
+async function quietly(where: Promise<Whereabouts | null>): Promise<Whereabouts | null> {
+  return where.catch(() => null);
+}
+
+/** The edge says how the customer came; without one it is the connection that counts. */
+function isEncrypted({ headers: incoming, encrypted }: IncomingRequest): boolean {
+  const forwarded = incoming['x-forwarded-proto'];
+  if (typeof forwarded !== 'string') return encrypted;
+  return forwarded.split(',', 1)[0]?.trim().toLowerCase() === 'https';
+}
+
+/** A client's id is taken over when it cannot do any harm in a log or a header. */
+function requestIdOf(incoming: IncomingHttpHeaders): string {
+  const given = incoming['x-request-id'];
+  return typeof given === 'string' && /^[\w.:-]{1,128}$/.test(given) ? given : randomUUID();
+}

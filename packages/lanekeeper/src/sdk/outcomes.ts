@@ -1,0 +1,49 @@
+/**
+ * Outcome records: the result of a request, committed in the transaction of its work, so that a repetition is answered instead of
+ * done again and any dc can say what became of it (R6). They belong to the account they were made for.
+ */
+import type { AccountId } from '../model/index.ts';
+import type { Outcome, Queryable } from './api.ts';
+import { currentBinding } from './binding.ts';
+import type { RunSql } from './deeds.ts';
+
+type OutcomeRow = { readonly account: AccountId; readonly result: unknown; readonly dc: string };
+
+const select = 'SELECT account, result, dc FROM lanekeeper.outcome_of($1)';
+
+export async function once<Result>(
+  requestId: string,
+  client: Queryable,
+  work: () => Promise<Result>,
+): Promise<{ readonly kind: 'done' | 'repeated'; readonly result: Result }> {
+  const account = currentBinding()?.account ?? null;
+  if (account === null) throw new TypeError('once() needs an account: sign in, or call it inside forAccount().');
+  // The same request may be under way twice (an impatient customer): the second waits here for the first to commit.
+  await client.query('SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1, 0))', [
+    `lanekeeper:${account}:${requestId}`,
+  ]);
+  const { rows } = await client.query(select, [requestId]);
+  const recorded = (rows as readonly OutcomeRow[]).find((row) => row.account === account);
+  if (recorded !== undefined) return { kind: 'repeated', result: recorded.result as Result };
+  const result = await work();
+  const written = await client.query('SELECT lanekeeper.record_outcome($1, $2, $3::jsonb) AS recorded', [
+    requestId,
+    account,
+    JSON.stringify(result ?? null),
+  ]);
+  if ((written.rows as readonly { readonly recorded: boolean }[])[0]?.recorded !== true) {
+    // Only without a transaction can another one get in between: the lock above was gone at once.
+    throw new TypeError('once() has to be called inside a transaction: this request was done twice at the same time.');
+  }
+  return { kind: 'done', result };
+}
+
+export async function outcomeOf<Result>(run: RunSql, requestId: string): Promise<Outcome<Result>> {
+  const rows = (await run(select, [requestId])) as unknown as readonly OutcomeRow[];
+  const binding = currentBinding();
+  // Request ids are the clients' to choose, so another account's may be the same: nobody learns of results that are not his.
+  const mine =
+    binding === undefined ? (rows.length === 1 ? rows : []) : rows.filter((row) => row.account === binding.account);
+  const row = mine[0];
+  return row === undefined ? { kind: 'unknown' } : { kind: 'done', result: row.result as Result, dataCenter: row.dc };
+}

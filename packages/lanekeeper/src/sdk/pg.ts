@@ -1,0 +1,175 @@
+/**
+ * `lanekeeper/pg`: `Pool` and `Client` with the shape, events, callbacks and cursors of pg's own, for every library that is
+ * built on pg. What they add follows the work they are used for (`binding.ts`):
+ *
+ * - An error of the fence arrives as a `LanekeeperError` that names account and home (R6), PostgreSQL's error being its `cause`.
+ * - A connection lost while PostgreSQL may have been committing is `LK_OUTCOME_UNKNOWN`, never a plain failure (R6).
+ * - Callbacks run in the context of who asked, not of whoever opened the socket: else one request's work would be taken for another's.
+ * - An open transaction keeps its request in flight, so that a move of the account waits for it.
+ *
+ * Outside of any request or job they are plain pg. Nothing here decides who may write: that is the fence's, in the database (R1).
+ */
+import { AsyncResource } from 'node:async_hooks';
+import pg from 'pg';
+import { LanekeeperError } from '../model/index.ts';
+import { type Binding, currentBinding } from './binding.ts';
+import { type RefusalContext, translateRefusal } from './refusal.ts';
+import { leavesOutcomeOpen, mayCommit } from './uncertain.ts';
+
+// pg's overloads are kept for the outside by the types of the exported constants below; inside, arguments are passed through.
+// biome-ignore lint/suspicious/noExplicitAny: see above.
+type Any = any;
+type Callback = (error: unknown, ...results: unknown[]) => unknown;
+
+/** The work for which a client was taken out of its pool, until it goes back. */
+const checkouts = new WeakMap<pg.ClientBase, Binding>();
+
+class LaneClient extends pg.Client {
+  readonly #holds: (() => void)[] = [];
+
+  constructor(config?: string | pg.ClientConfig) {
+    super(config);
+    const letGo = () => {
+      for (const release of this.#holds.splice(0)) release();
+    };
+    const connection = this.connection as unknown as NodeJS.EventEmitter;
+    connection.on('readyForQuery', (message: { status: string }) => {
+      if (message.status === 'I') letGo();
+    });
+    connection.on('end', letGo);
+  }
+
+  override connect(callback?: Any): Any {
+    return callback === undefined ? super.connect() : super.connect(AsyncResource.bind(callback));
+  }
+
+  override query(config: Any, values?: Any, callback?: Any): Any {
+    const binding = checkouts.get(this) ?? currentBinding() ?? null;
+    const text = typeof config === 'string' ? config : ((config as { text?: unknown } | null)?.text ?? '');
+    // A statement that never left this process has a certain outcome: nothing.
+    const sent = !this.connection.stream.destroyed;
+    const uncertain = sent && mayCommit(String(text), this.getTransactionStatus());
+    if (binding !== null && sent) this.#holds.push(binding.hold());
+    const failure = (error: unknown) => meet(error, binding, uncertain);
+
+    if (typeof config?.submit === 'function') {
+      interceptSubmittable(config, failure);
+      return super.query(config, bindCallback(values), bindCallback(callback));
+    }
+    const given = [values, callback, config?.callback].find((each): each is Callback => typeof each === 'function');
+    if (given === undefined) {
+      return (super.query(config, values) as unknown as Promise<unknown>).catch(async (error: unknown) => {
+        throw await whole(failure(error));
+      });
+    }
+    const respond = AsyncResource.bind((error: unknown, result: unknown) => {
+      if (error === null || error === undefined) return given(error, result);
+      const met = failure(error);
+      if (met.later === undefined) return given(met.now, result);
+      return met.later.then((translated) => given(translated, result));
+    });
+    return typeof values === 'function' ? super.query(config, respond) : super.query(config, values, respond);
+  }
+}
+
+class LanePool extends pg.Pool {
+  constructor(config?: pg.PoolConfig) {
+    super({ Client: LaneClient as unknown as new () => pg.ClientBase, ...config });
+  }
+
+  override connect(callback?: Any): Any {
+    const binding = currentBinding();
+    if (callback === undefined) {
+      return super.connect().then((client) => {
+        checkOut(client, binding);
+        return client;
+      });
+    }
+    const done = AsyncResource.bind((error: Error | undefined, client: pg.PoolClient | undefined, release: unknown) => {
+      if (client === undefined) return callback(error, client, release);
+      checkOut(client, binding);
+      return callback(error, client, client.release);
+    });
+    return super.connect(done as Any);
+  }
+}
+
+function checkOut(client: pg.PoolClient, binding: Binding | undefined): void {
+  if (binding === undefined) return;
+  checkouts.set(client, binding);
+  const release = client.release;
+  client.release = (error) => {
+    checkouts.delete(client);
+    release(error);
+  };
+}
+
+/** What the caller gets to see of an error: at once, or after asking the database where the account is. */
+type Met = { readonly now: unknown; readonly later?: Promise<unknown> };
+
+function meet(error: unknown, binding: Binding | null, uncertain: boolean): Met {
+  const context = contextOf(binding);
+  const refusal =
+    translateRefusal(error, context) ??
+    (uncertain && leavesOutcomeOpen(error)
+      ? new LanekeeperError('LK_OUTCOME_UNKNOWN', undefined, context, { cause: error })
+      : undefined);
+  if (refusal !== undefined) {
+    binding?.noticeRefusal(refusal);
+    return { now: refusal };
+  }
+  const account = binding?.account ?? null;
+  if (binding === null || account === null || !isFenceConflict(error)) return { now: error };
+  return { now: error, later: afterConflict(error, binding, account, context) };
+}
+
+function whole(met: Met): unknown {
+  return met.later ?? met.now;
+}
+
+/**
+ * Under REPEATABLE READ and SERIALIZABLE a transaction that began before its account moved away fails with 40001 in the fence.
+ * Repeating it here would be in vain, so say where the account went; if it is still here, 40001 stays what it is: try again.
+ */
+async function afterConflict(error: unknown, binding: Binding, account: string, context: RefusalContext) {
+  const home = await binding.homeNow(account);
+  if (home === null || home === binding.dataCenter) return error;
+  const refusal = new LanekeeperError('LK_WRONG_HOME', undefined, { ...context, account, home }, { cause: error });
+  binding.noticeRefusal(refusal);
+  return refusal;
+}
+
+function isFenceConflict(error: unknown): boolean {
+  const { code, where } = error as { code?: unknown; where?: unknown };
+  return code === '40001' && typeof where === 'string' && where.includes('lanekeeper.');
+}
+
+function contextOf(binding: Binding | null): RefusalContext {
+  if (binding === null) return {};
+  return {
+    dataCenter: binding.dataCenter,
+    ...(binding.account === null ? {} : { account: binding.account }),
+    ...(binding.requestId === undefined ? {} : { requestId: binding.requestId }),
+  };
+}
+
+/** Cursors, query streams and COPY hear of errors by `handleError`; there is no time to ask the database there. */
+function interceptSubmittable(submittable: Any, failure: (error: unknown) => Met): void {
+  const handleError = submittable.handleError;
+  if (typeof handleError !== 'function') return;
+  submittable.handleError = function (this: unknown, error: unknown, connection: unknown) {
+    return handleError.call(this, failure(error).now, connection);
+  };
+}
+
+function bindCallback(value: unknown): Any {
+  return typeof value === 'function' ? AsyncResource.bind(value as Callback) : value;
+}
+
+/** A connection whose errors say where to go; otherwise pg's own, events, callbacks and cursors included. */
+export const Client = LaneClient as unknown as typeof pg.Client;
+export type Client = pg.Client;
+
+/** A pool of such connections; otherwise pg's own. */
+export const Pool = LanePool as unknown as typeof pg.Pool;
+export type Pool = pg.Pool;

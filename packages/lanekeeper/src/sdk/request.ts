@@ -1,0 +1,228 @@
+/**
+ * The scope of one request: who is signed in, and what changes when somebody signs in or out. Cookies are collected here and
+ * written by `http.ts` when the response's head goes out.
+ *
+ * Invariants. 1: a sign-in never waits longer than `moves.signInWaitMs` for a move; it routes instead. 2: the token is a hint: what
+ * the deed says replaces it (R1). 3: every sign-in has a new session id.
+ */
+import { type AccountId, type DataCenterName, type Epoch, LanekeeperError } from '../model/index.ts';
+import {
+  clearCookies,
+  cookieFor,
+  issueSession,
+  type NewSession,
+  newSessionId,
+  type Session,
+  serializeCookie,
+} from '../session/index.ts';
+import { type Admission, admit, type Hint } from './admission.ts';
+import { ReplayError } from './answer.ts';
+import type { RequestScope, Whereabouts } from './api.ts';
+import type { Binding } from './binding.ts';
+import { Flight } from './flight.ts';
+import { homeNow, runForAccount } from './job.ts';
+import { moveHereIfIdle } from './moves.ts';
+import { ownerOf, type Runtime } from './runtime.ts';
+
+export type RequestFacts = {
+  readonly requestId: string;
+  /** The Host header. */
+  readonly host: string;
+  /** Whether the customer's connection is https. */
+  readonly encrypted: boolean;
+  /** Whether another dc's edge passed it on to us. */
+  readonly passedOn: boolean;
+  readonly session: Session | null;
+};
+
+/** A session that is used is renewed once a day, so that it ends `sessions.maxAgeMs` after the last visit. */
+const renewAfterMs = 24 * 60 * 60_000;
+
+/** The epoch of every account at birth, for the request in which its row is not committed yet. */
+const bornEpoch: Epoch = { term: 1, counter: 0 };
+
+export class CurrentRequest implements RequestScope {
+  readonly requestId: string;
+  readonly binding: Binding;
+  readonly flight = new Flight();
+  readonly facts: RequestFacts;
+  readonly #runtime: Runtime;
+  #session: NewSession | null;
+  #cookies: readonly string[] = [];
+  #refusal: LanekeeperError | null = null;
+  #worked = false;
+
+  constructor(runtime: Runtime, facts: RequestFacts) {
+    this.#runtime = runtime;
+    this.facts = facts;
+    this.#session = facts.session;
+    this.requestId = facts.requestId;
+    const request = this;
+    this.binding = {
+      get account() {
+        return request.#session?.account ?? request.#session?.guest ?? null;
+      },
+      dataCenter: runtime.here,
+      requestId: facts.requestId,
+      scope: this,
+      outer: null,
+      covers: (account) => this.flight.covers(account),
+      hold: () => this.flight.hold(),
+      homeNow: (account) => homeNow(runtime, account),
+      noticeRefusal: (error) => this.noticeRefusal(error),
+    };
+  }
+
+  get dataCenter(): DataCenterName {
+    return this.#runtime.here;
+  }
+  get account(): AccountId | null {
+    return this.#session?.account ?? null;
+  }
+  get guest(): AccountId | null {
+    return this.#session?.guest ?? null;
+  }
+  get home(): DataCenterName | null {
+    return this.#session?.home ?? null;
+  }
+
+  /** What the session's token says, for admission. */
+  get hint(): Hint | null {
+    return this.#session;
+  }
+  /** Set-Cookie values for the response. */
+  get cookies(): readonly string[] {
+    return this.#cookies;
+  }
+  /** The last refusal that was met. */
+  get refusal(): LanekeeperError | null {
+    return this.#refusal;
+  }
+  /** True once work for some account was done to its end: from then on, repeating the request elsewhere would do it twice. */
+  get worked(): boolean {
+    return this.#worked;
+  }
+
+  noticeRefusal(error: LanekeeperError): void {
+    this.#refusal = error;
+  }
+
+  async signIn(account: AccountId, options: { readonly registered?: true } = {}): Promise<void> {
+    const owner = ownerOf(this.#runtime, account);
+    const admission = await this.#admitSignIn(account, owner, options.registered === true);
+    const { here } = this.#runtime;
+    const details = { account, dataCenter: here, requestId: this.requestId };
+    if (admission.kind === 'elsewhere') this.#refuse(new ReplayError(admission.home, details));
+    if (admission.kind === 'unknown' && options.registered !== true) {
+      admission.leave();
+      this.#refuse(new LanekeeperError('LK_UNKNOWN_ACCOUNT', undefined, details));
+    }
+    // Reads are served while an account comes or goes, so signing in is possible; what is written meanwhile, the fence decides.
+    if (admission.kind === 'here' || admission.kind === 'unknown') this.flight.add(owner, admission.leave);
+    this.#runtime.touch(account);
+    this.#become({
+      id: newSessionId(),
+      account,
+      guest: this.guest,
+      ...placeOf('where' in admission ? admission.where : null, here),
+    });
+  }
+
+  async beGuest(account: AccountId): Promise<void> {
+    if (this.account !== null) throw new TypeError('Somebody is signed in: sign out first, then be a guest.');
+    const owner = ownerOf(this.#runtime, account);
+    const leave = this.#runtime.gate.enter(owner);
+    if (leave !== null) this.flight.add(owner, leave);
+    const where = await this.#runtime.deeds.whereIsNow(owner);
+    this.#runtime.touch(account);
+    this.#become({ id: newSessionId(), account: null, guest: account, ...placeOf(where, this.#runtime.here) });
+  }
+
+  async signOut(): Promise<void> {
+    this.#session = null;
+    this.clearCookies();
+  }
+
+  async forgetGuest(): Promise<void> {
+    const session = this.#session;
+    if (session === null || session.guest === null) return;
+    if (session.account === null) return this.signOut();
+    this.#become({ ...session, guest: null });
+  }
+
+  async forAccount<Result>(account: AccountId, work: () => Promise<Result>): Promise<Result> {
+    const hint = this.binding.account === account ? this.hint : null;
+    return runForAccount(
+      this.#runtime,
+      account,
+      async () => {
+        try {
+          return await work();
+        } finally {
+          this.#worked = true;
+        }
+      },
+      hint,
+    );
+  }
+
+  clearCookies(): void {
+    const { configuration } = this.#runtime;
+    this.#cookies = clearCookies(configuration.sessions, this.facts.host, this.facts.encrypted);
+  }
+
+  /** Takes over a session that another dc handed to us. */
+  takeOver(session: Session): void {
+    const { id, account, guest, home, epoch } = session;
+    this.#become({ id, account, guest, home, epoch });
+  }
+
+  /** Issues the session anew when the deed has moved on since, or when it is a day old. */
+  refresh(where: Whereabouts | null): void {
+    const session = this.#session;
+    if (session === null) return;
+    const { term, counter } = session.epoch;
+    const moved = where !== null && (where.epoch.term - term || where.epoch.counter - counter) > 0;
+    const issuedAtMs = this.facts.session?.issuedAtMs ?? Date.now();
+    if (!moved && Date.now() - issuedAtMs < renewAfterMs) return;
+    this.#become({ ...session, ...(moved ? { home: where.home, epoch: where.epoch } : {}) });
+  }
+
+  async #admitSignIn(account: AccountId, owner: AccountId, registered: boolean): Promise<Admission> {
+    const runtime = this.#runtime;
+    const { moves, homes } = runtime.configuration;
+    const deadlineMs = performance.now() + moves.signInWaitMs;
+    const leftMs = () => Math.max(0, deadlineMs - performance.now());
+    const { passedOn } = this.facts;
+    const admission = await admit(runtime, { account: owner, hint: null, passedOn, waitMs: leftMs() });
+    if (admission.kind === 'moving' && admission.where !== null && admission.where.home !== runtime.here) {
+      return { kind: 'elsewhere', home: admission.where.home, where: admission.where };
+    }
+    if (admission.kind !== 'elsewhere' || registered || homes === 'single') return admission;
+    const answer = await moveHereIfIdle(runtime, account, leftMs());
+    if (answer.home === runtime.here && answer.epoch !== null) {
+      const hint = { home: answer.home, epoch: answer.epoch };
+      return admit(runtime, { account: owner, hint, passedOn: false, waitMs: leftMs() });
+    }
+    return answer.home === null || answer.home === runtime.here ? admission : { ...admission, home: answer.home };
+  }
+
+  #refuse(error: LanekeeperError): never {
+    this.noticeRefusal(error);
+    throw error;
+  }
+
+  #become(session: NewSession): void {
+    const { configuration, ring } = this.#runtime;
+    const { maxAgeMs } = configuration.sessions;
+    this.#session = session;
+    const token = issueSession(ring, session, { nowMs: Date.now(), maxAgeMs });
+    const shape = cookieFor(configuration.sessions, this.facts.host, this.facts.encrypted);
+    this.#cookies = [serializeCookie(shape, token, maxAgeMs)];
+  }
+}
+
+/** Where the deed says, or here when it is not committed yet. */
+function placeOf(where: Whereabouts | null, here: DataCenterName): Hint {
+  return where === null ? { home: here, epoch: bornEpoch } : { home: where.home, epoch: where.epoch };
+}

@@ -1,0 +1,39 @@
+/** What all rooms of one `createLanekeeper` share. Kept off the public object, so that applications see no internals. */
+import type { Configuration } from '../config/index.ts';
+import { type AccountId, type DataCenterName, singleAccount } from '../model/index.ts';
+import type { HandoffMemory, KeyRing } from '../session/index.ts';
+import type { AgentClient } from './agent-client.ts';
+import type { Lanekeeper } from './api.ts';
+import type { Deeds, RunSql } from './deeds.ts';
+import type { DrainGate } from './gate.ts';
+
+export type Runtime = {
+  readonly configuration: Configuration;
+  readonly here: DataCenterName;
+  readonly ring: KeyRing;
+  readonly handoffs: HandoffMemory;
+  readonly gate: DrainGate;
+  readonly deeds: Deeds;
+  readonly agents: AgentClient;
+  /** One statement on a connection of the SDK's own. */
+  readonly run: RunSql;
+  /** Records that the account is in use here; at most once a minute, and never in anybody's way. */
+  touch(account: AccountId): void;
+};
+
+const runtimes = new WeakMap<Lanekeeper, Runtime>();
+
+export function setRuntime(lanekeeper: Lanekeeper, runtime: Runtime): void {
+  runtimes.set(lanekeeper, runtime);
+}
+
+export function runtimeOf(lanekeeper: Lanekeeper): Runtime {
+  const runtime = runtimes.get(lanekeeper);
+  if (runtime === undefined) throw new TypeError('This is not what createLanekeeper returned.');
+  return runtime;
+}
+
+/** The account whose deed counts: with a single home there is one for everything. */
+export function ownerOf({ configuration }: Runtime, account: AccountId): AccountId {
+  return configuration.homes === 'single' ? singleAccount : account;
+}
