@@ -11,9 +11,10 @@ import { type Environment, interpolate } from './interpolate.ts';
 import { readKeyFile } from './key-file.ts';
 import { importConfiguration } from './module-file.ts';
 import { nearest, oneOf } from './nearest.ts';
-import { type Problem, Problems } from './problem.ts';
+import { formatPath, type Problem, Problems } from './problem.ts';
 import { deepFreeze, type PlacelessConfiguration, resolve } from './resolve.ts';
-import type { WrittenConfiguration } from './schema.ts';
+import { salvage } from './salvage.ts';
+import type { FilledConfiguration, WrittenConfiguration } from './schema.ts';
 import { checkShape } from './shape.ts';
 import { maxFileBytes, parseYaml, type Source } from './source.ts';
 
@@ -121,14 +122,13 @@ export function checkText(
 ): CheckResult {
   const parsed = parseYaml(file, text);
   if (parsed.kind === 'broken') {
-    const diagnostics = parsed.mistakes.map(({ range, message }) =>
-      diagnoseRange(parsed.source, range, 'error', message, null),
+    const diagnostics = parsed.mistakes.map(({ range, message, hint }) =>
+      diagnoseRange(parsed.source, range, 'error', message, hint),
     );
     return { kind: 'invalid', file, diagnostics };
   }
   const filled = interpolate(parsed.value, env);
-  if (filled.problems.length > 0) return invalid(filled.problems, parsed.source);
-  return checkValue(filled.value, parsed.source, directory);
+  return checkValue(filled.value, parsed.source, directory, filled.problems);
 }
 
 /** A configuration made by code, for tests and tools. Throws LanekeeperError LK_CONFIG; warnings are dropped. */
@@ -158,19 +158,45 @@ export function placeIn(configuration: PlacelessConfiguration, dc: DataCenterNam
   return deepFreeze({ ...configuration, here: dc });
 }
 
-function checkValue(value: unknown, source: Source | SourcelessFile, directory: string): CheckResult {
+/** `earlier` are mistakes that left holes in `value`; what follows from a hole is not reported again. */
+function checkValue(
+  value: unknown,
+  source: Source | SourcelessFile,
+  directory: string,
+  earlier: readonly Problem[] = [],
+): CheckResult {
   const shape = checkShape(value);
-  if (shape.kind === 'mistakes') return invalid(shape.problems, source);
-  const problems = new Problems();
-  let written = shape.value;
-  if (typeof written.sessions.keys === 'string') {
-    const keyFile = readKeyFile(directory, written.sessions.keys);
-    if (keyFile.kind === 'broken') problems.error(['sessions', 'keys'], keyFile.message, keyFile.hint);
-    written = { ...written, sessions: { ...written.sessions, keys: keyFile.kind === 'read' ? [...keyFile.keys] : [] } };
+  if (shape.kind === 'fits' && earlier.length === 0) {
+    const { configuration, problems } = checkMeaning(shape.value, directory);
+    if (problems.some(({ severity }) => severity === 'error')) return invalid(problems, source);
+    return { kind: 'valid', file: source.file, configuration, warnings: diagnoseAll(problems, source) };
   }
-  const configuration = resolve(written, problems);
-  if (problems.failed) return invalid(problems.list, source);
-  return { kind: 'valid', file: source.file, configuration, warnings: diagnoseAll(problems.list, source) };
+  const holes = new Set(earlier.map(({ path }) => formatPath(path)));
+  const wrongShape = shape.kind === 'fits' ? [] : shape.problems.filter(({ path }) => !holes.has(formatPath(path)));
+  const mistakes = [...earlier, ...wrongShape];
+  const salvaged = salvage(value, mistakes);
+  const meaning = salvaged === null ? [] : checkMeaning(salvaged.value, directory).problems.filter(salvaged.trusts);
+  return invalid([...mistakes, ...meaning], source);
+}
+
+function checkMeaning(
+  written: FilledConfiguration,
+  directory: string,
+): { readonly configuration: PlacelessConfiguration; readonly problems: readonly Problem[] } {
+  const problems = new Problems();
+  const { keys } = written.sessions;
+  if (typeof keys !== 'string') return { configuration: resolve(written, problems), problems: problems.list };
+  const keyFile = readKeyFile(directory, keys);
+  const read = keyFile.kind === 'read' ? [...keyFile.keys] : [];
+  const configuration = resolve({ ...written, sessions: { ...written.sessions, keys: read } }, problems);
+  if (keyFile.kind === 'read') return { configuration, problems: problems.list };
+  // Keys that could not be read are not keys that are missing.
+  const others = problems.list.filter(({ path }) => formatPath(path) !== 'sessions.keys');
+  const { message, hint } = keyFile;
+  return {
+    configuration,
+    problems: [...others, { severity: 'error', path: ['sessions', 'keys'], at: 'value', message, hint }],
+  };
 }
 
 function invalid(problems: readonly Problem[], source: Source | SourcelessFile): CheckResult {

@@ -6,14 +6,16 @@
  * there the same hook passes the text on as it is, so that a file without type syntax, which `defineConfiguration({…})`
  * makes possible, works everywhere, and one with type syntax gets an error that says so.
  */
+import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { register } from 'node:module';
 import { pathToFileURL } from 'node:url';
-import { type Diagnostic, diagnoseRange, type SourcelessFile } from './diagnose.ts';
-import type { Source } from './source.ts';
+import { type Diagnostic, diagnoseRange } from './diagnose.ts';
+import { moduleSource } from './module-places.ts';
+import type { Range, Source } from './source.ts';
 
 export type Imported =
-  | { readonly kind: 'imported'; readonly value: unknown; readonly source: Source | SourcelessFile }
+  | { readonly kind: 'imported'; readonly value: unknown; readonly source: Source }
   | { readonly kind: 'broken'; readonly diagnostic: Diagnostic };
 
 export async function importConfiguration(path: string, file: string): Promise<Imported> {
@@ -33,7 +35,7 @@ export async function importConfiguration(path: string, file: string): Promise<I
       typescript && error instanceof SyntaxError && !importsTypeScript()
         ? `Node ${process.versions.node} cannot read TypeScript syntax: use Node 22.18 or later, or write the file without types: \`export default defineConfiguration({…})\`.`
         : null;
-    const range = errorRange(error, text);
+    const range = errorRange(error, url, text);
     return {
       kind: 'broken',
       diagnostic: diagnoseRange({ file, text }, range, 'error', `The file cannot be imported: ${message}`, hint),
@@ -51,7 +53,7 @@ export async function importConfiguration(path: string, file: string): Promise<I
       ),
     };
   }
-  return { kind: 'imported', value: module.default, source: { file } };
+  return { kind: 'imported', value: module.default, source: moduleSource(file, text) };
 }
 
 function importsTypeScript(): boolean {
@@ -78,12 +80,29 @@ function registerHook(): void {
   register(`data:text/javascript,${encodeURIComponent(hook)}`);
 }
 
-/** Where V8 says the mistake is, if it is in this file: its stack begins with \`file:line\` for syntax errors. */
-function errorRange(error: unknown, text: string): { start: number; end: number } {
-  const line = error instanceof Error ? /^\S*?:(\d+)\n/.exec(error.stack ?? '')?.[1] : undefined;
-  if (line === undefined) return { start: 0, end: 0 };
-  const lines = text.split('\n');
-  const index = Math.min(Number(line), lines.length) - 1;
-  const start = lines.slice(0, Math.max(0, index)).reduce((offset, each) => offset + each.length + 1, 0);
-  return { start, end: start + (lines[index]?.length ?? 0) };
+/** Where the mistake is: V8 keeps the place of a syntax error to itself, and `node --check` tells it. */
+function errorRange(error: unknown, url: URL, text: string): Range {
+  const place = error instanceof SyntaxError ? syntaxPlace(text) : thrownPlace(error, url);
+  if (place === null) return { start: 0, end: 0 };
+  const before = text.split('\n').slice(0, place.line - 1);
+  const start = before.reduce((offset, line) => offset + line.length + 1, 0) + place.column - 1;
+  return { start, end: start + place.length };
+}
+
+type Place = { readonly line: number; readonly column: number; readonly length: number };
+
+function syntaxPlace(text: string): Place | null {
+  const { stderr } = spawnSync(process.execPath, ['--input-type=module', '--check', '-'], {
+    input: text,
+    timeout: 5000,
+  });
+  const match = /^\[stdin\]:(\d+)\n.*\n( *)(\^+)/.exec(String(stderr));
+  return match === null ? null : { line: Number(match[1]), column: match[2]!.length + 1, length: match[3]!.length };
+}
+
+function thrownPlace(error: unknown, url: URL): Place | null {
+  const stack = error instanceof Error ? (error.stack ?? '') : '';
+  const found = stack.indexOf(`${url.href}:`);
+  const match = found < 0 ? null : /^(\d+):(\d+)/.exec(stack.slice(found + url.href.length + 1));
+  return match === null ? null : { line: Number(match[1]), column: Number(match[2]), length: 1 };
 }

@@ -1,5 +1,5 @@
 /** Checks the shape of what was written (keys, types, values by themselves) and says in our words what zod found. */
-import type { z } from 'zod';
+import { z } from 'zod';
 import { nearest, oneOf } from './nearest.ts';
 import { formatPath, type Path, type Problem } from './problem.ts';
 import { type FilledConfiguration, schema } from './schema.ts';
@@ -41,8 +41,21 @@ function problemsOf(issue: Issue, root: unknown): Problem[] {
   switch (issue.code) {
     case 'unrecognized_keys':
       return issue.keys.map((key) => unknownKey(path, key));
-    case 'invalid_key':
-      return [problem(path, 'key', `\`${String(path.at(-1))}\` is not a name that can be used here`, keyHint(path))];
+    case 'invalid_key': {
+      const wrongName = problem(
+        path,
+        'key',
+        `\`${String(path.at(-1))}\` is not a name that can be used here`,
+        keyHint(path),
+      );
+      // zod leaves the value of a wrong name unread; its mistakes are to be seen in the same run.
+      const node = schemaAt(path);
+      const below = node === null ? undefined : z.safeParse(node, input).error;
+      return [
+        wrongName,
+        ...(below?.issues ?? []).flatMap((inner) => problemsOf({ ...inner, path: [...path, ...inner.path] }, root)),
+      ];
+    }
     case 'invalid_type':
     case 'invalid_union':
       if (input === undefined) return [problem(path, 'key', `${name} is missing`, describe(path))];

@@ -2,7 +2,17 @@
  * A file as text and as data, with the way back from a path in the data to a place in the text. YAML and JSON are both
  * read by the YAML parser, which keeps ranges.
  */
-import { isAlias, isMap, isPair, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import {
+  isAlias,
+  isMap,
+  isPair,
+  isScalar,
+  isSeq,
+  type Node,
+  parseDocument,
+  type YAMLParseError,
+  type YAMLWarning,
+} from 'yaml';
 import type { Path, Problem } from './problem.ts';
 
 /** Offsets into the text, end exclusive. */
@@ -17,7 +27,7 @@ export type Source = {
 };
 
 /** A mistake of syntax, at offsets the parser knows. */
-export type SyntaxMistake = { readonly range: Range; readonly message: string };
+export type SyntaxMistake = { readonly range: Range; readonly message: string; readonly hint: string | null };
 
 export type Parsed =
   | { readonly kind: 'parsed'; readonly source: Source; readonly value: unknown }
@@ -27,20 +37,17 @@ export type Parsed =
 export const maxFileBytes = 1024 * 1024;
 
 export function parseYaml(file: string, text: string): Parsed {
-  const document = parseDocument(text, { lineCounter: new LineCounter(), prettyErrors: false, uniqueKeys: true });
+  const document = parseDocument(text, { prettyErrors: false, uniqueKeys: true });
   const contents = document.contents as Node | null;
   const source: Source = { file, text, locate: (path, at) => locate(document.contents as Node | null, path, at) };
-  const mistakes: SyntaxMistake[] = [...document.errors, ...document.warnings].map(({ pos, message }) => ({
-    range: { start: pos[0], end: pos[1] },
-    message: firstLine(message),
-  }));
+  const mistakes = syntaxMistakes([...document.errors, ...document.warnings], text);
   if (mistakes.length > 0) return { kind: 'broken', source, mistakes };
   try {
     return { kind: 'parsed', source, value: contents === null ? null : document.toJS({ maxAliasCount: 100 }) };
   } catch (error) {
     // Aliases: unresolved, or so many that they would blow up. The parser reports both by throwing.
     const message = error instanceof Error ? firstLine(error.message) : String(error);
-    return { kind: 'broken', source, mistakes: [{ range: { start: 0, end: 0 }, message }] };
+    return { kind: 'broken', source, mistakes: [{ range: { start: 0, end: 0 }, message, hint: null }] };
   }
 
   function locate(root: Node | null, path: Path, at: Problem['at']): Range | null {
@@ -72,6 +79,41 @@ export function parseYaml(file: string, text: string): Parsed {
     return isMap(node) && node.items.some((item) => keyText(item.key) === String(step));
   }
 }
+
+/** After a token that fits nowhere, everything that follows looks wrong too: the first one is what counts. */
+function syntaxMistakes(found: readonly YAMLParseError[] | readonly YAMLWarning[], text: string): SyntaxMistake[] {
+  const inOrder = [...found].sort((a, b) => a.pos[0] - b.pos[0]);
+  const lost = inOrder.findIndex(({ code }) => code === 'UNEXPECTED_TOKEN' || code === 'MULTIPLE_DOCS');
+  const meaningful = lost < 0 ? inOrder : inOrder.slice(0, lost + 1);
+  return meaningful.map(({ pos, code, message }) => {
+    const range = { start: pos[0], end: pos[1] };
+    // `{ url: ${URL} }`: between braces YAML takes the brace of a variable for one of its own.
+    if (/\$\{[^\s}]*\}?$/.test(text.slice(0, range.end)) || text.startsWith('${', range.start - 1)) {
+      return {
+        range,
+        message: 'Between { } or [ ] a variable must be quoted',
+        // biome-ignore lint/suspicious/noTemplateCurlyInString: this is what to write.
+        hint: 'Write "${NAME}" with the quotes.',
+      };
+    }
+    const known = knownMistakes[code];
+    // The parser quotes what it met, which may be a URL with its password.
+    return { range, message: known?.message ?? firstLine(message).replace(/: ".*$/, ''), hint: known?.hint ?? null };
+  });
+}
+
+const knownMistakes: Readonly<Record<string, { readonly message: string; readonly hint: string }>> = {
+  DUPLICATE_KEY: { message: 'This key is there twice', hint: 'Remove one of them.' },
+  TAB_AS_INDENT: { message: 'A tab cannot indent in YAML', hint: 'Use spaces.' },
+  BAD_INDENT: {
+    message: 'This line is not indented like its neighbours',
+    hint: 'Keys of one block begin in the same column.',
+  },
+  MULTIPLE_DOCS: {
+    message: 'A second document begins here',
+    hint: 'One file holds one configuration: remove the line ---.',
+  },
+};
 
 function keyText(key: unknown): string {
   return isScalar(key) ? String(key.value) : String(key);
