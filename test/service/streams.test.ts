@@ -1,0 +1,158 @@
+/** Publications, slots and subscriptions between two real clusters, as the roles they run as. */
+import { ensureStreams, judgeStreams, readStreams, type StreamsReport } from '@lanekeeper/server/postgres';
+import { Client } from 'pg';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { applyPair, connectAs, lease } from '../support/applied.ts';
+import { runSql } from '../support/clusters.ts';
+import { type TestDataCenter, type TestPair, testPair } from '../support/pair.ts';
+
+const schema = `
+  CREATE TABLE accounts (id text PRIMARY KEY, email text);
+  CREATE TABLE orders (id bigserial PRIMARY KEY, account_id text NOT NULL REFERENCES accounts, note text);
+  CREATE TABLE products (sku text PRIMARY KEY, name text);
+  GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO lanekeeper_application;
+  GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO lanekeeper_application;
+`;
+const tables = {
+  accounts: { class: 'system-of-record', account: 'id', root: true },
+  orders: { class: 'system-of-record', account: 'account_id' },
+  products: { class: 'read-only', feeder: 'ny' },
+} as const;
+
+let pair: TestPair;
+let ny: TestDataCenter;
+let la: TestDataCenter;
+const wait = { timeout: 15_000, interval: 50 };
+
+beforeAll(async () => {
+  pair = await testPair({ schema, configuration: { tables } });
+  [ny, la] = [pair.dc('ny'), pair.dc('la')];
+  await applyPair(pair);
+  await lease(ny, 600_000);
+  await lease(la, 600_000);
+});
+afterAll(() => pair?.stop());
+
+async function report(dc: TestDataCenter): Promise<StreamsReport> {
+  const client = new Client({ connectionString: dc.urls.agent });
+  await client.connect();
+  try {
+    return await readStreams(client, dc.configuration);
+  } finally {
+    await client.end();
+  }
+}
+
+const ensure = (dc: TestDataCenter, env: Readonly<Record<string, string>> = dc.env) =>
+  ensureStreams({ connect: connectAs(dc, 'agent'), configuration: dc.configuration, env });
+
+async function codes(): Promise<string[]> {
+  const [here, there] = [await report(ny), await report(la)];
+  const options = { lagBytesMax: 1_000_000 };
+  return [...judgeStreams(here, there, options), ...judgeStreams(there, here, options)].map((problem) => problem.code);
+}
+
+async function notes(dc: TestDataCenter): Promise<string[]> {
+  const rows = await runSql<{ note: string }>(dc.urls.owner, 'SELECT note FROM orders ORDER BY note COLLATE "C"');
+  return rows.map((row) => row.note);
+}
+
+test('what is written in either data center arrives in the other, deeds and feeder tables too, and nothing is wrong', async () => {
+  await runSql(
+    ny.urls.application,
+    "INSERT INTO accounts VALUES ('a'); INSERT INTO orders (account_id, note) VALUES ('a', 'n1')",
+  );
+  await runSql(
+    la.urls.application,
+    "INSERT INTO accounts VALUES ('b'); INSERT INTO orders (account_id, note) VALUES ('b', 'l1')",
+  );
+  await runSql(ny.urls.application, "INSERT INTO products VALUES ('p', 'pen')");
+  await expect(runSql(la.urls.application, "INSERT INTO products VALUES ('q', 'quill')")).rejects.toMatchObject({
+    code: 'LK007',
+  });
+  for (const dc of [ny, la]) {
+    await expect.poll(() => notes(dc), wait).toEqual(['l1', 'n1']);
+    await expect.poll(() => runSql(dc.urls.owner, 'SELECT sku FROM products'), wait).toEqual([{ sku: 'p' }]);
+    expect(
+      await runSql(dc.urls.owner, "SELECT account, home FROM lanekeeper.deed WHERE account IN ('a', 'b') ORDER BY 1"),
+    ).toEqual([
+      { account: 'a', home: 'ny' },
+      { account: 'b', home: 'la' },
+    ]);
+  }
+  await expect.poll(codes, wait).toEqual([]);
+});
+
+test('both data centers draw different numbers', async () => {
+  const rows = await runSql<{ id: string }>(ny.urls.owner, 'SELECT id FROM orders ORDER BY note');
+  expect(rows.map((row) => Number(row.id) % 8)).toEqual([2, 1]);
+});
+
+test('ensuring again changes nothing; a changed option is set back; a changed table list is taken over', async () => {
+  const unchanged = await ensure(la);
+  expect(unchanged).toMatchObject({ ready: true, streams: [{ kind: 'unchanged' }, { kind: 'unchanged' }] });
+  await runSql(
+    la.urls.agent,
+    'ALTER SUBSCRIPTION lanekeeper_ny_homed SET (synchronous_commit = off); ALTER SUBSCRIPTION lanekeeper_ny_rest DISABLE',
+  );
+  expect(await codes()).toContain('disabled');
+  expect(await ensure(la)).toMatchObject({
+    streams: [{ kind: 'changed' }, { kind: 'changed', message: 'enabled it' }],
+  });
+  await expect.poll(codes, wait).toEqual([]);
+});
+
+test('two that subscribe at the same moment do not hinder each other, and a half-made stream is finished', async () => {
+  await runSql(la.urls.agent, 'DROP SUBSCRIPTION lanekeeper_ny_rest');
+  // What a process that died between the two leaves: the slot alone.
+  await runSql(ny.urls.replication, "SELECT pg_create_logical_replication_slot('lanekeeper_la_rest', 'pgoutput')");
+  await runSql(ny.urls.agent, 'DROP SUBSCRIPTION lanekeeper_la_rest');
+  await runSql(ny.urls.application, "INSERT INTO products VALUES ('r', 'rubber')");
+  const results = await Promise.all([ensure(ny), ensure(la), ensure(ny), ensure(la)]);
+  for (const result of results) expect(result).toMatchObject({ kind: 'ensured', ready: true });
+  await expect
+    .poll(() => runSql(la.urls.owner, 'SELECT sku FROM products ORDER BY 1'), wait)
+    .toEqual([{ sku: 'p' }, { sku: 'r' }]);
+  await expect.poll(codes, wait).toEqual([]);
+});
+
+test('a slot that is gone is said and not made anew', async () => {
+  await runSql(la.urls.agent, 'ALTER SUBSCRIPTION lanekeeper_ny_rest DISABLE');
+  await expect
+    .poll(
+      () =>
+        runSql(ny.urls.replication, "SELECT pg_drop_replication_slot('lanekeeper_la_rest')").then(
+          () => true,
+          () => false,
+        ),
+      wait,
+    )
+    .toBe(true);
+  const result = await ensure(la);
+  expect(result).toMatchObject({ ready: false, streams: [{ kind: 'unchanged' }, { kind: 'lost' }] });
+  expect(await codes()).toContain('no-slot');
+  await runSql(
+    la.urls.agent,
+    'ALTER SUBSCRIPTION lanekeeper_ny_rest SET (slot_name = NONE); DROP SUBSCRIPTION lanekeeper_ny_rest',
+  );
+  expect(await ensure(la)).toMatchObject({ ready: true });
+  await expect.poll(codes, wait).toEqual([]);
+});
+
+test('a wrong password and an unreachable peer are said without the password', async () => {
+  const result = await ensure(la, { ...la.env, LANEKEEPER_REPLICATION_PASSWORD: 'se-cret' });
+  expect(result).toMatchObject({ kind: 'ensured', ready: false, streams: [{ kind: 'waiting' }, { kind: 'waiting' }] });
+  expect(JSON.stringify(result)).not.toContain('se-cret');
+});
+
+test('a table missing from the subscription, or of another shape, is found', async () => {
+  await runSql(
+    ny.urls.owner,
+    'CREATE TABLE extra (id int PRIMARY KEY); ALTER PUBLICATION lanekeeper_rest ADD TABLE extra',
+  );
+  await runSql(la.urls.owner, 'ALTER TABLE orders ADD COLUMN later text');
+  const found = await codes();
+  expect(found).toContain('table-not-subscribed');
+  expect(found).toContain('schema-differs');
+  expect(found).toContain('undeclared-table');
+});
