@@ -38,14 +38,19 @@ function owner(database: TestDatabase): Connect {
 
 async function apply(database: TestDatabase, configuration: Configuration) {
   const result = await applyChanges(owner(database), configuration);
-  if (result.kind !== 'applied') throw new Error(JSON.stringify(result, (_, v) => (typeof v === 'bigint' ? `${v}` : v)));
+  if (result.kind !== 'applied')
+    throw new Error(JSON.stringify(result, (_, v) => (typeof v === 'bigint' ? `${v}` : v)));
   return result;
 }
 
 async function plan(database: TestDatabase, configuration: Configuration): Promise<readonly Step[]> {
   const result = await planChanges(owner(database), configuration);
-  if (result.kind !== 'planned') throw new Error(result.message);
+  if (result.kind !== 'planned') throw new Error(JSON.stringify(result));
   return result.plan.steps;
+}
+
+function steps(found: readonly Step[]): string[] {
+  return found.map((step) => `${step.kind} ${step.id}: ${step.why}`);
 }
 
 const configuration = twoDataCenters({ tables, extra: { claims, ignore: ['scratch'] } });
@@ -55,6 +60,188 @@ test('what apply did, plan no longer asks for', async () => {
   const database = await cluster.database({ schema });
   const first = await apply(database, elsewhere);
   expect(first.postponed).toEqual([]);
-  expect((await plan(database, elsewhere)).map((step) => `${step.id}: ${step.why}`)).toEqual([]);
+  expect(steps(await plan(database, elsewhere))).toEqual([]);
   expect((await apply(database, elsewhere)).done).toEqual([]);
+});
+
+test('plan changes nothing and says what each step is for, which lock it takes and how many rows it reads', async () => {
+  const database = await cluster.database({ schema });
+  await runSql(
+    database.urls.owner,
+    "INSERT INTO accounts (email) SELECT 'a' || n FROM generate_series(1, 5000) n; ANALYZE accounts",
+  );
+  const found = await plan(database, configuration);
+  expect(found.find((step) => step.id === 'trigger lanekeeper_fence_insert on public.orders')).toMatchObject({
+    kind: 'create',
+    lock: { table: 'public.orders', mode: 'SHARE ROW EXCLUSIVE' },
+  });
+  expect(found.find((step) => step.id.startsWith('fill deeds from public.accounts'))).toMatchObject({
+    estimatedRows: 5000,
+    waitsFor: expect.stringContaining('la does not subscribe to ny'),
+  });
+  for (const step of found) expect([step.title, step.why, step.sql]).not.toContain('');
+  expect(await runSql(database.urls.owner, "SELECT to_regnamespace('lanekeeper') AS schema")).toEqual([
+    { schema: null },
+  ]);
+});
+
+test('what somebody changed by hand is put right', async () => {
+  const database = await cluster.database({ schema });
+  await apply(database, elsewhere);
+  await runSql(database.urls.owner, 'ALTER TABLE orders DISABLE TRIGGER lanekeeper_fence_insert');
+  await runSql(database.urls.owner, 'DROP TRIGGER lanekeeper_fence_delete ON orders');
+  await runSql(database.urls.owner, 'ALTER PUBLICATION lanekeeper_homed DROP TABLE orders');
+  await runSql(
+    database.urls.owner,
+    "CREATE OR REPLACE FUNCTION lanekeeper.dc() RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT ''ny''::text'",
+  );
+  expect(steps(await plan(database, elsewhere)).sort()).toEqual([
+    'change function lanekeeper.dc: somebody changed it by hand',
+    'change grant to lanekeeper_agent: there are new functions to grant',
+    'change grant to lanekeeper_application: there are new functions to grant',
+    'change grant to lanekeeper_replication: there are new functions to grant',
+    'change publication lanekeeper_homed: somebody changed it by hand',
+    'change trigger lanekeeper_fence_delete on public.orders: it was there and is gone',
+    'change trigger lanekeeper_fence_insert on public.orders: somebody changed it by hand',
+  ]);
+  await apply(database, elsewhere);
+  expect(steps(await plan(database, elsewhere))).toEqual([]);
+  expect(await runSql(database.urls.owner, 'SELECT lanekeeper.dc() AS dc')).toEqual([{ dc: 'la' }]);
+  expect(await runSql(database.urls.owner, 'SELECT * FROM lanekeeper.fence_proof()')).toEqual([]);
+});
+
+test('what nobody declares any more is taken out, also when its table is gone', async () => {
+  const database = await cluster.database({ schema });
+  await apply(database, elsewhere);
+  const { 'public.Odd "Name" äß': _gone, products: _undeclared, ...fewer } = tables;
+  await runSql(database.urls.owner, 'DROP TABLE "Odd ""Name"" äß"');
+  const later = twoDataCenters({ here: 'la', tables: fewer, extra: { ignore: ['scratch', 'products'] } });
+  const removals = (await plan(database, later)).filter((step) => step.kind === 'remove');
+  expect(removals.length).toBeGreaterThan(8);
+  await apply(database, later);
+  expect(steps(await plan(database, later))).toEqual([]);
+  const left = await runSql(
+    database.urls.owner,
+    "SELECT tgname FROM pg_trigger WHERE tgrelid = 'products'::regclass AND NOT tgisinternal",
+  );
+  expect(left).toEqual([]);
+  const functions = await runSql<{ n: number }>(
+    database.urls.owner,
+    "SELECT count(*)::int AS n FROM pg_proc WHERE pronamespace = 'lanekeeper'::regnamespace AND proname LIKE '%odd%'",
+  );
+  expect(functions[0]?.n).toBe(0);
+});
+
+test('a partition attached later is fenced by the next apply', async () => {
+  const database = await cluster.database({ schema });
+  await apply(database, elsewhere);
+  await runSql(
+    database.urls.owner,
+    "CREATE TABLE visits_2027 PARTITION OF visits FOR VALUES FROM ('2027-01-01') TO ('2028-01-01')",
+  );
+  const found = steps(await plan(database, elsewhere));
+  expect(found).toContain('create trigger lanekeeper_fence_insert on public.visits_2027: declared, and not there yet');
+  await apply(database, elsewhere);
+  expect(steps(await plan(database, elsewhere))).toEqual([]);
+});
+
+test('two at once: the second waits, says for whom, and finds nothing left to do', async () => {
+  const database = await cluster.database({ schema });
+  const waited: unknown[] = [];
+  const onProgress = (event: { kind: string; holder?: unknown }) => {
+    if (event.kind === 'waiting-for-lock') waited.push(event.holder);
+  };
+  const results = await Promise.all([1, 2].map(() => applyChanges(owner(database), elsewhere, { onProgress })));
+  expect(results.map((result) => result.kind)).toEqual(['applied', 'applied']);
+  const done = results.map((result) => (result.kind === 'applied' ? result.done.length : -1)).sort((a, b) => a - b);
+  expect(done[0]).toBe(0);
+  expect(done[1]).toBeGreaterThan(40);
+  expect(waited).toMatchObject([{ applicationName: 'lanekeeper apply', role: 'lanekeeper_owner' }]);
+});
+
+test('a table in use is not queued up for: apply says who is in the way, and goes on later', async () => {
+  const database = await cluster.database({ schema });
+  const user = new Client({ connectionString: database.urls.owner, application_name: 'long report' });
+  await user.connect();
+  await user.query('BEGIN; INSERT INTO orders (account_id) SELECT 1 WHERE false; LOCK orders IN ROW EXCLUSIVE MODE');
+  const events: string[] = [];
+  const blocked = await applyChanges(owner(database), elsewhere, {
+    patience: { lockTimeoutMs: 50, totalMs: 600 },
+    onProgress: (event) => events.push(event.kind),
+  });
+  expect(blocked).toMatchObject({
+    kind: 'blocked',
+    step: { lock: { table: 'public.orders' } },
+    blockers: [{ applicationName: 'long report', mode: 'RowExclusiveLock' }],
+  });
+  expect(events).toContain('retrying');
+  await user.query('ROLLBACK');
+  await user.end();
+  await apply(database, elsewhere);
+  expect(steps(await plan(database, elsewhere))).toEqual([]);
+});
+
+test('sequences take their stride beyond what is there, once, and never go back', async () => {
+  const database = await cluster.database({ schema });
+  await runSql(database.urls.owner, "INSERT INTO accounts (id) VALUES (1000); SELECT setval('orders_id_seq', 77)");
+  await apply(database, configuration);
+  const next = async (name: string) =>
+    Number((await runSql<{ n: string }>(database.urls.owner, `SELECT nextval('${name}') AS n`))[0]?.n);
+  expect(await next('accounts_id_seq')).toBe(1001);
+  expect(await next('accounts_id_seq')).toBe(1009);
+  expect(await next('orders_id_seq')).toBe(81);
+  expect(steps(await plan(database, configuration)).filter((step) => step.includes('sequence'))).toEqual([]);
+  // A number that arrived from the other data center does not push this one's sequence on; one of its own does.
+  await runSql(
+    database.urls.superuser,
+    'SET session_replication_role = replica; INSERT INTO accounts (id) VALUES (5002)',
+  );
+  expect(steps(await plan(database, configuration)).filter((step) => step.includes('sequence'))).toEqual([]);
+  await runSql(
+    database.urls.superuser,
+    'SET session_replication_role = replica; INSERT INTO accounts (id) VALUES (5001)',
+  );
+  expect(steps(await plan(database, configuration)).filter((step) => step.includes('accounts_id_seq'))).toHaveLength(1);
+  await apply(database, configuration);
+  expect(await next('accounts_id_seq')).toBe(5009);
+});
+
+test('a migration file that has changed since is refused, and so is a database of a newer version', async () => {
+  const database = await cluster.database({ schema });
+  await apply(database, elsewhere);
+  await runSql(database.urls.owner, "UPDATE lanekeeper.migration SET checksum = 'x' WHERE number = 1");
+  expect(await applyChanges(owner(database), elsewhere)).toMatchObject({
+    kind: 'refused',
+    problems: [{ kind: 'changed-file', file: '000001.sql' }],
+  });
+  await runSql(database.urls.owner, "INSERT INTO lanekeeper.migration VALUES (999999, '999999.sql', 'y')");
+  expect(await applyChanges(owner(database), elsewhere)).toMatchObject({ problems: [{}, { kind: 'newer-database' }] });
+});
+
+test('a declared table that is not there is said before anything is done', async () => {
+  const database = await cluster.database({ schema: 'CREATE TABLE accounts (id bigint PRIMARY KEY, email text)' });
+  const result = await applyChanges(owner(database), elsewhere);
+  expect(result).toMatchObject({ kind: 'refused' });
+  expect(JSON.stringify(result)).toContain('public.orders is declared, but this database has no such table');
+  expect(await runSql(database.urls.owner, "SELECT to_regnamespace('lanekeeper') AS schema")).toEqual([
+    { schema: null },
+  ]);
+});
+
+test('without the rights it needs apply says what PostgreSQL refused', async () => {
+  const database = await cluster.database({ schema });
+  const result = await applyChanges(
+    (applicationName) => connect(database.urls.application, { applicationName }),
+    elsewhere,
+  );
+  expect(result).toMatchObject({ kind: 'unreadable', error: { code: '42501' } });
+  expect(
+    await applyChanges(
+      async () => connect(database.urls.owner.replace(/:[^:@]+@/, ':wrong@'), { applicationName: 'x' }),
+      elsewhere,
+    ),
+  ).toMatchObject({
+    kind: 'unavailable',
+    reason: 'wrong-password',
+  });
 });

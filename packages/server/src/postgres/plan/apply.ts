@@ -13,7 +13,7 @@ import type { Connect, Unavailable } from '../connect.ts';
 import { quoteTable } from '../fence/names.ts';
 import { applyMigration, type Migration, readMigrations } from '../migrate/index.ts';
 import { splitName } from '../sql-text.ts';
-import { type DatabaseProblem, inTransaction, type LockPatience } from '../transaction.ts';
+import { type DatabaseProblem, databaseProblem, inTransaction, type LockPatience } from '../transaction.ts';
 import { runFill } from './fill-chunks.ts';
 import { readFingerprints } from './fingerprint.ts';
 import { ownDeeds } from './own-deeds.ts';
@@ -41,6 +41,7 @@ export type ApplyResult =
       readonly plan: Plan;
     }
   | Unavailable
+  | Unreadable
   /** Another apply runs and did not end within `waitMs`. */
   | { readonly kind: 'busy'; readonly holder: LockHolder | null }
   | { readonly kind: 'refused'; readonly problems: readonly PlanProblem[] }
@@ -71,7 +72,10 @@ export type ApplyOptions = {
   readonly migrations?: readonly Migration[];
 };
 
-export type PlanResult = { readonly kind: 'planned'; readonly plan: Plan } | Unavailable;
+/** PostgreSQL refused to show what the plan is made from: the role lacks rights. */
+export type Unreadable = { readonly kind: 'unreadable'; readonly error: DatabaseProblem };
+
+export type PlanResult = { readonly kind: 'planned'; readonly plan: Plan } | Unavailable | Unreadable;
 
 /** What `applyChanges` would do. `connect` connects as the owner. */
 export async function planChanges(
@@ -82,16 +86,27 @@ export async function planChanges(
   const connected = await connect('lanekeeper plan');
   if (connected.kind === 'unavailable') return connected;
   try {
-    return { kind: 'planned', plan: await makePlan(connected.client, configuration, options.migrations) };
+    return await makePlan(connected.client, configuration, options.migrations);
   } finally {
     await connected.client.end();
   }
 }
 
-async function makePlan(client: Client, configuration: Configuration, given?: readonly Migration[]): Promise<Plan> {
+async function makePlan(
+  client: Client,
+  configuration: Configuration,
+  given?: readonly Migration[],
+): Promise<{ readonly kind: 'planned'; readonly plan: Plan } | Unreadable> {
+  const migrations = given ?? (await readMigrations());
   const accounts = ownDeeds(configuration).map((deed) => deed.account);
-  const present = await readPresentState(client, configuration, accounts);
-  return planSteps(configuration, present, given ?? (await readMigrations()));
+  try {
+    const present = await readPresentState(client, configuration, accounts);
+    return { kind: 'planned', plan: planSteps(configuration, present, migrations) };
+  } catch (thrown) {
+    const error = databaseProblem(thrown);
+    if (!error) throw thrown;
+    return { kind: 'unreadable', error };
+  }
 }
 
 /** Brings the database to the declared state. `connect` connects as the owner. */
@@ -109,7 +124,9 @@ export async function applyChanges(
       onProgress({ kind: 'waiting-for-lock', holder }),
     );
     if (lock.kind === 'held') return { kind: 'busy', holder: lock.by };
-    const plan = await makePlan(client, configuration, options.migrations);
+    const made = await makePlan(client, configuration, options.migrations);
+    if (made.kind === 'unreadable') return made;
+    const { plan } = made;
     if (plan.problems.length > 0) return { kind: 'refused', problems: plan.problems };
     onProgress({ kind: 'planned', plan });
     const result = await carryOut(client, configuration, plan, options, onProgress);
