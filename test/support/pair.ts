@@ -5,6 +5,7 @@
 import type { Cluster, LinksClient, SettingValue } from '@lanekeeper/lab';
 import { startLinks } from '@lanekeeper/lab';
 import { type Configuration, createConfiguration, type WrittenConfiguration } from 'lanekeeper/config';
+import { generateKeyPair, type KeyPair } from 'lanekeeper/session';
 import {
   type TestCluster,
   type TestDatabase,
@@ -13,7 +14,6 @@ import {
   testPasswords,
   testRoleNames,
 } from './clusters.ts';
-import { type SigningKey, signingKey } from './keys.ts';
 
 export type PairOptions = {
   /** Run in every data center, as the owner. */
@@ -34,7 +34,7 @@ export type TestDataCenter = {
   readonly cluster: Cluster;
   /** Direct connection URLs with passwords, not through links. */
   readonly urls: TestUrls;
-  readonly key: SigningKey;
+  readonly key: KeyPair;
   /** As this data center's processes have it. */
   readonly configuration: Configuration;
   /** The same as written, for files that child processes read; secrets are in `env`. */
@@ -94,7 +94,7 @@ export async function testPair(options: PairOptions): Promise<TestPair> {
       }),
     );
     const witness = await (clusters[names.length] as TestCluster).database();
-    const keys = new Map(names.map((name) => [name, signingKey(name)] as const));
+    const keys = new Map(names.map((name) => [name, generateKeyPair(name)] as const));
     const routes = new Map<string, { host: string; port: number }>();
 
     const address: TestPair['address'] = async (from, to, target) => {
@@ -119,7 +119,7 @@ export async function testPair(options: PairOptions): Promise<TestPair> {
     const dcs = new Map(
       names.map((name): readonly [string, TestDataCenter] => {
         const database = databases.get(name) as TestDatabase;
-        const key = keys.get(name) as SigningKey;
+        const key = keys.get(name) as KeyPair;
         const written = writtenOf(name);
         return [
           name,
@@ -174,7 +174,7 @@ async function write(
   known: {
     readonly databases: ReadonlyMap<string, TestDatabase>;
     readonly witness: TestDatabase;
-    readonly keys: ReadonlyMap<string, SigningKey>;
+    readonly keys: ReadonlyMap<string, KeyPair>;
     readonly address: TestPair['address'];
   },
 ): Promise<WrittenConfiguration> {
@@ -202,7 +202,7 @@ async function write(
     },
     roles: { ...testRoleNames, ...options.configuration?.roles },
     sessions: {
-      keys: names.map((name) => (known.keys.get(name) as SigningKey).publicJwk),
+      keys: names.map((name) => (known.keys.get(name) as KeyPair).publicJwk),
       domain: 'shop.localhost',
       ...options.configuration?.sessions,
     },
