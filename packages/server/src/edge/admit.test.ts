@@ -4,7 +4,13 @@ import { type Admitted, admit, type RawRequest } from './admit.ts';
 import { headerKind } from './header-kinds.ts';
 
 function request(over: Partial<RawRequest> = {}, ...headers: string[]): RawRequest {
-  return { method: 'GET', target: '/', httpVersion: '1.1', rawHeaders: ['Host', 'ny.shop.example', ...headers], ...over };
+  return {
+    method: 'GET',
+    target: '/',
+    httpVersion: '1.1',
+    rawHeaders: ['Host', 'ny.shop.example', ...headers],
+    ...over,
+  };
 }
 
 function admitted(...headers: string[]): Admitted {
@@ -167,7 +173,13 @@ describe('the headers', () => {
     for (const name of ['Lanekeeper-Home', 'lanekeeper-', 'LANEKEEPER-EDGE', 'lanekeeper']) {
       expect(headerKind(name), name).toBe('ours');
     }
-    for (const name of ['Lanekeeper_Home', 'lanekeeper.edge', 'LANEKEEPER~hops', 'Transfer_Encoding', 'X-Forwarded_For']) {
+    for (const name of [
+      'Lanekeeper_Home',
+      'lanekeeper.edge',
+      'LANEKEEPER~hops',
+      'Transfer_Encoding',
+      'X-Forwarded_For',
+    ]) {
       expect(headerKind(name), name).toBe('twin');
     }
     for (const name of ['Lanekeepers', 'x-lanekeeper-home', 'x_custom', 'constructor', '__proto__']) {
@@ -181,14 +193,19 @@ describe('the headers', () => {
       fc.constantFrom('Lanekeeper-Home', 'lanekeeper_home', 'X-Forwarded-For', 'Upgrade', 'Expect', 'Accept', 'x-a'),
       fc.stringMatching(/^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,20}$/),
     );
-    const value = fc.oneof(fc.constantFrom('chunked', '5', 'x-a, accept', 'upgrade', ''), fc.stringMatching(/^[ -~]{0,20}$/));
+    const value = fc.oneof(
+      fc.constantFrom('chunked', '5', 'x-a, accept', 'upgrade', ''),
+      fc.stringMatching(/^[ -~]{0,20}$/),
+    );
     fc.assert(
       fc.property(fc.array(fc.tuple(name, value), { maxLength: 12 }), (pairs) => {
         const result = admit(request({}, ...pairs.flat()));
         if (result.kind === 'refused') return;
         for (let i = 0; i < result.endToEnd.length; i += 2) {
           const plain = (result.endToEnd[i] as string).toLowerCase().replace(/[^a-z0-9]/g, '-');
-          expect(plain).not.toMatch(/^(lanekeeper(-|$)|x-forwarded-|forwarded$|host$|content-length$|transfer-encoding$)/);
+          expect(plain).not.toMatch(
+            /^(lanekeeper(-|$)|x-forwarded-|forwarded$|host$|content-length$|transfer-encoding$)/,
+          );
           expect(plain).not.toMatch(/^(connection|upgrade|te|expect|keep-alive|trailer|cookie)$/);
         }
       }),

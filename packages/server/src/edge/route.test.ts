@@ -71,6 +71,15 @@ describe('route', () => {
     expect(route(facts({ home: 'la', sender: { kind: 'unproven-edge' } }), table(), nowMs).kind).toBe('application');
   });
 
+  test('what this data center passed on and got back, or what has come too far, is a circle', () => {
+    const refused = { kind: 'refuse', code: 'LK_LOOP' };
+    expect(route(facts({ sender: { kind: 'edge', dataCenter: 'ny', hops: 1 } }), table(), nowMs)).toMatchObject(
+      refused,
+    );
+    expect(route(facts({ sender: fromEdge(maxHops) }), table(), nowMs).kind).toBe('application');
+    expect(route(facts({ sender: fromEdge(maxHops + 1) }), table(), nowMs)).toMatchObject(refused);
+  });
+
   test('a home out of reach: the customer is sent there himself, unless he would only come back here', () => {
     expect(route(facts({ home: 'la', safe: false }), cutOff(), nowMs)).toMatchObject({ kind: 'redirect' });
     const refused = { kind: 'refuse', code: 'LK_HOME_UNREACHABLE', home: 'la' };

@@ -71,7 +71,11 @@ export type Decision =
 export type BodyState = 'none' | 'kept' | 'gone';
 
 export function route(facts: RequestFacts, table: RoutingTable, nowMs: number): Decision {
-  if (facts.sender.kind !== 'client') return serveHere(facts, table, nowMs, []); // Rule 2.
+  const { sender } = facts;
+  if (sender.kind === 'edge' && (sender.dataCenter === table.here || sender.hops > maxHops)) {
+    return { kind: 'refuse', code: 'LK_LOOP', home: null }; // Rule 3: for example a peer's address that leads back here.
+  }
+  if (sender.kind !== 'client') return serveHere(facts, table, nowMs, []); // Rule 2.
   if (facts.home === null || facts.home === table.here || table.routing !== 'customer') {
     return serveHere(facts, table, nowMs, []);
   }
@@ -79,22 +83,17 @@ export function route(facts: RequestFacts, table: RoutingTable, nowMs: number): 
   // A home this configuration does not know: a data center that is being added or was removed. The application says
   // what it can from here; it knows the account's present home.
   if (peer === undefined) return serveHere(facts, table, nowMs, []);
-  return passOn(facts, table, peer, 'kept'); // Nothing has been read of the body yet.
+  return passOn(facts, peer, 'kept'); // Nothing has been read of the body yet.
 }
 
-function serveHere(
-  facts: RequestFacts,
-  table: RoutingTable,
-  nowMs: number,
-  tried: readonly Instance[],
-): Decision {
+function serveHere(facts: RequestFacts, table: RoutingTable, nowMs: number, tried: readonly Instance[]): Decision {
   table.turn = (table.turn + 1) % 0x3fffffff;
   const instance = chooseInstance(table.instances, nowMs, table.turn, tried, table.maxBusy);
   if (instance === null) return { kind: 'refuse', code: 'LK_NO_APPLICATION', home: facts.home };
   return { kind: 'application', instance };
 }
 
-function passOn(facts: RequestFacts, table: RoutingTable, peer: Peer, body: BodyState): Decision {
+function passOn(facts: RequestFacts, peer: Peer, body: BodyState): Decision {
   const hops = facts.sender.kind === 'edge' ? facts.sender.hops + 1 : 1;
   if (hops > maxHops) return { kind: 'refuse', code: 'LK_LOOP', home: peer.name }; // Rule 3.
   if (!peer.reachable) return redirect(facts, peer, 'LK_HOME_UNREACHABLE');
@@ -125,7 +124,7 @@ export function afterReplay(
   if (dataCenter === table.here) return { kind: 'refuse', code: 'LK_LOOP', home: dataCenter }; // Rule 3.
   const peer = dataCenter === undefined ? undefined : table.peers.get(dataCenter);
   if (peer === undefined) return { kind: 'refuse', code: 'LK_HOME_UNREACHABLE', home: dataCenter ?? null };
-  return passOn(facts, table, peer, body);
+  return passOn(facts, peer, body);
 }
 
 export type Destination = Exclude<Decision, { kind: 'redirect' } | { kind: 'refuse' }>;

@@ -1,0 +1,31 @@
+/** What one edge process holds, and every request of it shares. */
+import type { DataCenterName } from 'lanekeeper/model';
+import type { KeepBudget } from './body.ts';
+import type { Counters } from './counters.ts';
+import type { Identity } from './identity.ts';
+import type { Log } from './options.ts';
+import type { Pace } from './pace.ts';
+import type { RoutingTable } from './route.ts';
+import type { Upstream } from './upstream.ts';
+
+export type EdgeContext = {
+  readonly here: DataCenterName;
+  readonly names: ReadonlySet<DataCenterName>;
+  readonly table: RoutingTable;
+  /** By origin: application instances and other edges. */
+  readonly upstreams: ReadonlyMap<string, Upstream>;
+  readonly identity: Identity;
+  readonly counters: Counters;
+  readonly budget: KeepBudget;
+  /** Clients that send, and clients that read. */
+  readonly sending: Pace;
+  readonly reading: Pace;
+  readonly log: Log;
+  /** Another edge turned out to be unreachable: look again soon, and until then spare the customers the wait. */
+  readonly peerFailed: (name: DataCenterName) => void;
+  /** Requests that wait for an answer of another edge, so that they need not wait when it is lost. */
+  readonly waitingFor: ReadonlyMap<DataCenterName, Set<{ giveUp(): void }>>;
+  readonly tunnels: Set<{ destroy(): void }>;
+  readonly tunnelIdleMs: number;
+  draining: boolean;
+};

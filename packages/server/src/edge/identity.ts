@@ -1,0 +1,108 @@
+/** Who a request is from: the customer's session, the other edge's token. Signatures are checked once and remembered. */
+import type { Configuration } from 'lanekeeper/config';
+import { type DataCenterName, headers } from 'lanekeeper/model';
+import {
+  createTokenSource,
+  findSessionCookie,
+  type KeyRing,
+  mintEdgeToken,
+  mintHandoff,
+  sessionOf,
+  verifyEdgeToken,
+} from 'lanekeeper/session';
+import type { Counters } from './counters.ts';
+import { find } from './request-headers.ts';
+import type { Sender } from './route.ts';
+
+/** Of one address within a window; beyond that, only cookies that were verified before are read. */
+const badSignatures = { max: 20, windowMs: 10_000, addressesMax: 10_000 } as const;
+
+const fromClient: Sender = { kind: 'client' };
+const unproven: Sender = { kind: 'unproven-edge' };
+
+export class Identity {
+  readonly #ring: KeyRing;
+  readonly #cookie: string;
+  readonly #domain: string | null;
+  readonly #counters: Counters;
+  readonly #edgeToken: (nowMs: number) => string;
+  readonly #bad = new Map<string, { count: number; readonly sinceMs: number }>();
+
+  constructor(ring: KeyRing, configuration: Configuration, counters: Counters) {
+    this.#ring = ring;
+    this.#cookie = configuration.sessions.cookie;
+    this.#domain = configuration.sessions.domain;
+    this.#counters = counters;
+    this.#edgeToken = createTokenSource(ring, mintEdgeToken);
+  }
+
+  /** The home that the session names; null without a session, and for one that does not verify. */
+  homeOf(cookie: string, address: string, nowMs: number): DataCenterName | null {
+    if (this.#isSuspect(address, nowMs)) {
+      const found = findSessionCookie(this.#cookie, cookie);
+      if (found.kind !== 'found' || this.#ring.verified.get(found.token) === undefined) return null;
+    }
+    const result = sessionOf(this.#ring, this.#cookie, cookie, nowMs);
+    if (result.kind === 'valid') return result.session.home;
+    if (result.kind === 'refused') {
+      this.#counters.sessionsRefused += 1;
+      // The only refusal that costs us anything.
+      if (result.reason === 'signature') this.#suspect(address, nowMs);
+    }
+    return null;
+  }
+
+  /** `ours`: the request's Lanekeeper-… headers, names in lower case. */
+  senderOf(ours: readonly string[], nowMs: number): Sender {
+    if (ours.length === 0) return fromClient;
+    const token = find(ours, headers.edgeToken);
+    if (token === null) return fromClient;
+    const result = verifyEdgeToken(this.#ring, token, nowMs);
+    const hops = find(ours, headers.hops);
+    if (result.kind === 'valid' && hops !== null && /^[1-9]$/.test(hops)) {
+      return { kind: 'edge', dataCenter: result.dataCenter, hops: Number(hops) };
+    }
+    this.#counters.edgeTokensRefused += 1;
+    return unproven;
+  }
+
+  edgeToken(nowMs: number): string {
+    return this.#edgeToken(nowMs);
+  }
+
+  /** A token that carries the session to a host that the cookie does not reach; null when it does, or there is none. */
+  handoff(cookie: string | null, fromHost: string, to: DataCenterName, toHost: string, nowMs: number): string | null {
+    if (cookie === null || (this.#isShared(fromHost) && this.#isShared(toHost))) return null;
+    const result = sessionOf(this.#ring, this.#cookie, cookie, nowMs);
+    return result.kind === 'valid' ? mintHandoff(this.#ring, result.session, to, nowMs) : null;
+  }
+
+  #isShared(host: string): boolean {
+    const name = host.replace(/:\d+$/, '');
+    return this.#domain !== null && (name === this.#domain || name.endsWith(`.${this.#domain}`));
+  }
+
+  #isSuspect(address: string, nowMs: number): boolean {
+    if (this.#bad.size === 0) return false;
+    const entry = this.#bad.get(address);
+    if (entry === undefined) return false;
+    if (nowMs - entry.sinceMs > badSignatures.windowMs) {
+      this.#bad.delete(address);
+      return false;
+    }
+    return entry.count >= badSignatures.max;
+  }
+
+  #suspect(address: string, nowMs: number): void {
+    const entry = this.#bad.get(address);
+    if (entry !== undefined) {
+      entry.count += 1;
+      return;
+    }
+    if (this.#bad.size >= badSignatures.addressesMax) {
+      const oldest = this.#bad.keys().next();
+      if (!oldest.done) this.#bad.delete(oldest.value);
+    }
+    this.#bad.set(address, { count: 1, sinceMs: nowMs });
+  }
+}
