@@ -102,10 +102,15 @@ export function onGivingTick(turn: Turn): void {
   startQueued(turn);
 }
 
-/** The account came back before we were told that it had gone. */
-export function onReturnedMeanwhile(turn: Turn, account: AccountId, move: Giving, epoch: Epoch): void {
-  if (move.phase === 'giving' || move.phase === 'resolving')
-    answer(turn, account, move.asked, { kind: 'given', epoch: { term: epoch.term, counter: epoch.counter - 1 } });
+/** A deed that we have to accept takes the place of a move: it was given away and came back, or is just arriving. */
+export function onOvertaken(turn: Turn, account: AccountId, move: Giving, arrived: Epoch): void {
+  if (move.phase === 'giving' || move.phase === 'resolving') {
+    const epoch = { term: arrived.term, counter: arrived.counter - 1 };
+    return answer(turn, account, move.asked, { kind: 'given', epoch });
+  }
+  answer(turn, account, move.asked, { kind: 'refused', reasons: [reason('arriving')] });
+  if (move.phase !== 'queued' && move.phase !== 'reading')
+    turn.actions.push({ kind: 'end-drain', round: nextRound(turn), account, move: null });
 }
 
 /** Whether a move by this dc is so far that an agent which leaves has to wait for it. */

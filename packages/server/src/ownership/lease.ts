@@ -3,7 +3,7 @@
  *
  *   without ── prove, read, acquire, write ──▶ held ── prove, renew, write ──▶ held
  *      ▲                                        │ clock stepped, proof lacking, refused
- *      └────────── database let go ── voiding ◀─┘           (running out needs no help: the fence reads the clock)
+ *      └────────── database let go ── voiding ◀─┘ or it ran out: the fence sees that by itself, but clocks can be set back
  */
 import { comparePositions, type LeaseCredential, type LeaseResult, type LeaseView } from 'lanekeeper/model';
 import { stepped, translate } from './clocks.ts';
@@ -55,15 +55,7 @@ export function onLeaseTick(turn: Turn): void {
       if (nowMs >= lease.deadlineMs) voidLease(turn, lease.reasons, lease.credential);
       return;
     case 'held':
-      if (nowMs >= lease.grant.untilMs) {
-        setLease(turn, {
-          phase: 'without',
-          reasons: [reason('expired')],
-          credential: credentialOf(turn, lease.grant),
-          attempt: { step: 'idle', nextMs: nowMs },
-          cleared: false,
-        });
-      }
+      if (nowMs >= lease.grant.untilMs) return voidLease(turn, [reason('expired')], credentialOf(turn, lease.grant));
   }
   const present = turn.state.lease;
   if (present.phase !== 'without' && present.phase !== 'held') return;
@@ -124,6 +116,9 @@ function onProof(
     return voidLease(turn, result.reasons, credentialIn(turn, lease));
   }
   const { proof } = result;
+  // A predecessor's lease is left to run until we have one of our own; once it has run out it is wiped away.
+  if (lease.phase === 'without' && !lease.cleared && !proof.holdsLease)
+    return voidLease(turn, lease.reasons, lease.credential);
   const round = nextRound(turn);
   if (lease.phase === 'without') {
     setAttempt(turn, { step: 'reading', round, deadlineMs: deadline(turn), proof });
@@ -247,12 +242,13 @@ function voidLease(turn: Turn, reasons: readonly Reason[], credential: LeaseCred
   turn.actions.push({ kind: 'write-lease', round, lease: null, credential });
 }
 
+/** Reasons that speak against the lease that was, and not against the next one. */
+const passing: ReadonlySet<ReasonCode> = new Set(['starting', 'expired', 'clock-stepped']);
+
 function onVoided(turn: Turn, lease: Extract<Lease, { phase: 'voiding' }>, ok: boolean): void {
   if (!ok) return voidLease(turn, lease.reasons, lease.credential);
-  const stepped = lease.reasons.some(({ code }) => code === 'clock-stepped');
-  // After a clock step nothing speaks against a new lease in the new time; other reasons take their time to go away.
-  const nextMs = stepped ? turn.nowMs : retryMs(turn);
   const { reasons, credential } = lease;
+  const nextMs = reasons.every(({ code }) => passing.has(code)) ? turn.nowMs : retryMs(turn);
   setLease(turn, { phase: 'without', reasons, credential, attempt: { step: 'idle', nextMs }, cleared: true });
 }
 

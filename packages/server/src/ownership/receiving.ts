@@ -8,7 +8,7 @@
 import { type AccountId, compareEpochs } from 'lanekeeper/model';
 import type { OwnershipEvent } from './events.ts';
 import { reasonsNotToAccept } from './gate.ts';
-import { onReturnedMeanwhile } from './giving.ts';
+import { onOvertaken } from './giving.ts';
 import { type Reason, reason } from './reasons.ts';
 import type { ArrivedDeed, Receiving } from './state.ts';
 import { leaseLeftMs, nextRound, setMove, type Turn } from './turn.ts';
@@ -20,7 +20,7 @@ const retryEveryMs = 200;
 export function onDeedArrived(turn: Turn, account: AccountId, deed: ArrivedDeed): void {
   const present = turn.state.moves.get(account);
   if (present?.role === 'receiver' && compareEpochs(deed.epoch, present.deed.epoch) <= 0) return;
-  if (present?.role === 'giver') onReturnedMeanwhile(turn, account, present, deed.epoch);
+  if (present?.role === 'giver') onOvertaken(turn, account, present, deed.epoch);
   examine(turn, account, { role: 'receiver', phase: 'examining', deed, sinceMs: turn.nowMs, reasons: [], retryMs: 0 });
 }
 

@@ -42,6 +42,8 @@ export type Proof = {
   readonly incarnation: Incarnation;
   readonly positions: Positions;
   readonly clock: ClockSample;
+  /** The database lets writes pass at this moment. */
+  readonly holdsLease: boolean;
 };
 
 /** A lease that the store granted, in the agent's clock (`untilMs`) and in the ones the fence reads. */
@@ -77,7 +79,7 @@ export type Lease =
       readonly reasons: readonly Reason[];
       readonly credential: LeaseCredential | null;
       readonly attempt: Attempt;
-      /** The database itself said that it holds no lease since we last wrote one. */
+      /** No lease is written in the database, not even one that ran out: a clock set back would bring it to life again. */
       readonly cleared: boolean;
     }
   | { readonly phase: 'held'; readonly grant: Grant; readonly attempt: Attempt }
