@@ -54,3 +54,19 @@ export async function endGroup(group: number, graceMs: number): Promise<void> {
     await sleepMs(late ? 20 : 50);
   }
 }
+
+/** When a process started, as the system tells it, or null when there is none: tells a process from its pid's next owner. */
+export async function processStart(pid: number): Promise<string | null> {
+  const text = await promisify(execFile)('ps', ['-o', 'stat=,lstart=', '-p', String(pid)], {
+    env: { LC_ALL: 'C', TZ: 'UTC' },
+  }).then(
+    ({ stdout }) => stdout.trim(),
+    () => '',
+  );
+  const [state, ...start] = text.split(/\s+/);
+  return text === '' || state?.startsWith('Z') ? null : start.join(' ');
+}
+
+export async function isSameProcess(pid: number, start: string): Promise<boolean> {
+  return (await processStart(pid)) === start;
+}
