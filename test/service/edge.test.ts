@@ -21,7 +21,10 @@ async function startShop(dc: string): Promise<Shop> {
     const answer = (): void => {
       const body = Buffer.concat(chunks);
       const facts = { method: request.method ?? '', url: request.url ?? '', headers: request.headers };
-      seen.push({ ...facts, body: body.length > 1_000 ? createHash('sha256').update(body).digest('hex') : body.toString() });
+      seen.push({
+        ...facts,
+        body: body.length > 1_000 ? createHash('sha256').update(body).digest('hex') : body.toString(),
+      });
       if (shop.home !== null && request.headers.cookie !== undefined) {
         response.writeHead(409, {
           'Lanekeeper-Replay': `dc=${shop.home}`,
@@ -102,7 +105,12 @@ describe('who is served where', () => {
     const good = sites.cookie('la');
     const expired = sites.cookie('la', { maxAgeMs: 1 });
     await new Promise((resolve) => setTimeout(resolve, 1_100));
-    for (const cookie of [expired, `${good}x`, `${good}; ${good}`, `${good}; __Host-lanekeeper=${good.split('=')[1]}`]) {
+    for (const cookie of [
+      expired,
+      `${good}x`,
+      `${good}; ${good}`,
+      `${good}; __Host-lanekeeper=${good.split('=')[1]}`,
+    ]) {
       const reply = await ask(sites.ny.edge.url, '/', { headers: withCookie(cookie) });
       expect(reply.headers['x-served-by'], cookie.slice(0, 40)).toBe('ny');
     }
@@ -117,7 +125,11 @@ describe('the application knows better', () => {
     ny.seen.length = 0;
     try {
       for (const body of ['', 'sku=1&quantity=2', 'x'.repeat(64 * 1024)]) {
-        const reply = await ask(sites.ny.edge.url, '/cart', { method: 'POST', headers: withCookie(sites.cookie('ny')), body });
+        const reply = await ask(sites.ny.edge.url, '/cart', {
+          method: 'POST',
+          headers: withCookie(sites.cookie('ny')),
+          body,
+        });
         expect(reply.status).toBe(200);
         expect(reply.headers).toMatchObject({ 'x-served-by': 'la', 'lanekeeper-data-center': 'la' });
         expect(reply.headers['lanekeeper-replay']).toBeUndefined();
@@ -136,13 +148,16 @@ describe('the application knows better', () => {
       const reply = await new Promise<{ status: number; body: string }>((resolve, reject) => {
         const { hostname, port } = new URL(sites.ny.edge.url);
         const headers = { ...withCookie(sites.cookie('ny')), 'transfer-encoding': 'chunked' };
-        const request = http.request({ hostname, port, method: 'POST', path: '/cart', headers, agent: false }, (response) => {
-          let body = '';
-          response.on('data', (chunk) => {
-            body += chunk;
-          });
-          response.on('end', () => resolve({ status: response.statusCode ?? 0, body }));
-        });
+        const request = http.request(
+          { hostname, port, method: 'POST', path: '/cart', headers, agent: false },
+          (response) => {
+            let body = '';
+            response.on('data', (chunk) => {
+              body += chunk;
+            });
+            response.on('end', () => resolve({ status: response.statusCode ?? 0, body }));
+          },
+        );
         request.on('error', reject);
         request.write('one ');
         setTimeout(() => request.write('two '), 100);
@@ -180,7 +195,11 @@ describe('the application knows better', () => {
     ny.seen.length = 0;
     la.seen.length = 0;
     try {
-      const reply = await ask(sites.ny.edge.url, '/cart', { method: 'POST', headers: withCookie(sites.cookie('ny')), body: 'a' });
+      const reply = await ask(sites.ny.edge.url, '/cart', {
+        method: 'POST',
+        headers: withCookie(sites.cookie('ny')),
+        body: 'a',
+      });
       expect(reply.status).toBe(508);
       expect(JSON.parse(reply.body)).toMatchObject({ error: { code: 'LK_LOOP' } });
       expect([ny.seen.length, la.seen.length]).toEqual([2, 2]);
@@ -206,7 +225,11 @@ describe('the application knows better', () => {
 
   test('an order to replay on an answer that is no refusal is dropped, and counted', async () => {
     const leaky = await startApp((_request, response) => {
-      response.writeHead(200, { 'LANEKEEPER-REPLAY': 'dc=la', 'Lanekeeper-Hops': '2', 'Lanekeeper-Data-Center': 'fra' });
+      response.writeHead(200, {
+        'LANEKEEPER-REPLAY': 'dc=la',
+        'Lanekeeper-Hops': '2',
+        'Lanekeeper-Data-Center': 'fra',
+      });
       response.end('done');
     });
     const own = await startSites({ ny: [leaky.url], la: [leaky.url] });
@@ -245,12 +268,19 @@ describe('across domains', () => {
       });
       expect(reply.status).toBe(307);
       const location = new URL(reply.headers.location as string);
-      expect([location.origin, location.pathname, location.searchParams.get('a')]).toEqual(['http://shop-la.localhost', '/cart', 'b']);
+      expect([location.origin, location.pathname, location.searchParams.get('a')]).toEqual([
+        'http://shop-la.localhost',
+        '/cart',
+        'b',
+      ]);
       const tokens = location.searchParams.getAll('lanekeeper-handoff');
       expect(tokens).toHaveLength(1);
       const memory = createHandoffMemory();
       const token = tokens[0] as string;
-      expect(acceptHandoff(own.la.keys, memory, token, Date.now())).toMatchObject({ kind: 'valid', session: { account: 'a7' } });
+      expect(acceptHandoff(own.la.keys, memory, token, Date.now())).toMatchObject({
+        kind: 'valid',
+        session: { account: 'a7' },
+      });
       expect(acceptHandoff(own.la.keys, memory, token, Date.now())).toMatchObject({ kind: 'refused', reason: 'used' });
     } finally {
       await own.stop();

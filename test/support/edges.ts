@@ -3,13 +3,23 @@ import http from 'node:http';
 import net, { type AddressInfo } from 'node:net';
 import { type Edge, type EdgeLimits, type EdgeOptions, startEdge } from '@lanekeeper/server/edge';
 import { type Configuration, createConfiguration, type WrittenConfiguration } from 'lanekeeper/config';
-import { createKeyRing, generateKeyPair, issueSession, type KeyRing, newSessionId, parseSigningKey } from 'lanekeeper/session';
+import {
+  createKeyRing,
+  generateKeyPair,
+  issueSession,
+  type KeyRing,
+  newSessionId,
+  parseSigningKey,
+} from 'lanekeeper/session';
 import { testRoleNames } from './clusters.ts';
 
 export type TestApp = { readonly url: string; stop(): Promise<void> };
 
 /** A real application: whatever a request listener makes of it. Headers of up to 64 KiB, so that only the edge limits them. */
-export async function startApp(listener: http.RequestListener, port = 0): Promise<TestApp & { readonly server: http.Server }> {
+export async function startApp(
+  listener: http.RequestListener,
+  port = 0,
+): Promise<TestApp & { readonly server: http.Server }> {
   const server = http.createServer({ maxHeaderSize: 64 * 1024 }, listener);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject).listen(port, '127.0.0.1', resolve);
@@ -93,7 +103,11 @@ export type TestSite = {
   readonly edge: Edge;
   readonly configuration: Configuration;
   readonly keys: KeyRing;
-  readonly log: { readonly level: string; readonly event: string; readonly details: Readonly<Record<string, unknown>> }[];
+  readonly log: {
+    readonly level: string;
+    readonly event: string;
+    readonly details: Readonly<Record<string, unknown>>;
+  }[];
 };
 
 export type TestSites = {
@@ -239,7 +253,11 @@ export function ask(
         response.on('data', (chunk: Buffer) => chunks.push(chunk));
         response.on('error', reject);
         response.on('end', () =>
-          resolve({ status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(chunks).toString() }),
+          resolve({
+            status: response.statusCode ?? 0,
+            headers: response.headers,
+            body: Buffer.concat(chunks).toString(),
+          }),
         );
       },
     );

@@ -9,6 +9,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { configCommand } from './config.ts';
+import { edgeCommand } from './edge.ts';
 import { initCommand } from './init.ts';
 import { keysCommand } from './keys.ts';
 import { type CliContext, colorsFor, exitCodes, processContext, reportError } from './output.ts';
@@ -18,7 +19,7 @@ export { processContext };
 export type CommandFactory = (context: CliContext) => Command;
 
 /** In the order in which `lanekeeper help` lists them: the order in which one meets them. */
-const commands: readonly CommandFactory[] = [initCommand, configCommand, keysCommand];
+const commands: readonly CommandFactory[] = [initCommand, configCommand, keysCommand, edgeCommand];
 
 const closing = `
 Examples:
