@@ -1,0 +1,135 @@
+import { expect, test } from 'vitest';
+import { type AdmissionQuestion, admit, judge } from './admission.ts';
+import type { Whereabouts } from './api.ts';
+import { Deeds } from './deeds.ts';
+import { DrainGate } from './gate.ts';
+
+const epoch = (counter: number) => ({ term: 1, counter });
+const here = (fields: Partial<Whereabouts> = {}): Whereabouts => ({
+  home: 'ny',
+  epoch: epoch(2),
+  accepted: true,
+  draining: false,
+  ...fields,
+});
+const there = here({ home: 'la' });
+
+test('the deed wins over an older token, the token over an older deed', () => {
+  expect(judge('ny', here(), { home: 'la', epoch: epoch(1) }, false)).toEqual({ kind: 'here' });
+  expect(judge('ny', there, { home: 'ny', epoch: epoch(2) }, false)).toEqual({ kind: 'elsewhere', home: 'la' });
+  expect(judge('ny', here(), { home: 'la', epoch: epoch(3) }, false)).toEqual({ kind: 'elsewhere', home: 'la' });
+  expect(judge('ny', there, { home: 'ny', epoch: epoch(3) }, false)).toEqual({ kind: 'arriving' });
+});
+
+test('not accepted yet, about to leave, unknown', () => {
+  expect(judge('ny', here({ accepted: false }), null, false)).toEqual({ kind: 'arriving' });
+  expect(judge('ny', here({ draining: true }), null, false)).toEqual({ kind: 'moving' });
+  expect(judge('ny', null, null, false)).toEqual({ kind: 'unknown' });
+  expect(judge('ny', null, { home: 'la', epoch: epoch(0) }, false)).toEqual({ kind: 'elsewhere', home: 'la' });
+});
+
+test('who was sent here by another dc waits for the deed that it has seen', () => {
+  expect(judge('ny', there, null, true)).toEqual({ kind: 'arriving' });
+});
+
+/** A database whose answer changes when the test says so. */
+function setUp(first: Whereabouts | null) {
+  const database = { now: first, asked: 0 };
+  const deeds = new Deeds(async () => {
+    database.asked += 1;
+    if (database.now === null) return [];
+    const { home, epoch: at, accepted, draining } = database.now;
+    return [{ home, term: String(at.term), counter: String(at.counter), accepted, draining }];
+  });
+  deeds.live = true;
+  const gate = new DrainGate(() => {});
+  const ask = (question: Partial<AdmissionQuestion> = {}) =>
+    admit({ here: 'ny', gate, deeds }, { account: 'a1', hint: null, passedOn: false, waitMs: 2_000, ...question });
+  return { database, deeds, gate, ask };
+}
+
+test('the answer is remembered until the database announces a change', async () => {
+  const { database, deeds, ask } = setUp(here());
+  const first = await ask();
+  expect(first.kind).toBe('here');
+  database.now = there;
+  expect((await ask()).kind).toBe('here');
+  deeds.changed('a1');
+  expect(await ask()).toMatchObject({ kind: 'elsewhere', home: 'la' });
+});
+
+test('without announcements nothing is remembered', async () => {
+  const { database, deeds, ask } = setUp(here());
+  deeds.live = false;
+  await ask();
+  database.now = there;
+  expect((await ask()).kind).toBe('elsewhere');
+});
+
+test('work waits out a drain and follows the account', async () => {
+  const { database, deeds, gate, ask } = setUp(here());
+  const before = await ask();
+  if (before.kind === 'here') before.leave();
+  gate.drain({ move: 1, account: 'a1', to: 'la', remainingMs: 60_000 });
+  const waiting = ask();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  database.now = here({ home: 'la', epoch: epoch(3) });
+  gate.open('a1');
+  deeds.changed('a1');
+  expect(await waiting).toMatchObject({ kind: 'elsewhere', home: 'la' });
+  expect(gate.size).toBe(0);
+});
+
+test('but not for longer than it was given', async () => {
+  const { gate, ask } = setUp(here());
+  gate.drain({ move: 1, account: 'a1', to: 'la', remainingMs: 60_000 });
+  expect(await ask({ waitMs: 20 })).toMatchObject({ kind: 'moving', where: { home: 'ny' } });
+});
+
+test('data on the way are waited for, and counted as in flight only when they are here', async () => {
+  const { database, deeds, gate, ask } = setUp(here({ accepted: false }));
+  const waiting = ask();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(gate.size).toBe(0);
+  database.now = here();
+  deeds.changed('a1');
+  const admitted = await waiting;
+  expect(admitted.kind).toBe('here');
+  expect(gate.size).toBe(1);
+  if (admitted.kind === 'here') admitted.leave();
+  expect(gate.size).toBe(0);
+});
+
+test('passed on by mistake: after the wait the database here is believed', async () => {
+  const { ask } = setUp(there);
+  expect(await ask({ passedOn: true, waitMs: 30 })).toMatchObject({ kind: 'elsewhere', home: 'la' });
+});
+
+test('a token from the future of this database is waited for, then said to be on its way', async () => {
+  const { ask } = setUp(there);
+  expect(await ask({ hint: { home: 'ny', epoch: epoch(9) }, waitMs: 30 })).toMatchObject({ kind: 'arriving' });
+});
+
+test('questions asked at the same time share one answer; one overtaken by a change is not kept', async () => {
+  const { database, deeds } = setUp(here());
+  await Promise.all([deeds.whereIsNow('a1'), deeds.whereIsNow('a1'), deeds.whereIs('a1')]);
+  expect(database.asked).toBe(1);
+  deeds.changed('a1');
+  const overtaken = deeds.whereIs('a1');
+  deeds.changed('a1');
+  await overtaken;
+  await deeds.whereIs('a1');
+  expect(database.asked).toBe(3);
+});
+
+test('a database that fails is an error, and the next question is asked again', async () => {
+  let fail = true;
+  const deeds = new Deeds(async () => {
+    if (fail) throw new Error('away');
+    return [];
+  });
+  deeds.live = true;
+  await expect(deeds.whereIs('a1')).rejects.toThrow('away');
+  fail = false;
+  expect(await deeds.whereIs('a1')).toBeNull();
+});
