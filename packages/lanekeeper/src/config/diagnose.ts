@@ -30,8 +30,9 @@ export type Diagnostic = {
 export type SourcelessFile = { readonly file: string };
 
 export function diagnose(problem: Problem, source: Source | SourcelessFile): Diagnostic {
-  const path = formatPath(problem.path);
-  const { severity, message, hint } = problem;
+  const path = formatPath(problem.path).replaceAll(controls, '�');
+  const { severity, hint } = problem;
+  const message = problem.message.replaceAll(controls, '�');
   if (!('locate' in source)) {
     return { severity, file: source.file, path, line: 0, column: 0, length: 1, source: '', message, hint };
   }
@@ -57,7 +58,7 @@ export function diagnoseRange(
   const lineEnd = newline < 0 ? text.length : newline;
   const line = text.slice(0, lineStart).split('\n').length;
   const length = Math.max(1, Math.min(range.end, lineEnd) - offset);
-  const shown = maskPasswords(text.slice(lineStart, lineEnd).replace(/\r$/, ''));
+  const shown = presentable(text.slice(lineStart, lineEnd).replace(/\r$/, ''));
   return {
     severity,
     file: source.file,
@@ -71,13 +72,23 @@ export function diagnoseRange(
   };
 }
 
-/** A password in a file is a mistake already; it need not be in the log as well. Same length, so that carets still fit. */
-function maskPasswords(line: string): string {
-  return line.replaceAll(
-    /(:\/\/[^\s/:@]*:)([^\s/@]+)(?=@)/g,
-    (_, before: string, password: string) => before + '*'.repeat(password.length),
-  );
+/**
+ * A password in a file is a mistake already; it need not be in the log as well. Nor may what stands in a file steer the
+ * terminal. Same length, so that carets still fit.
+ */
+function presentable(line: string): string {
+  return line
+    .replaceAll(/(:\/\/[^\s/:@]*:)([^\s/@]+)(?=@)/g, mask)
+    .replaceAll(/([?&]password=)([^\s&"'`,}\]]+)/gi, mask)
+    .replaceAll(controls, '�');
 }
+
+function mask(_: string, before: string, secret: string): string {
+  return before + '*'.repeat(secret.length);
+}
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters that terminals act on.
+const controls = /[\u0000-\u0008\u000a-\u001f\u007f-\u009f\u2028\u2029]/g;
 
 export type Paint = {
   readonly strong: (text: string) => string;

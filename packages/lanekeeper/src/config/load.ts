@@ -3,7 +3,7 @@
  * reported at once; a later stage never runs on what an earlier one refused.
  */
 import { existsSync, readFileSync, statSync } from 'node:fs';
-import { basename, dirname, relative, resolve as resolvePath } from 'node:path';
+import { dirname, relative, resolve as resolvePath } from 'node:path';
 import { type DataCenterName, LanekeeperError } from '../model/index.ts';
 import type { Configuration } from './configuration.ts';
 import { ConfigurationError, type Diagnostic, diagnose, diagnoseRange, type SourcelessFile } from './diagnose.ts';
@@ -128,7 +128,7 @@ export function checkText(
     return { kind: 'invalid', file, diagnostics };
   }
   const filled = interpolate(parsed.value, env);
-  return checkValue(filled.value, parsed.source, directory, filled.problems);
+  return checkValue(filled.value, { ...parsed.source, conceal: filled.conceal }, directory, filled.problems);
 }
 
 /** A configuration made by code, for tests and tools. Throws LanekeeperError LK_CONFIG; warnings are dropped. */
@@ -158,13 +158,11 @@ export function placeIn(configuration: PlacelessConfiguration, dc: DataCenterNam
   return deepFreeze({ ...configuration, here: dc });
 }
 
+/** Where a value comes from, and how to keep secrets that were filled in out of the messages. */
+type Origin = (Source | SourcelessFile) & { readonly conceal?: (problem: Problem) => Problem };
+
 /** `earlier` are mistakes that left holes in `value`; what follows from a hole is not reported again. */
-function checkValue(
-  value: unknown,
-  source: Source | SourcelessFile,
-  directory: string,
-  earlier: readonly Problem[] = [],
-): CheckResult {
+function checkValue(value: unknown, source: Origin, directory: string, earlier: readonly Problem[] = []): CheckResult {
   const shape = checkShape(value);
   if (shape.kind === 'fits' && earlier.length === 0) {
     const { configuration, problems } = checkMeaning(shape.value, directory);
@@ -199,13 +197,16 @@ function checkMeaning(
   };
 }
 
-function invalid(problems: readonly Problem[], source: Source | SourcelessFile): CheckResult {
+function invalid(problems: readonly Problem[], source: Origin): CheckResult {
   return { kind: 'invalid', file: source.file, diagnostics: diagnoseAll(problems, source) };
 }
 
 /** In the order of the file. */
-function diagnoseAll(problems: readonly Problem[], source: Source | SourcelessFile): Diagnostic[] {
-  return problems.map((problem) => diagnose(problem, source)).sort((a, b) => a.line - b.line || a.column - b.column);
+function diagnoseAll(problems: readonly Problem[], source: Origin): Diagnostic[] {
+  const { conceal = (problem: Problem) => problem } = source;
+  return problems
+    .map((problem) => diagnose(conceal(problem), source))
+    .sort((a, b) => a.line - b.line || a.column - b.column);
 }
 
 function readText(path: string, file: string): string {
@@ -224,8 +225,8 @@ function readText(path: string, file: string): string {
   throw new LanekeeperError('LK_CONFIG', `${file} has ${bytes} bytes: this is not a configuration.`);
 }
 
-/** Relative to the working directory where that is shorter to read. */
+/** Relative to the working directory for files below it. */
 function shownName(path: string): string {
-  const short = relative(process.cwd(), path);
-  return short === '' || short.startsWith('..') ? (short === '' ? basename(path) : path) : short;
+  const below = relative(process.cwd(), path);
+  return below === '' || below.startsWith('..') ? path : below;
 }

@@ -3,6 +3,7 @@
  * read by the YAML parser, which keeps ranges.
  */
 import {
+  type Document,
   isAlias,
   isMap,
   isPair,
@@ -10,6 +11,7 @@ import {
   isSeq,
   type Node,
   parseDocument,
+  visit,
   type YAMLParseError,
   type YAMLWarning,
 } from 'yaml';
@@ -37,17 +39,18 @@ export type Parsed =
 export const maxFileBytes = 1024 * 1024;
 
 export function parseYaml(file: string, text: string): Parsed {
-  const document = parseDocument(text, { prettyErrors: false, uniqueKeys: true });
+  const document = parseDocument(text, { prettyErrors: false, uniqueKeys: true, logLevel: 'error' });
   const contents = document.contents as Node | null;
-  const source: Source = { file, text, locate: (path, at) => locate(document.contents as Node | null, path, at) };
-  const mistakes = syntaxMistakes([...document.errors, ...document.warnings], text);
+  const source: Source = { file, text, locate: (path, at) => locate(contents, path, at) };
+  const syntax = syntaxMistakes([...document.errors, ...document.warnings], text);
+  const mistakes = syntax.length > 0 ? syntax : mistakesOfUse(document);
   if (mistakes.length > 0) return { kind: 'broken', source, mistakes };
   try {
     return { kind: 'parsed', source, value: contents === null ? null : document.toJS({ maxAliasCount: 100 }) };
-  } catch (error) {
-    // Aliases: unresolved, or so many that they would blow up. The parser reports both by throwing.
-    const message = error instanceof Error ? firstLine(error.message) : String(error);
-    return { kind: 'broken', source, mistakes: [{ range: { start: 0, end: 0 }, message, hint: null }] };
+  } catch {
+    // The parser throws when aliases would unfold into far more than the file holds.
+    const message = 'The aliases in this file stand for too much';
+    return { kind: 'broken', source, mistakes: [{ range: { start: 0, end: 0 }, message, hint: 'Write it out.' }] };
   }
 
   function locate(root: Node | null, path: Path, at: Problem['at']): Range | null {
@@ -80,15 +83,47 @@ export function parseYaml(file: string, text: string): Parsed {
   }
 }
 
-/** After a token that fits nowhere, everything that follows looks wrong too: the first one is what counts. */
-function syntaxMistakes(found: readonly YAMLParseError[] | readonly YAMLWarning[], text: string): SyntaxMistake[] {
+/** YAML that is well formed, and still nothing that a configuration can consist of. */
+function mistakesOfUse(document: Document.Parsed): SyntaxMistake[] {
+  const mistakes: SyntaxMistake[] = [];
+  const add = (node: unknown, message: string, hint: string): void => {
+    mistakes.push({ range: rangeOf(node) ?? { start: 0, end: 0 }, message, hint });
+  };
+  visit(document, {
+    Pair: (_, pair) => {
+      const { key } = pair;
+      if (isScalar(key) && key.value !== null && typeof key.value !== 'object') return undefined;
+      add(rangeOf(key) === null ? pair.value : key, 'A key must be text', 'Write `key: value`.');
+      return visit.SKIP;
+    },
+    Alias: (_, alias) => {
+      if (alias.resolve(document) === undefined)
+        add(alias, 'Nothing is called by this name further up', 'Define it with & before you use it with *.');
+    },
+  });
+  return mistakes;
+}
+
+/** Once a bracket or a block is broken, what follows looks wrong too: the first such mistake is the one that counts. */
+const derailing: ReadonlySet<string> = new Set([
+  'UNEXPECTED_TOKEN',
+  'MULTIPLE_DOCS',
+  'MISSING_CHAR',
+  'BAD_INDENT',
+  'BLOCK_IN_FLOW',
+]);
+
+function syntaxMistakes(found: readonly (YAMLParseError | YAMLWarning)[], text: string): SyntaxMistake[] {
   const inOrder = [...found].sort((a, b) => a.pos[0] - b.pos[0]);
-  const lost = inOrder.findIndex(({ code }) => code === 'UNEXPECTED_TOKEN' || code === 'MULTIPLE_DOCS');
-  const meaningful = lost < 0 ? inOrder : inOrder.slice(0, lost + 1);
+  const derailed = inOrder.findIndex(({ code }) => derailing.has(code));
+  const meaningful = derailed < 0 ? inOrder : inOrder.slice(0, derailed + 1);
   return meaningful.map(({ pos, code, message }) => {
     const range = { start: pos[0], end: pos[1] };
     // `{ url: ${URL} }`: between braces YAML takes the brace of a variable for one of its own.
-    if (/\$\{[^\s}]*\}?$/.test(text.slice(0, range.end)) || text.startsWith('${', range.start - 1)) {
+    if (
+      /\$\{[^\s}]*\}?$/.test(text.slice(Math.max(0, range.end - 80), range.end)) ||
+      text.startsWith('${', range.start - 1)
+    ) {
       return {
         range,
         message: 'Between { } or [ ] a variable must be quoted',
@@ -96,6 +131,16 @@ function syntaxMistakes(found: readonly YAMLParseError[] | readonly YAMLWarning[
         hint: 'Write "${NAME}" with the quotes.',
       };
     }
+    if (code === 'DUPLICATE_KEY') {
+      const key = /^[^\s:]*/.exec(text.slice(range.start))![0];
+      return {
+        range: { start: range.start, end: range.start + key.length },
+        message: 'This key is there twice',
+        hint: 'Remove one of them.',
+      };
+    }
+    if (message.startsWith('Flow '))
+      return { range, message: 'A closing } or ] is missing before this place', hint: null };
     const known = knownMistakes[code];
     // The parser quotes what it met, which may be a URL with its password.
     return { range, message: known?.message ?? firstLine(message).replace(/: ".*$/, ''), hint: known?.hint ?? null };
@@ -103,7 +148,6 @@ function syntaxMistakes(found: readonly YAMLParseError[] | readonly YAMLWarning[
 }
 
 const knownMistakes: Readonly<Record<string, { readonly message: string; readonly hint: string }>> = {
-  DUPLICATE_KEY: { message: 'This key is there twice', hint: 'Remove one of them.' },
   TAB_AS_INDENT: { message: 'A tab cannot indent in YAML', hint: 'Use spaces.' },
   BAD_INDENT: {
     message: 'This line is not indented like its neighbours',
