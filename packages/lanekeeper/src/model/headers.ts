@@ -11,7 +11,7 @@ export const headers = {
   via: 'lanekeeper-via',
   /** Edge → edge: a short-lived token of the sending edge, so that the next one may believe `hops` and `forwarded`. */
   edgeToken: 'lanekeeper-edge',
-  /** Edge → edge: how many edges have passed this request on; a loop ends at `maxHops`. */
+  /** Edge → edge and edge → application: how many edges have passed this request on; a loop ends at `maxHops`. */
   hops: 'lanekeeper-hops',
   /** Edge → edge: the host the customer asked for; `Host` names the edge itself there. */
   host: 'lanekeeper-host',

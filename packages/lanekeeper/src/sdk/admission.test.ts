@@ -15,21 +15,27 @@ const here = (fields: Partial<Whereabouts> = {}): Whereabouts => ({
 const there = here({ home: 'la' });
 
 test('the deed wins over an older token, the token over an older deed', () => {
-  expect(judge('ny', here(), { home: 'la', epoch: epoch(1) }, false)).toEqual({ kind: 'here' });
-  expect(judge('ny', there, { home: 'ny', epoch: epoch(2) }, false)).toEqual({ kind: 'elsewhere', home: 'la' });
-  expect(judge('ny', here(), { home: 'la', epoch: epoch(3) }, false)).toEqual({ kind: 'elsewhere', home: 'la' });
-  expect(judge('ny', there, { home: 'ny', epoch: epoch(3) }, false)).toEqual({ kind: 'arriving' });
+  expect(judge('ny', here(), { home: 'la', epoch: epoch(1) }, 0)).toEqual({ kind: 'here' });
+  expect(judge('ny', there, { home: 'ny', epoch: epoch(2) }, 0)).toEqual({ kind: 'elsewhere', home: 'la' });
+  expect(judge('ny', here(), { home: 'la', epoch: epoch(3) }, 0)).toEqual({ kind: 'elsewhere', home: 'la' });
+  expect(judge('ny', there, { home: 'ny', epoch: epoch(3) }, 0)).toEqual({ kind: 'arriving' });
 });
 
 test('not accepted yet, about to leave, unknown', () => {
-  expect(judge('ny', here({ accepted: false }), null, false)).toEqual({ kind: 'arriving' });
-  expect(judge('ny', here({ draining: true }), null, false)).toEqual({ kind: 'moving' });
-  expect(judge('ny', null, null, false)).toEqual({ kind: 'unknown' });
-  expect(judge('ny', null, { home: 'la', epoch: epoch(0) }, false)).toEqual({ kind: 'elsewhere', home: 'la' });
+  expect(judge('ny', here({ accepted: false }), null, 0)).toEqual({ kind: 'arriving' });
+  expect(judge('ny', here({ draining: true }), null, 0)).toEqual({ kind: 'moving' });
+  expect(judge('ny', null, null, 0)).toEqual({ kind: 'unknown' });
+  expect(judge('ny', null, { home: 'la', epoch: epoch(0) }, 0)).toEqual({ kind: 'elsewhere', home: 'la' });
 });
 
 test('who was sent here by another dc waits for the deed that it has seen', () => {
-  expect(judge('ny', there, null, true)).toEqual({ kind: 'arriving' });
+  expect(judge('ny', there, null, 1)).toEqual({ kind: 'arriving' });
+  expect(judge('ny', there, { home: 'la', epoch: epoch(2) }, 1)).toEqual({ kind: 'arriving' });
+  expect(judge('ny', there, { home: 'ny', epoch: epoch(1) }, 2)).toEqual({ kind: 'arriving' });
+});
+
+test('but an edge that followed an old cookie is corrected at once', () => {
+  expect(judge('ny', there, { home: 'ny', epoch: epoch(1) }, 1)).toEqual({ kind: 'elsewhere', home: 'la' });
 });
 
 /** A database whose answer changes when the test says so. */
@@ -44,7 +50,7 @@ function setUp(first: Whereabouts | null) {
   deeds.live = true;
   const gate = new DrainGate(() => {});
   const ask = (question: Partial<AdmissionQuestion> = {}) =>
-    admit({ here: 'ny', gate, deeds }, { account: 'a1', hint: null, passedOn: false, waitMs: 2_000, ...question });
+    admit({ here: 'ny', gate, deeds }, { account: 'a1', hint: null, hops: 0, waitMs: 2_000, ...question });
   return { database, deeds, gate, ask };
 }
 
@@ -102,7 +108,7 @@ test('data on the way are waited for, and counted as in flight only when they ar
 
 test('passed on by mistake: after the wait the database here is believed', async () => {
   const { ask } = setUp(there);
-  expect(await ask({ passedOn: true, waitMs: 30 })).toMatchObject({ kind: 'elsewhere', home: 'la' });
+  expect(await ask({ hops: 1, waitMs: 30 })).toMatchObject({ kind: 'elsewhere', home: 'la' });
 });
 
 test('a token from the future of this database is waited for, then said to be on its way', async () => {

@@ -29,20 +29,15 @@ export type Admission =
 export type AdmissionQuestion = {
   readonly account: AccountId;
   readonly hint: Hint | null;
-  /** Another dc's edge passed the request on to us, so it has seen a newer deed than the one that is here. */
-  readonly passedOn: boolean;
+  /** How many edges have passed the request on: another dc may have seen a newer deed than the one that is here. */
+  readonly hops: number;
   /** How long to wait for a move to finish, towards us or away. */
   readonly waitMs: number;
 };
 
 export type Admitter = { readonly here: DataCenterName; readonly gate: DrainGate; readonly deeds: Deeds };
 
-export function judge(
-  here: DataCenterName,
-  where: Whereabouts | null,
-  hint: Hint | null,
-  passedOn: boolean,
-): Judgement {
+export function judge(here: DataCenterName, where: Whereabouts | null, hint: Hint | null, hops: number): Judgement {
   if (where === null) {
     return hint !== null && hint.home !== here ? { kind: 'elsewhere', home: hint.home } : { kind: 'unknown' };
   }
@@ -50,17 +45,27 @@ export function judge(
   if (hint !== null && compareEpochs(hint.epoch, where.epoch) > 0) {
     return hint.home === here ? { kind: 'arriving' } : { kind: 'elsewhere', home: hint.home };
   }
-  if (where.home !== here) return passedOn ? { kind: 'arriving' } : { kind: 'elsewhere', home: where.home };
+  if (where.home !== here) {
+    return wasSentHere(where, hint, hops) ? { kind: 'arriving' } : { kind: 'elsewhere', home: where.home };
+  }
   if (!where.accepted) return { kind: 'arriving' };
   return where.draining ? { kind: 'moving' } : { kind: 'here' };
+}
+
+/**
+ * Whether an application elsewhere sent the request here, having seen a deed that has not arrived yet. An edge that only followed
+ * the cookie knew no more than the token says.
+ */
+function wasSentHere(where: Whereabouts, hint: Hint | null, hops: number): boolean {
+  return hops > 1 || (hops === 1 && (hint === null || compareEpochs(where.epoch, hint.epoch) <= 0));
 }
 
 /** Waits out moves that are under way, within `waitMs`, and counts the work as in flight if it may start here. */
 export async function admit({ here, gate, deeds }: Admitter, question: AdmissionQuestion): Promise<Admission> {
   const { account, hint } = question;
   const deadlineMs = performance.now() + question.waitMs;
-  let passedOn = question.passedOn;
-  const look = (where: Whereabouts | null) => judge(here, where, hint, passedOn);
+  let hops = question.hops;
+  const look = (where: Whereabouts | null) => judge(here, where, hint, hops);
   for (;;) {
     // Enter first and look then: a drain that starts in between waits for us, and the deed cannot leave unseen.
     const leave = gate.enter(account);
@@ -90,9 +95,9 @@ export async function admit({ here, gate, deeds }: Admitter, question: Admission
     const settled = (where: Whereabouts | null) => look(where).kind !== 'arriving' && look(where).kind !== 'moving';
     const where = await deeds.until(account, settled, Math.max(0, deadlineMs - performance.now()));
     if (settled(where)) continue;
-    if (passedOn && where !== null && where.home !== here) {
-      // Whoever passed it on was mistaken, or the deed takes longer than we wait: go by what is here.
-      passedOn = false;
+    if (hops > 0 && where !== null && where.home !== here) {
+      // Whoever sent it was mistaken, or the deed takes longer than we wait: go by what is here.
+      hops = 0;
       continue;
     }
     const { kind } = look(where);

@@ -55,7 +55,7 @@ export function openVisit(lanekeeper: Lanekeeper, incoming: IncomingRequest, res
     requestId: requestIdOf(incoming.headers),
     host: incoming.headers.host ?? '',
     encrypted: isEncrypted(incoming),
-    passedOn: Number(incoming.headers[headers.hops] ?? 0) > 0,
+    hops: hopsOf(incoming.headers),
     session: read.kind === 'valid' ? read.session : null,
   });
   // Two cookies under our name would get the customer refused for ever: take both away.
@@ -110,14 +110,14 @@ async function admitWrite(runtime: Runtime, request: CurrentRequest, owner: stri
     return answerTo(error, here, request.requestId);
   };
   const { hint } = request;
-  const { passedOn } = request.facts;
+  const { hops } = request.facts;
   let admission: Awaited<ReturnType<typeof admit>>;
   try {
     const waitMs = configuration.moves.drainMs + arrivalWaitMs;
-    admission = await admit(runtime, { account: owner, hint, passedOn, waitMs });
+    admission = await admit(runtime, { account: owner, hint, hops, waitMs });
   } catch {
     // The database cannot be asked: go by what the session says. If it is this dc's, the handler will find out.
-    const judgement = judge(here, null, hint, passedOn);
+    const judgement = judge(here, null, hint, hops);
     return judgement.kind === 'elsewhere' ? answer(new ReplayError(judgement.home, details)) : null;
   }
   if ('where' in admission) request.refresh(admission.where);
@@ -170,6 +170,12 @@ function isEncrypted({ headers: incoming, encrypted }: IncomingRequest): boolean
   const forwarded = incoming['x-forwarded-proto'];
   if (typeof forwarded !== 'string') return encrypted;
   return forwarded.split(',', 1)[0]?.trim().toLowerCase() === 'https';
+}
+
+/** Only an edge can say so: it drops what clients send. */
+function hopsOf(incoming: IncomingHttpHeaders): number {
+  const hops = Number(incoming[headers.hops]);
+  return Number.isSafeInteger(hops) && hops > 0 ? hops : 0;
 }
 
 /** A client's id is taken over when it cannot do any harm in a log or a header. */

@@ -40,7 +40,7 @@ async function enter(runtime: Runtime, account: AccountId, flight: Flight, hint:
   const owner = ownerOf(runtime, account);
   const { here, configuration } = runtime;
   const waitMs = configuration.moves.drainMs + arrivalWaitMs;
-  const admission = await admit(runtime, { account: owner, hint, passedOn: false, waitMs });
+  const admission = await admit(runtime, { account: owner, hint, hops: 0, waitMs });
   const details = { account, dataCenter: here };
   switch (admission.kind) {
     case 'here':

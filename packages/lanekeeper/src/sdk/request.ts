@@ -30,8 +30,8 @@ export type RequestFacts = {
   readonly host: string;
   /** Whether the customer's connection is https. */
   readonly encrypted: boolean;
-  /** Whether another dc's edge passed it on to us. */
-  readonly passedOn: boolean;
+  /** How many edges have passed it on to us. */
+  readonly hops: number;
   readonly session: Session | null;
 };
 
@@ -193,8 +193,8 @@ export class CurrentRequest implements RequestScope {
     const { moves, homes } = runtime.configuration;
     const deadlineMs = performance.now() + moves.signInWaitMs;
     const leftMs = () => Math.max(0, deadlineMs - performance.now());
-    const { passedOn } = this.facts;
-    const admission = await admit(runtime, { account: owner, hint: null, passedOn, waitMs: leftMs() });
+    const { hops } = this.facts;
+    const admission = await admit(runtime, { account: owner, hint: null, hops, waitMs: leftMs() });
     if (admission.kind === 'moving' && admission.where !== null && admission.where.home !== runtime.here) {
       return { kind: 'elsewhere', home: admission.where.home, where: admission.where };
     }
@@ -202,7 +202,7 @@ export class CurrentRequest implements RequestScope {
     const answer = await moveHereIfIdle(runtime, account, leftMs());
     if (answer.home === runtime.here && answer.epoch !== null) {
       const hint = { home: answer.home, epoch: answer.epoch };
-      return admit(runtime, { account: owner, hint, passedOn: false, waitMs: leftMs() });
+      return admit(runtime, { account: owner, hint, hops: 0, waitMs: leftMs() });
     }
     return answer.home === null || answer.home === runtime.here ? admission : { ...admission, home: answer.home };
   }

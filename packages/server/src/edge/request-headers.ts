@@ -17,6 +17,8 @@ export function forApplication(admitted: Admitted, sender: Sender, origin: Origi
   const host = sender.kind === 'edge' ? hostFrom(admitted) : admitted.host;
   const out = ['host', host, ...admitted.endToEnd];
   common(out, admitted, sender, origin, here);
+  // The application has to know that another data center has seen a newer deed than the one that may be here.
+  if (sender.kind === 'edge') out.push(headers.hops, String(sender.hops));
   return out;
 }
 
