@@ -45,3 +45,11 @@ export {
 export { type StreamName, slotName, streamNames, subscriptionName } from './streams/names.ts';
 export { type IncomingStream, type OutgoingStream, readStreams, type StreamsReport } from './streams/read.ts';
 export { schemaHash, tableHashes } from './streams/schema-hash.ts';
+export {
+  type Difference,
+  type TableVerdict,
+  type VerifyOptions,
+  type VerifyProgress,
+  type VerifyResult,
+  verifyTables,
+} from './verify/verify.ts';

@@ -5,6 +5,7 @@
 
 /** Schemas that are nobody's business: PostgreSQL's own and ours. */
 const userSchema = `n.nspname NOT IN ('information_schema', 'lanekeeper') AND n.nspname !~ '^pg_'`;
+const ownSchema = `n.nspname = 'lanekeeper'`;
 
 /** An extension's own tables come and go with the extension. */
 const notOfExtension = `NOT EXISTS (SELECT FROM pg_catalog.pg_depend x
@@ -17,7 +18,7 @@ const columnNames = (
   FROM unnest(${array}) WITH ORDINALITY place(attnum, ordinality)
   JOIN pg_catalog.pg_attribute ka ON ka.attrelid = ${relation} AND ka.attnum = place.attnum)`;
 
-export const tablesQuery = `
+const tablesIn = (schemas: string) => `
 SELECT n.nspname AS schema, c.relname AS relation, pg_catalog.pg_get_userbyid(c.relowner) AS owner,
   c.relkind = 'p' AS partitioned, c.relpersistence = 'u' AS unlogged, c.relreplident AS "replicaIdentity",
   CASE WHEN c.relispartition THEN (
@@ -56,8 +57,11 @@ SELECT n.nspname AS schema, c.relname AS relation, pg_catalog.pg_get_userbyid(c.
   (SELECT coalesce(json_agg(json_build_object('name', g.tgname, 'enabled', g.tgenabled) ORDER BY g.tgname), '[]')
     FROM pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal) AS triggers
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p') AND ${userSchema} AND ${notOfExtension}
+WHERE c.relkind IN ('r', 'p') AND ${schemas} AND ${notOfExtension}
 ORDER BY 1, 2`;
+
+export const tablesQuery = tablesIn(userSchema);
+export const ownTablesQuery = tablesIn(ownSchema);
 
 export const sequencesQuery = `
 SELECT n.nspname AS schema, c.relname AS relation, s.data_type::text AS type, s.increment_by::text AS increment,

@@ -1,7 +1,8 @@
 /** Reads PostgreSQL's catalogs into a `Catalog`. What is decided from it is decided elsewhere, purely. */
+import type { TableName } from 'lanekeeper/config';
 import type { Catalog, ForeignKeyInfo, SequenceInfo, TableInfo } from '../catalog.ts';
 import type { Queryable } from '../queryable.ts';
-import { sequencesQuery, tablesQuery } from './queries.ts';
+import { ownTablesQuery, sequencesQuery, tablesQuery } from './queries.ts';
 
 type Pair = readonly [schema: string, relation: string];
 
@@ -58,6 +59,12 @@ export async function readCatalog(client: Queryable): Promise<Catalog> {
     tables: new Map(tables.rows.map((row) => tableOf(row)).map((table) => [table.name, table])),
     sequences: new Map(sequences.rows.map((row) => sequenceOf(row)).map((sequence) => [sequence.name, sequence])),
   };
+}
+
+/** Lanekeeper's own tables, in the same form. */
+export async function readOwnTables(client: Queryable): Promise<ReadonlyMap<TableName, TableInfo>> {
+  const { rows } = await client.query<TableRow>(ownTablesQuery);
+  return new Map(rows.map((row) => tableOf(row)).map((table) => [table.name, table]));
 }
 
 function tableOf(row: TableRow): TableInfo {
