@@ -1,0 +1,29 @@
+import { sql } from 'kysely';
+import { goods } from '../catalog/goods.ts';
+import type { Database } from './connect.ts';
+
+/** Puts the catalog into the database; writes only rows that differ. Returns how many it wrote. */
+export async function seed(db: Database): Promise<number> {
+  const rows = goods.map(({ madeIn, ...good }, position) => ({ ...good, made_in: madeIn, position }));
+  const result = await db
+    .insertInto('products')
+    .values(rows)
+    .onConflict((conflict) =>
+      conflict
+        .column('sku')
+        .doUpdateSet((eb) => ({
+          name: eb.ref('excluded.name'),
+          category: eb.ref('excluded.category'),
+          price: eb.ref('excluded.price'),
+          summary: eb.ref('excluded.summary'),
+          description: eb.ref('excluded.description'),
+          size: eb.ref('excluded.size'),
+          made_in: eb.ref('excluded.made_in'),
+          stock: eb.ref('excluded.stock'),
+          position: eb.ref('excluded.position'),
+        }))
+        .where(sql<boolean>`products IS DISTINCT FROM excluded`),
+    )
+    .executeTakeFirst();
+  return Number(result.numInsertedOrUpdatedRows ?? 0);
+}

@@ -1,0 +1,68 @@
+/** Reads orders. */
+import type { Reader } from '../database/connect.ts';
+import type { OrderStatus } from '../database/tables.ts';
+
+export type OrderLine = {
+  readonly sku: string;
+  readonly name: string;
+  readonly quantity: number;
+  /** US cents: each, and all of them. */
+  readonly price: number;
+  readonly total: number;
+};
+
+export type Order = {
+  readonly id: string;
+  readonly account: string;
+  readonly status: OrderStatus;
+  readonly note: string;
+  /** US cents. */
+  readonly total: number;
+  readonly revision: number;
+  readonly placedIn: string;
+  readonly placedAt: Date;
+  readonly lines: readonly OrderLine[];
+};
+
+/** The latest first. */
+export function listOrders(db: Reader, account: string): Promise<Order[]> {
+  return select(db, 'account_id', account);
+}
+
+export async function readOrder(db: Reader, id: string): Promise<Order | null> {
+  return (await select(db, 'id', id))[0] ?? null;
+}
+
+async function select(db: Reader, column: 'id' | 'account_id', value: string): Promise<Order[]> {
+  const rows = await db
+    .selectFrom('orders')
+    .selectAll()
+    .where(column, '=', value)
+    .orderBy('placed_at', 'desc')
+    .orderBy('id', 'desc')
+    .execute();
+  if (rows.length === 0) return [];
+  const lines = await db
+    .selectFrom('order_lines')
+    .select(['order_id', 'sku', 'name', 'price', 'quantity'])
+    .where(
+      'order_id',
+      'in',
+      rows.map((row) => row.id),
+    )
+    .orderBy('id')
+    .execute();
+  return rows.map((row) => ({
+    id: row.id,
+    account: row.account_id,
+    status: row.status,
+    note: row.note,
+    total: row.total,
+    revision: row.revision,
+    placedIn: row.placed_in,
+    placedAt: row.placed_at,
+    lines: lines
+      .filter((line) => line.order_id === row.id)
+      .map(({ order_id, ...line }) => ({ ...line, total: line.price * line.quantity })),
+  }));
+}

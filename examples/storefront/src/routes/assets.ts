@@ -1,0 +1,26 @@
+/** `/assets/…`: compressed once, kept by browsers for ever under a name that changes with the content. */
+import type { FastifyInstance } from 'fastify';
+import type { Shop } from '../shop.ts';
+import { sendProblem } from '../web/answer.ts';
+import { encodingFor } from '../web/assets.ts';
+import { notFound } from '../web/problems.ts';
+
+export function assetRoutes(app: FastifyInstance, shop: Shop): void {
+  app.get<{ Params: { file: string } }>('/assets/:file', async (request, reply) => {
+    const found = shop.assets.find(request.params.file);
+    if (found === null) return sendProblem(shop, request, reply, notFound());
+    const { asset, name, current } = found;
+    const encoding = encodingFor(request.headers['accept-encoding'], asset.type);
+    if (encoding !== 'identity') reply.header('content-encoding', encoding);
+    return (
+      reply
+        // A page of yesterday's release still finds its picture, but nobody keeps today's under yesterday's name.
+        .header('cache-control', current ? 'public, max-age=31536000, immutable' : 'public, max-age=60')
+        .header('vary', 'accept-encoding')
+        .type(asset.type)
+        .send(await shop.assets.encoded(name, encoding))
+    );
+  });
+
+  app.get('/favicon.ico', async (_request, reply) => reply.redirect(shop.assets.path('mark.svg'), 302));
+}

@@ -1,0 +1,72 @@
+import type { Order } from '../orders/orders.ts';
+import { type Html, html, money } from '../web/html.ts';
+import { placeOf } from '../web/visit.ts';
+import { layout, type View } from './layout.ts';
+import { moment, picture, shortOrder } from './parts.ts';
+
+export function orderListPage(view: View, orders: readonly Order[], customer: { name: string; email: string }): Html {
+  return layout(view, {
+    title: 'Your orders',
+    main: html`<section class="orders">
+<header><h1>Your orders</h1>
+<p>Signed in as ${customer.email === '' ? 'a customer whose details are still on their way here' : customer.email}.</p>
+<form method="post" action="/sign-out"><button type="submit" class="link">Sign out</button></form></header>
+${
+  orders.length === 0
+    ? html`<div class="nothing"><p>Nothing yet. If you ordered a moment ago and do not see it, it is on its way here: look again shortly.</p><p><a class="button" href="/">Look around</a></p></div>`
+    : html`<ol class="order-list">${orders.map(
+        (order) => html`<li class="${order.status}"><a href="/orders/${order.id}">
+<span class="faces">${order.lines.slice(0, 4).map((line) => picture(view.assets, line.sku, { size: 72 }))}${order.lines.length > 4 ? html`<i>+${order.lines.length - 4}</i>` : null}</span>
+<span class="what"><b>No. ${shortOrder(order.id)}</b>${order.status === 'cancelled' ? html` <em>cancelled</em>` : null}<br>${moment(order.placedAt)}<br>${order.lines.reduce((sum, line) => sum + line.quantity, 0)} things</span>
+<span class="price">${money(order.total)}</span></a></li>`,
+      )}</ol>`
+}
+</section>`,
+  });
+}
+
+export function orderPage(view: View, order: Order, { placed = false }: { readonly placed?: boolean } = {}): Html {
+  const { assets, visit } = view;
+  const cancelled = order.status === 'cancelled';
+  return layout(view, {
+    title: placed ? 'Thank you' : `Order ${shortOrder(order.id)}`,
+    main: html`<section class="order">
+<header>${placed ? html`<p class="thanks">Thank you.</p><h1>Your order is in the book</h1>` : html`<h1>Order ${shortOrder(order.id)}</h1>`}
+<p>${placed ? html`No. <b>${shortOrder(order.id)}</b>. We start wrapping in the morning and write when the box leaves.` : html`Placed ${moment(order.placedAt)}${cancelled ? html`, <b>cancelled</b>` : null}.`}</p></header>
+${orderLines(view, order)}
+${order.note === '' ? null : html`<p class="quoted">“${order.note}”</p>`}
+<p class="small">Taken in ${placeOf(visit, order.placedIn)} as <code data-order="${order.id}">${order.id}</code>.</p>
+<p><a href="/orders">All your orders</a> · <a href="/">Back to the shop</a></p>
+</section>`,
+  });
+
+  function orderLines(_: View, { lines, total }: Order): Html {
+    return html`<ul class="lines${cancelled ? ' struck' : ''}">${lines.map(
+      (line) => html`<li>${picture(assets, line.sku, { size: 88 })}
+<div><a class="name" href="/products/${line.sku}">${line.name}</a><p class="each">${line.quantity} × ${money(line.price)}</p></div>
+<p class="price">${money(line.total)}</p></li>`,
+    )}<li class="total"><span></span><div>Together, sending included</div><p class="price">${money(total)}</p></li></ul>`;
+  }
+}
+
+/** Shown when nobody could say whether a checkout went through, and when the customer asks. */
+export function outcomePage(
+  view: View,
+  { requestId, asked }: { readonly requestId: string; readonly asked: boolean },
+): Html {
+  return layout(view, {
+    title: 'Did it go through?',
+    main: html`<section class="narrow problem">
+<img src="${view.assets.path('mended.svg')}" alt="" width="320" height="320">
+<h1>${asked ? 'Not recorded here, so far' : 'We do not know whether your order went through'}</h1>
+<p>${
+      asked
+        ? 'There is no order under this form’s number here. It may still be on its way from the other coast, so ask again in a moment; or send the same form once more, which can never order twice.'
+        : 'The connection broke at the very moment of saving. The order may be in the book, or not. Please do not start over: ask for the outcome.'
+    }</p>
+<p><a class="button" href="/checkout/outcome/${requestId}">Ask for the outcome</a></p>
+<form method="post" action="/checkout" data-once><input type="hidden" name="requestId" value="${requestId}"><button class="link" type="submit">Send the same order once more</button></form>
+<p class="small">This form’s number is <code>${requestId}</code>.</p>
+</section>`,
+  });
+}

@@ -1,0 +1,63 @@
+/** Answers: a page for people, JSON for programs, from the same route. */
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { Shop } from '../shop.ts';
+import { problemPage } from '../views/problem.ts';
+import type { Html } from './html.ts';
+import type { Problem } from './problems.ts';
+import { plainVisit } from './visit.ts';
+
+/** `Accept: application/json`, or a JSON body from somebody who did not say. */
+export function wantsJson(request: FastifyRequest): boolean {
+  const accept = request.headers.accept ?? '*/*';
+  if (accept.includes('text/html')) return false;
+  if (accept.includes('application/json')) return true;
+  return (request.headers['content-type'] ?? '').startsWith('application/json');
+}
+
+/** Pages are about one person and one moment: nobody in between may keep them. */
+export function sendPage(reply: FastifyReply, page: Html, status = 200): FastifyReply {
+  return reply
+    .code(status)
+    .header('cache-control', 'private, no-cache')
+    .header('vary', 'accept, cookie')
+    .type('text/html; charset=utf-8')
+    .send(page.text);
+}
+
+export function sendJson(reply: FastifyReply, body: unknown, status = 200): FastifyReply {
+  return reply
+    .code(status)
+    .header('cache-control', 'private, no-store')
+    .header('vary', 'accept, cookie')
+    .type('application/json; charset=utf-8')
+    .send(JSON.stringify(body));
+}
+
+/** After a form was taken in: on to a page that can be loaded again without doing it again. */
+export function goTo(reply: FastifyReply, path: string): FastifyReply {
+  return reply.header('cache-control', 'no-store').redirect(path, 303);
+}
+
+/** `page` draws the problem where it happened (a form with its fields filled in); without it there is a page of its own. */
+export function sendProblem(
+  shop: Shop,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  problem: Problem,
+  page?: () => Html | Promise<Html>,
+): FastifyReply | Promise<FastifyReply> {
+  const { retryAfterMs } = problem;
+  if (retryAfterMs !== null) reply.header('retry-after', String(Math.max(1, Math.ceil(retryAfterMs / 1000))));
+  if (wantsJson(request)) {
+    const { code, message, home, fields } = problem;
+    const requestId = problem.requestId ?? request.lanekeeper?.requestId ?? request.id;
+    const error = { code, message, dataCenter: shop.lanekeeper.here, home, retryAfterMs, requestId };
+    return sendJson(reply, { error: fields === undefined ? error : { ...error, fields } }, problem.status);
+  }
+  if (page !== undefined) {
+    return Promise.resolve(page()).then((drawn) => sendPage(reply, drawn, problem.status));
+  }
+  const view = { visit: plainVisit(shop, request), assets: shop.assets };
+  const repeatable = request.method === 'GET';
+  return sendPage(reply, problemPage(view, problem, { repeatable }), problem.status);
+}
