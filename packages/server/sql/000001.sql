@@ -56,7 +56,7 @@ CREATE UNLOGGED SEQUENCE lanekeeper.lease AS bigint;
 -- The same by the machine's uptime, which no clock step can move; only where the owner may read /proc/uptime.
 CREATE UNLOGGED SEQUENCE lanekeeper.lease_uptime AS bigint;
 
-CREATE UNLOGGED TABLE lanekeeper.tick (xid xid8 PRIMARY KEY) WITH (
+CREATE UNLOGGED TABLE lanekeeper.tick (xid xid8 NOT NULL) WITH (
   autovacuum_vacuum_threshold = 10000, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_insert_threshold = -1
 );
 COMMENT ON TABLE lanekeeper.tick IS 'One row per transaction that passed the fence, to carry the check at commit. The agent empties it.';
@@ -132,10 +132,14 @@ COMMENT ON TABLE lanekeeper.outcome IS 'The result of a request, committed with 
 
 -- ── The fence ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+-- Whether any drain is hard (2) or none is (1): a look that costs the fence less than a query. It only guards against
+-- starvation, so a moment in which it is wrong does no harm.
+CREATE UNLOGGED SEQUENCE lanekeeper.hard_drains AS bigint;
+
 -- Refuses, or with `enforce: observe` writes down that it would have. `home` travels in the error's DATATYPE field and,
 -- with everything else, in DETAIL as JSON.
 CREATE FUNCTION lanekeeper.refuse(state text, message text, relation text, account text, home text, term bigint, counter bigint, hint text)
-RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   IF lanekeeper.mode() = 'observe' THEN
     INSERT INTO lanekeeper.observation (sqlstate, relation, account, message) VALUES (state, relation, account, message);
@@ -149,7 +153,7 @@ END $$;
 
 -- How long this data center may still write, in milliseconds; null or less than one: not at all (R4).
 CREATE FUNCTION lanekeeper.lease_left_ms() RETURNS double precision
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
   by_clock double precision := pg_sequence_last_value('lanekeeper.lease'::regclass) - date_part('epoch', clock_timestamp()) * 1000;
   by_uptime bigint := pg_sequence_last_value('lanekeeper.lease_uptime'::regclass);
@@ -163,7 +167,7 @@ END $$;
 -- Whether this very transaction already holds a lock on a deed, from the deed's xmax. A marker in a setting could be
 -- forged; the row's header can not.
 CREATE FUNCTION lanekeeper.locked_here(locker xid) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
   mine text := pg_current_xact_id_if_assigned()::text;
 BEGIN
@@ -182,81 +186,103 @@ END $$;
 -- The check that counts. Called by the generated triggers after a statement, with the accounts of all rows it touched,
 -- old and new; NULL stands for a row without an account. Returns only when this data center may write all of them, holding
 -- their deeds locked FOR SHARE until the transaction ends: a move takes FOR UPDATE and so waits for writers.
+--
+-- Every single-row write comes through here, so the way of one account is short: three looks at sequences, one query, one
+-- row for the check at commit. Like all inner functions it relies on the search_path that its callers pin.
 CREATE FUNCTION lanekeeper.fence(accounts text[], relation text) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-  wanted integer := cardinality(accounts);
-  found_count integer := 0;
   d record;
+  found_count integer := 0;
 BEGIN
-  IF lanekeeper.mode() = 'enforce' AND coalesce(lanekeeper.lease_left_ms(), 0) < lanekeeper.lease_margin_ms() THEN
+  IF coalesce(lanekeeper.lease_left_ms(), 0) < lanekeeper.lease_margin_ms() AND lanekeeper.mode() = 'enforce' THEN
     PERFORM lanekeeper.refuse('LK003', format('data center %s holds no lease and may not write', lanekeeper.dc()), relation,
       accounts[1], NULL, NULL, NULL, 'Its agent has to prove the lease: see `lanekeeper status`.');
   END IF;
 
-  IF wanted = 1 AND accounts[1] IS NOT NULL THEN
-    SELECT deed.account, deed.home, deed.term, deed.counter,
-           deed.giver IS NULL OR EXISTS (SELECT FROM lanekeeper.acceptance a
-             WHERE a.account = deed.account AND a.term = deed.term AND a.counter = deed.counter) AS accepted,
-           (SELECT drain.to_dc FROM lanekeeper.drain WHERE drain.account = deed.account AND drain.hard AND drain.until > clock_timestamp()) AS moving_to,
-           deed.xmax AS locker,
-           (SELECT coalesce(max(succession.term), 1) FROM lanekeeper.succession) AS latest
-      INTO d FROM lanekeeper.deed WHERE deed.account = accounts[1] FOR SHARE OF deed;
+  IF cardinality(accounts) = 1 AND accounts[1] IS NOT NULL THEN
+    SELECT account, home, term, counter, giver, xmax AS locker, (SELECT max(succession.term) FROM lanekeeper.succession) AS latest
+      INTO d FROM lanekeeper.deed WHERE account = accounts[1] FOR SHARE OF deed;
     IF FOUND THEN
       found_count := 1;
-      IF d.home <> lanekeeper.dc() OR NOT d.accepted OR d.moving_to IS NOT NULL THEN
-        PERFORM lanekeeper.judge(d.account, d.home, d.term, d.counter, d.accepted, d.moving_to, d.locker, relation);
+      IF d.home <> lanekeeper.dc() OR d.giver IS NOT NULL OR pg_sequence_last_value('lanekeeper.hard_drains'::regclass) > 1 THEN
+        PERFORM lanekeeper.judge(d.account, d.home, d.term, d.counter, d.giver, d.locker, relation);
       END IF;
-      IF d.latest <> pg_sequence_last_value('lanekeeper.view'::regclass) THEN
-        RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'could not serialize access: the data centers have a new view of who may write';
+      IF coalesce(d.latest, 1) <> pg_sequence_last_value('lanekeeper.view'::regclass) THEN
+        PERFORM lanekeeper.refuse_old_view();
       END IF;
     END IF;
   ELSE
     FOR d IN
-      SELECT deed.account, deed.home, deed.term, deed.counter,
-             deed.giver IS NULL OR EXISTS (SELECT FROM lanekeeper.acceptance a
-               WHERE a.account = deed.account AND a.term = deed.term AND a.counter = deed.counter) AS accepted,
-             (SELECT drain.to_dc FROM lanekeeper.drain WHERE drain.account = deed.account AND drain.hard AND drain.until > clock_timestamp()) AS moving_to,
-             deed.xmax AS locker,
-             (SELECT coalesce(max(succession.term), 1) FROM lanekeeper.succession) AS latest
-        FROM lanekeeper.deed WHERE deed.account = ANY (accounts) ORDER BY deed.account FOR SHARE OF deed
+      SELECT account, home, term, counter, giver, xmax AS locker, (SELECT max(succession.term) FROM lanekeeper.succession) AS latest
+        FROM lanekeeper.deed WHERE account = ANY (accounts) ORDER BY account FOR SHARE OF deed
     LOOP
       found_count := found_count + 1;
-      IF d.home <> lanekeeper.dc() OR NOT d.accepted OR d.moving_to IS NOT NULL THEN
-        PERFORM lanekeeper.judge(d.account, d.home, d.term, d.counter, d.accepted, d.moving_to, d.locker, relation);
+      IF d.home <> lanekeeper.dc() OR d.giver IS NOT NULL OR pg_sequence_last_value('lanekeeper.hard_drains'::regclass) > 1 THEN
+        PERFORM lanekeeper.judge(d.account, d.home, d.term, d.counter, d.giver, d.locker, relation);
       END IF;
-      IF d.latest <> pg_sequence_last_value('lanekeeper.view'::regclass) THEN
-        RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'could not serialize access: the data centers have a new view of who may write';
+      IF coalesce(d.latest, 1) <> pg_sequence_last_value('lanekeeper.view'::regclass) THEN
+        PERFORM lanekeeper.refuse_old_view();
       END IF;
     END LOOP;
   END IF;
 
-  IF found_count < wanted THEN
+  IF found_count < cardinality(accounts) THEN
     PERFORM lanekeeper.refuse_missing(accounts, relation);
   END IF;
+  RETURN lanekeeper.tick();
+END $$;
 
-  INSERT INTO lanekeeper.tick (xid) VALUES (pg_current_xact_id()) ON CONFLICT DO NOTHING;
+-- Once per transaction, puts down the row that carries the check at commit. Where it lies is remembered in a setting, and
+-- looked up there: whoever forges the setting finds no row of this transaction, and another one is put down.
+CREATE FUNCTION lanekeeper.tick() RETURNS boolean
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  place text := current_setting('lanekeeper.tick', true);
+  ticked tid;
+BEGIN
+  IF place <> '' THEN
+    PERFORM FROM lanekeeper.tick WHERE ctid = place::tid AND xid = pg_current_xact_id();
+    IF FOUND THEN
+      RETURN true;
+    END IF;
+  END IF;
+  INSERT INTO lanekeeper.tick (xid) VALUES (pg_current_xact_id()) RETURNING ctid INTO ticked;
+  PERFORM set_config('lanekeeper.tick', ticked::text, true);
   RETURN true;
 END $$;
 
--- Says why one deed does not allow a write here. Apart from the fence so that the fence stays short on the way that counts.
-CREATE FUNCTION lanekeeper.judge(account text, home text, term bigint, counter bigint, accepted boolean, moving_to text, locker xid, relation text)
-RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION lanekeeper.refuse_old_view() RETURNS void
+LANGUAGE plpgsql AS $$
 BEGIN
-  IF home <> lanekeeper.dc() THEN
-    PERFORM lanekeeper.refuse('LK001', format('account %s is written in %s, not in %s', account, home, lanekeeper.dc()),
-      relation, account, home, term, counter, format('Send the request to %s.', home));
-  ELSIF NOT accepted THEN
-    PERFORM lanekeeper.refuse('LK004', format('account %s is arriving in %s and has not been accepted yet', account, home),
-      relation, account, home, term, counter, 'Try again in a moment.');
-  ELSIF moving_to IS NOT NULL AND NOT lanekeeper.locked_here(locker) THEN
-    PERFORM lanekeeper.refuse('LK009', format('account %s is moving to %s', account, moving_to),
-      relation, account, moving_to, term, counter, 'Try again in a moment.');
+  RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'could not serialize access: the data centers have a new view of who may write';
+END $$;
+
+-- Says why one deed does not allow a write here. Apart from the fence so that the fence stays short on the way that counts.
+CREATE FUNCTION lanekeeper.judge(account text, home text, term bigint, counter bigint, giver text, locker xid, relation text)
+RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+#variable_conflict use_column
+DECLARE
+  moving_to text;
+BEGIN
+  IF judge.home <> lanekeeper.dc() THEN
+    PERFORM lanekeeper.refuse('LK001', format('account %s is written in %s, not in %s', judge.account, judge.home, lanekeeper.dc()),
+      relation, judge.account, judge.home, judge.term, judge.counter, format('Send the request to %s.', judge.home));
+  ELSIF judge.giver IS NOT NULL AND NOT EXISTS (SELECT FROM lanekeeper.acceptance a
+        WHERE a.account = judge.account AND a.term = judge.term AND a.counter = judge.counter) THEN
+    PERFORM lanekeeper.refuse('LK004', format('account %s is arriving in %s and has not been accepted yet', judge.account, judge.home),
+      relation, judge.account, judge.home, judge.term, judge.counter, 'Try again in a moment.');
+  ELSIF pg_sequence_last_value('lanekeeper.hard_drains'::regclass) > 1 THEN
+    SELECT d.to_dc INTO moving_to FROM lanekeeper.drain d WHERE d.account = judge.account AND d.hard AND d.until > clock_timestamp();
+    IF FOUND AND NOT lanekeeper.locked_here(judge.locker) THEN
+      PERFORM lanekeeper.refuse('LK009', format('account %s is moving to %s', judge.account, moving_to),
+        relation, judge.account, moving_to, judge.term, judge.counter, 'Try again in a moment.');
+    END IF;
   END IF;
 END $$;
 
 CREATE FUNCTION lanekeeper.refuse_missing(accounts text[], relation text) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
   missing text;
 BEGIN
@@ -309,7 +335,7 @@ END $$;
 -- ── Deeds: birth, the rising epoch, moves ────────────────────────────────────────────────────────────────────────────
 
 CREATE FUNCTION lanekeeper.bear(born_account text) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
   INSERT INTO lanekeeper.deed (account, home, term, counter)
     VALUES (born_account, lanekeeper.dc(), coalesce(pg_sequence_last_value('lanekeeper.view'::regclass), 1), 0)
@@ -319,7 +345,7 @@ END $$;
 -- A new version of the deed without a new epoch: a transaction that changes which account a row belongs to leaves no
 -- reader with an old snapshot, and nobody waiting for the lock, without noticing.
 CREATE FUNCTION lanekeeper.touch_deeds(accounts text[]) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
   one text;
 BEGIN
@@ -420,7 +446,16 @@ CREATE FUNCTION lanekeeper.harden_drain(drain_move bigint) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   UPDATE lanekeeper.drain SET hard = true WHERE move = drain_move;
+  PERFORM setval('lanekeeper.hard_drains', 2);
   RETURN FOUND;
+END $$;
+
+CREATE FUNCTION lanekeeper.count_drains() RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  IF pg_sequence_last_value('lanekeeper.hard_drains'::regclass) > 1 AND NOT EXISTS (SELECT FROM lanekeeper.drain WHERE hard) THEN
+    PERFORM setval('lanekeeper.hard_drains', 1);
+  END IF;
 END $$;
 
 CREATE FUNCTION lanekeeper.end_drain(drain_move bigint) RETURNS boolean
@@ -429,6 +464,7 @@ DECLARE
   ended text;
 BEGIN
   DELETE FROM lanekeeper.drain WHERE move = drain_move RETURNING account INTO ended;
+  PERFORM lanekeeper.count_drains();
   IF ended IS NULL THEN
     RETURN false;
   END IF;
@@ -454,7 +490,7 @@ BEGIN
   counter := d.counter;
   SELECT coalesce(max(succession.term), 1) INTO latest FROM lanekeeper.succession;
   IF latest <> pg_sequence_last_value('lanekeeper.view'::regclass) THEN
-    RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'could not serialize access: the data centers have a new view of who may write';
+    PERFORM lanekeeper.refuse_old_view();
   ELSIF NOT destination = ANY (lanekeeper.dcs()) OR destination = lanekeeper.dc() THEN
     kind := 'no-such-dc';
   ELSIF coalesce(lanekeeper.lease_left_ms(), 0) < lanekeeper.lease_margin_ms() THEN
@@ -471,13 +507,14 @@ BEGIN
     UPDATE lanekeeper.deed SET home = destination, term = give.term, counter = give.counter, giver = lanekeeper.dc(),
       digest = give.digest, given_at = clock_timestamp() WHERE account = given_account;
     DELETE FROM lanekeeper.drain WHERE account = given_account;
-    INSERT INTO lanekeeper.tick (xid) VALUES (pg_current_xact_id()) ON CONFLICT DO NOTHING;
+    PERFORM lanekeeper.count_drains();
+    PERFORM lanekeeper.tick();
     PERFORM pg_notify('lanekeeper_app', json_build_object('kind', 'deed', 'account', given_account, 'home', destination, 'term', term, 'counter', counter)::text);
   END IF;
 END $$;
 
 CREATE FUNCTION lanekeeper.is_accepted(d lanekeeper.deed) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
   RETURN d.giver IS NULL OR EXISTS (SELECT FROM lanekeeper.acceptance a WHERE a.account = d.account AND a.term = d.term AND a.counter = d.counter);
 END $$;
@@ -517,7 +554,7 @@ BEGIN
   kind := 'accepted';
   DELETE FROM lanekeeper.acceptance a WHERE a.account = given_account;
   INSERT INTO lanekeeper.acceptance (account, term, counter, dc) VALUES (given_account, expected_term, expected_counter, lanekeeper.dc());
-  INSERT INTO lanekeeper.tick (xid) VALUES (pg_current_xact_id()) ON CONFLICT DO NOTHING;
+  PERFORM lanekeeper.tick();
   PERFORM pg_notify('lanekeeper_app', json_build_object('kind', 'deed', 'account', given_account, 'home', d.home, 'term', d.term, 'counter', d.counter)::text);
 END $$;
 
@@ -543,7 +580,7 @@ BEGIN
     counter := d.counter + 1;
     UPDATE lanekeeper.deed SET home = d.giver, counter = decline.counter, giver = lanekeeper.dc(), digest = NULL, given_at = clock_timestamp()
       WHERE account = given_account;
-    INSERT INTO lanekeeper.tick (xid) VALUES (pg_current_xact_id()) ON CONFLICT DO NOTHING;
+    PERFORM lanekeeper.tick();
   END IF;
 END $$;
 
@@ -625,7 +662,7 @@ BEGIN
 END $$;
 
 CREATE FUNCTION lanekeeper.is_alive(i lanekeeper.instance) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
   RETURN EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.pid = i.pid AND l.classid::bigint = 1279 AND l.objid::bigint = hashtext(i.instance)::bigint & 4294967295 AND l.granted);
 END $$;
@@ -733,7 +770,7 @@ CREATE INDEX claim_unconfirmed ON lanekeeper.claim (claimed_at) WHERE NOT confir
 
 -- For the generated trigger of a claimed column.
 CREATE FUNCTION lanekeeper.require_claim(claim_name text, claim_value text, for_account text, relation text) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
   c lanekeeper.claim;
 BEGIN

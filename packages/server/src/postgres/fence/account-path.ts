@@ -41,6 +41,12 @@ export function resolveAccountPath(table: TableInfo, declared: Table, catalog: C
         `tables.${declared.name}.account: ${at.name} has no foreign key on ${name}. It has: ${known}.`,
       );
     }
+    if (parent.kind === 'partitioned') {
+      throw new LanekeeperError(
+        'LK_CONFIG',
+        `tables.${declared.name}.account: the path leads through ${parent.name}, which is partitioned. Give ${at.name} an account column of its own.`,
+      );
+    }
     steps.push({ columns: key.columns, parent, referencedColumns: key.referencedColumns });
     at = parent;
   }

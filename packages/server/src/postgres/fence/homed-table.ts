@@ -31,7 +31,7 @@ export function homedTablePieces(homed: HomedTable): Piece[] {
   const { table } = homed;
   const pieces = [
     ...statementFence(homed, 'insert', ['new_rows']),
-    ...statementFence(homed, 'update', ['old_rows', 'new_rows']),
+    ...statementFence(homed, 'update', seesChanges(table) ? ['new_rows'] : ['old_rows', 'new_rows']),
     ...statementFence(homed, 'delete', ['old_rows']),
     trigger(
       table,
@@ -44,11 +44,11 @@ export function homedTablePieces(homed: HomedTable): Piece[] {
   ];
   if (homed.ownership.kind === 'single') return pieces;
   const path = homed.ownership.path;
+  if (seesChanges(table)) pieces.push(...changeOfHands(homed, path));
   // Row triggers of a partitioned table are cloned to its partitions by PostgreSQL itself.
   if (table.partitionOf !== null) return pieces;
   if (homed.root) pieces.push(...birth(table, path));
   for (const key of homed.childKeys) pieces.push(...parting(table, path, key.referencedColumns));
-  if (homed.childKeys.length > 0) pieces.push(...changeOfHands(table, path));
   if (table.kind === 'partitioned') pieces.push(...newPartition(homed, path));
   return pieces;
 }
@@ -187,21 +187,40 @@ END`,
   ];
 }
 
-/** A row that other rows find their account through changes hands: nobody may go on with what he read before. */
-function changeOfHands(table: TableInfo, path: AccountPath): Piece[] {
+/**
+ * Whether a row trigger sees every change of a row's account, so that the statement trigger can do without the old rows.
+ * In a partitioned table a row that moves to another partition is deleted there and inserted here.
+ */
+function seesChanges(table: TableInfo): boolean {
+  return table.kind === 'table' && table.partitionOf === null;
+}
+
+/**
+ * A row changes hands: its old account has to be written here as well. If other rows find their account through this one,
+ * nobody may go on with what he read before.
+ */
+function changeOfHands(homed: HomedTable, path: AccountPath): Piece[] {
+  const { table } = homed;
   const name = functionName('hands', table.name);
-  const title = `stop everybody who read whose a row of ${table.name} was when it changes hands`;
+  const title = `fence rows of ${table.name} that change hands`;
   const changed = accountColumns(path)
     .map((c) => `OLD.${quoteName(c)} IS DISTINCT FROM NEW.${quoteName(c)}`)
     .join(' OR ');
+  const touch =
+    homed.childKeys.length > 0
+      ? `
+  PERFORM lanekeeper.touch_deeds(ARRAY[before, ${accountExpression(path, 'NEW', false)}]);`
+      : '';
   return [
     func(
       name,
       table,
       title,
       `
-BEGIN
-  PERFORM lanekeeper.touch_deeds(ARRAY[${accountExpression(path, 'OLD', true)}, ${accountExpression(path, 'NEW', false)}]);
+DECLARE
+  before text := ${accountExpression(path, 'OLD', true)};
+  fenced boolean := lanekeeper.fence(ARRAY[before], ${quoteText(table.name)});
+BEGIN${touch}
   RETURN NULL;
 END`,
     ),
