@@ -1,0 +1,70 @@
+/** The lease store on a PostgreSQL database of the witness: see `schema.ts` for the rules it keeps. */
+import type { LeaseClaim, LeaseCredential, LeaseResult, LeaseStore, LeaseView } from 'lanekeeper/model';
+import type { Client } from 'pg';
+import { readResult, readView } from './answer.ts';
+import { Line } from './line.ts';
+import { installLockSql, schemaSql, schemaVersion } from './schema.ts';
+
+export type LeaseStoreOptions = {
+  /** With user and password. */
+  readonly url: string;
+  /** Several clusters may share one witness. */
+  readonly cluster: string;
+  /** For connecting and for each question. Default 1500: well below the time between two renewals. */
+  readonly timeoutMs?: number;
+  readonly applicationName?: string;
+};
+
+/** Connects when it is first asked, and creates its schema when that is missing. */
+export function postgresLeaseStore(options: LeaseStoreOptions): LeaseStore {
+  const { url, cluster, timeoutMs = 1500, applicationName = 'lanekeeper agent' } = options;
+  const line = new Line({ url, applicationName, timeoutMs });
+  let installed = false;
+
+  async function ask(sql: string, values: readonly unknown[]): Promise<unknown> {
+    return line.ask(async (client) => {
+      if (!installed) await install(client);
+      installed = true;
+      const { rows } = await client.query<{ answer: unknown }>(`SELECT ${sql} AS answer`, [...values]);
+      return rows[0]?.answer;
+    });
+  }
+
+  async function take(claim: LeaseClaim, revision: number | null, predecessor?: LeaseCredential): Promise<LeaseResult> {
+    const values = [
+      cluster,
+      JSON.stringify(claim),
+      revision,
+      predecessor?.holder ?? null,
+      predecessor?.revision ?? null,
+    ];
+    return readResult(await ask('lanekeeper_lease.take($1, $2, $3, $4, $5)', values), claim);
+  }
+
+  return {
+    async read(): Promise<LeaseView> {
+      return readView(await ask('lanekeeper_lease.read($1)', [cluster]));
+    },
+    acquire: (claim, predecessor) => take(claim, null, predecessor),
+    renew: (claim, revision) => take(claim, revision),
+    async release(dataCenter, { holder, revision }) {
+      await ask('lanekeeper_lease.release($1, $2, $3, $4)', [cluster, dataCenter, holder, revision]);
+    },
+    close: () => line.close(),
+  };
+}
+
+async function install(client: Client): Promise<void> {
+  if ((await installedVersion(client)) >= schemaVersion) return;
+  await client.query('BEGIN');
+  await client.query(installLockSql);
+  if ((await installedVersion(client)) < schemaVersion) await client.query(schemaSql);
+  await client.query('COMMIT');
+}
+
+async function installedVersion(client: Client): Promise<number> {
+  const there = await client.query(`SELECT WHERE to_regclass('lanekeeper_lease.about') IS NOT NULL`);
+  if (there.rows.length === 0) return 0;
+  const { rows } = await client.query<{ version: number }>('SELECT version FROM lanekeeper_lease.about');
+  return rows[0]?.version ?? 0;
+}

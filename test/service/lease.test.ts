@@ -1,0 +1,124 @@
+import { once } from 'node:events';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { postgresLeaseStore } from '@lanekeeper/server/lease';
+import type { LeaseClaim } from 'lanekeeper/model';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { runSql, type TestDatabase, testDatabase } from '../support/clusters.ts';
+import { leaseStoreConforms } from '../support/lease-conformance.ts';
+import { ModelLeaseStore, modelLeaseStore } from '../support/model-lease-store.ts';
+
+let database: TestDatabase & { stop(): Promise<void> };
+beforeAll(async () => {
+  database = await testDatabase();
+});
+afterAll(() => database?.stop());
+
+const store = (cluster: string, timeoutMs = 1500) =>
+  postgresLeaseStore({ url: database.urls.agent, cluster, timeoutMs });
+const claim: LeaseClaim = {
+  dataCenter: 'ny',
+  holder: 'ny-1',
+  incarnation: { systemIdentifier: '7', timeline: 1, generation: 1 },
+  positions: { log: '0/1', received: {} },
+  ttlMs: 60_000,
+};
+
+describe('the lease store on PostgreSQL', () => {
+  it('creates its schema once when many ask first at the same moment', async () => {
+    const stores = Array.from({ length: 8 }, () => store('first'));
+    const views = await Promise.all(stores.map((one) => one.read()));
+    expect(views).toEqual(stores.map(() => ({ term: 1, leases: [] })));
+    await Promise.all(stores.map((one) => one.close()));
+  });
+
+  leaseStoreConforms(store);
+
+  it('keeps clusters that share a witness apart', async () => {
+    const [one, other] = [store('one'), store('other')];
+    await one.acquire(claim);
+    expect((await other.read()).leases).toEqual([]);
+    await Promise.all([one.close(), other.close()]);
+  });
+
+  it.each([
+    ['a log position', `log = 'nonsense'`],
+    ['what was received', `received = '{"la": 5}'`],
+    ['a revision', 'revision = -1'],
+    ['a timeline', 'timeline = 0'],
+    ['a holder', `holder = ''`],
+  ])('refuses an answer in which %s makes no sense', async (what, change) => {
+    const cluster = `nonsense ${what}`;
+    const one = store(cluster);
+    await one.acquire(claim);
+    await runSql(database.urls.agent, `UPDATE lanekeeper_lease.lease SET ${change} WHERE cluster = $1`, [cluster]);
+    await expect(one.read()).rejects.toThrow('nonsense');
+    await one.close();
+  });
+
+  it('refuses a term below the first', async () => {
+    const one = store('terms');
+    await one.acquire(claim);
+    await runSql(database.urls.agent, 'ALTER TABLE lanekeeper_lease.view DROP CONSTRAINT view_term_check');
+    await runSql(database.urls.agent, `UPDATE lanekeeper_lease.view SET term = 0 WHERE cluster = 'terms'`);
+    await expect(one.read()).rejects.toThrow('nonsense');
+    await one.close();
+  });
+
+  it('gives up in time when a lock keeps it waiting, and goes on when that is gone', async () => {
+    const one = store('locked', 300);
+    const { kind } = await one.acquire(claim);
+    expect(kind).toBe('held');
+    const blocker = runSql(
+      database.urls.agent,
+      'DO $$ BEGIN LOCK TABLE lanekeeper_lease.lease IN EXCLUSIVE MODE; PERFORM pg_sleep(1.5); END $$',
+    );
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    const beganMs = performance.now();
+    await expect(one.acquire(claim)).rejects.toThrow();
+    expect(performance.now() - beganMs).toBeLessThan(1200);
+    await blocker;
+    expect((await one.acquire(claim)).kind).toBe('held');
+    await one.close();
+  });
+
+  it('gives up in time on a host that takes connections and never answers', async () => {
+    const sockets: Socket[] = [];
+    const server = createServer((socket) => sockets.push(socket)).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const dead = postgresLeaseStore({ url: `postgres://u:p@127.0.0.1:${port}/d`, cluster: 'dead', timeoutMs: 200 });
+    await expect(dead.read()).rejects.toThrow('did not answer within 200 ms');
+    await expect(dead.acquire(claim)).rejects.toThrow();
+    await dead.close();
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+
+  it('fails at once while nobody listens, and connects anew after the witness came back', async () => {
+    const one = store('restart');
+    await one.acquire(claim);
+    await database.cluster.kill();
+    await expect(one.read()).rejects.toThrow();
+    await expect(one.read()).rejects.toThrow();
+    await database.cluster.start();
+    const again = store('restart');
+    await expect
+      .poll(() =>
+        again.read().then(
+          ({ leases }) => leases.length,
+          () => 'unreachable',
+        ),
+      )
+      .toBe(1);
+    await Promise.all([one.close(), again.close()]);
+  });
+});
+
+describe('the model of the lease store', () => {
+  const models = new Map<string, ModelLeaseStore>();
+  leaseStoreConforms((cluster) => {
+    const model = models.get(cluster) ?? new ModelLeaseStore();
+    models.set(cluster, model);
+    return modelLeaseStore(model);
+  });
+});
