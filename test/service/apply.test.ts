@@ -206,6 +206,18 @@ test('sequences take their stride beyond what is there, once, and never go back'
   expect(await next('accounts_id_seq')).toBe(5009);
 });
 
+test('a configuration of another data center, cluster or stride is refused', async () => {
+  const database = await cluster.database({ schema });
+  await apply(database, elsewhere);
+  const message = 'This database belongs to data center la of cluster shop, not to ny of shop';
+  expect(await applyChanges(owner(database), configuration)).toMatchObject({
+    kind: 'refused',
+    problems: [{ kind: 'other-installation', message: expect.stringContaining(message) }],
+  });
+  const wider = twoDataCenters({ here: 'la', tables, extra: { claims, ignore: ['scratch'], stride: 16 } });
+  expect(await applyChanges(owner(database), wider)).toMatchObject({ problems: [{ kind: 'other-installation' }] });
+});
+
 test('a migration file that has changed since is refused, and so is a database of a newer version', async () => {
   const database = await cluster.database({ schema });
   await apply(database, elsewhere);

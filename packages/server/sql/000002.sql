@@ -30,3 +30,12 @@ CREATE TABLE lanekeeper.stream (
   at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 COMMENT ON TABLE lanekeeper.stream IS 'Subscriptions of this data center. PostgreSQL shows a connection string only to superusers; its salted hash here says whether the configured one is still the same.';
+
+CREATE TABLE lanekeeper.installation (
+  one boolean PRIMARY KEY DEFAULT true CHECK (one),
+  cluster text NOT NULL,
+  dc text NOT NULL,
+  stride integer NOT NULL,
+  at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE lanekeeper.installation IS 'Whose database this is. A configuration of another cluster or data center, or with another stride, is not applied to it.';

@@ -10,6 +10,7 @@ import { createHash } from 'node:crypto';
 import type { Configuration } from 'lanekeeper/config';
 import type { Catalog } from '../catalog.ts';
 import { fencePieces, undeclaredTables } from '../fence/index.ts';
+import { quoteText } from '../fence/names.ts';
 import { type Migration, pendingMigrations } from '../migrate/index.ts';
 import type { Piece } from '../piece.ts';
 import { peersOf } from '../streams/names.ts';
@@ -23,11 +24,16 @@ import type { Plan, PlanProblem, Step, StepLock } from './step.ts';
 export function planSteps(configuration: Configuration, present: PresentState, migrations: readonly Migration[]): Plan {
   const undeclared = undeclaredTables(configuration, present.catalog);
   const { pending, problems: migrationProblems } = pendingMigrations(migrations, present.migrations);
-  const problems: PlanProblem[] = [...migrationProblems, ...missingTables(configuration, present.catalog)];
+  const problems: PlanProblem[] = [
+    ...migrationProblems,
+    ...otherInstallation(configuration, present),
+    ...missingTables(configuration, present.catalog),
+  ];
   if (problems.length > 0) return { steps: [], problems, undeclared };
   const pieces = [...fencePieces(configuration, present.catalog), ...publicationPieces(configuration, present.catalog)];
   const steps = [
     ...pending.map(migrationStep),
+    ...installationSteps(configuration, present),
     ...pieceSteps(pieces, present, pending.length > 0),
     ...sequenceSteps(configuration, present),
     ...removalSteps(pieces, present),
@@ -40,6 +46,41 @@ export function planSteps(configuration: Configuration, present: PresentState, m
 /** SHA-256 of the SQL that makes a piece. */
 export function pieceHash(piece: Piece): string {
   return createHash('sha256').update(`${piece.create}\n${piece.drop}`).digest('hex');
+}
+
+/** The names in a database's URL are easily mixed up; what follows from it is not easily put right. */
+function otherInstallation(configuration: Configuration, present: PresentState): PlanProblem[] {
+  const { installation } = present;
+  if (installation === null) return [];
+  const ours = { cluster: configuration.cluster, dc: configuration.here, stride: configuration.stride };
+  const problem = (message: string): PlanProblem[] => [{ kind: 'other-installation', message }];
+  if (installation.cluster !== ours.cluster || installation.dc !== ours.dc) {
+    return problem(
+      `This database belongs to data center ${installation.dc} of cluster ${installation.cluster}, not to ${ours.dc} of ${ours.cluster}: see \`dataCenters.${ours.dc}.database\` and LANEKEEPER_DC.`,
+    );
+  }
+  if (installation.stride === ours.stride) return [];
+  return problem(
+    `The stride of this cluster is ${installation.stride} for good; the configuration says ${ours.stride}.`,
+  );
+}
+
+function installationSteps(configuration: Configuration, present: PresentState): Step[] {
+  if (present.installation !== null) return [];
+  const values = [quoteText(configuration.cluster), quoteText(configuration.here), String(configuration.stride)];
+  return [
+    {
+      id: 'installation',
+      kind: 'create',
+      title: `note that this database belongs to data center ${configuration.here} of cluster ${configuration.cluster}`,
+      why: 'so that no configuration of another one is ever applied to it',
+      sql: `INSERT INTO lanekeeper.installation (cluster, dc, stride) VALUES (${values.join(', ')})`,
+      lock: null,
+      estimatedRows: null,
+      waitsFor: null,
+      action: { do: 'run' },
+    },
+  ];
 }
 
 function missingTables(configuration: Configuration, catalog: Catalog): PlanProblem[] {

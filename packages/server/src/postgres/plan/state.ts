@@ -21,11 +21,15 @@ export type InstalledPiece = {
   readonly fingerprint: string | null;
 };
 
+export type Installation = { readonly cluster: string; readonly dc: DataCenterName; readonly stride: number };
+
 export type FillState = { readonly id: string; readonly done: boolean; readonly rows: number };
 
 export type PresentState = {
   readonly catalog: Catalog;
   readonly migrations: readonly AppliedMigration[];
+  /** Whose database this is; null before the first apply. */
+  readonly installation: Installation | null;
   readonly pieces: ReadonlyMap<string, InstalledPiece>;
   /** What PostgreSQL holds now, by piece id; null: nothing of that name. */
   readonly fingerprints: ReadonlyMap<string, string | null>;
@@ -44,7 +48,8 @@ export async function readPresentState(
 ): Promise<PresentState> {
   const catalog = await readCatalog(client);
   const migrations = await readAppliedMigrations(client);
-  const pieces = migrations.some((done) => done.number >= 2) ? await readPieces(client) : [];
+  const bookkeeping = migrations.some((done) => done.number >= 2);
+  const pieces = bookkeeping ? await readPieces(client) : [];
   const sequenceUse = new Map<TableName, SequenceUse>();
   for (const sequence of sequencesToStride(configuration, catalog)) {
     sequenceUse.set(sequence.name, await readUse(client, configuration, sequence));
@@ -52,16 +57,22 @@ export async function readPresentState(
   return {
     catalog,
     migrations,
+    installation: bookkeeping ? await readInstallation(client) : null,
     pieces: new Map(pieces.map((piece) => [piece.id, piece])),
     fingerprints: await readFingerprints(
       client,
       pieces.map((piece) => piece.id),
     ),
     sequenceUse,
-    fills: await readFills(client, migrations),
+    fills: bookkeeping ? await readFills(client) : new Map(),
     ownDeeds: await readOwnDeeds(client, migrations, ownAccounts),
     slotsFor: await readSlots(client, configuration),
   };
+}
+
+async function readInstallation(client: Queryable): Promise<Installation | null> {
+  const { rows } = await client.query<Installation>('SELECT cluster, dc, stride FROM lanekeeper.installation');
+  return rows[0] ?? null;
 }
 
 async function readPieces(client: Queryable): Promise<readonly InstalledPiece[]> {
@@ -99,11 +110,7 @@ function integer(text: string | null | undefined): bigint | null {
   return text && /^-?\d+$/.test(text) ? BigInt(text) : null;
 }
 
-async function readFills(
-  client: Queryable,
-  migrations: readonly AppliedMigration[],
-): Promise<ReadonlyMap<string, FillState>> {
-  if (!migrations.some((done) => done.number >= 2)) return new Map();
+async function readFills(client: Queryable): Promise<ReadonlyMap<string, FillState>> {
   const { rows } = await client.query<FillState>(
     'SELECT id, done_at IS NOT NULL AS done, rows::float8 AS rows FROM lanekeeper.fill',
   );

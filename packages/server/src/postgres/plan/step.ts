@@ -44,6 +44,7 @@ export type Step = {
 /** What speaks against applying anything. */
 export type PlanProblem =
   | MigrationProblem
+  | { readonly kind: 'other-installation'; readonly message: string }
   | { readonly kind: 'missing-table'; readonly table: TableName; readonly message: string }
   | { readonly kind: 'missing-column'; readonly table: TableName; readonly message: string };
 
