@@ -16,8 +16,19 @@ declare global {
 
 const visits = new WeakMap<Request, Visit>();
 
+export type LanekeeperExpressOptions = {
+  /**
+   * Requests whose handler finds out itself for whom it works: signing in and out, registering, a call center. They run where they
+   * arrive, whatever the session's home. Default: none.
+   */
+  readonly anywhere?: (request: Request) => boolean;
+};
+
 /** `app.use(lanekeeperExpress(lanekeeper))` */
-export function lanekeeperExpress(lanekeeper: Lanekeeper): RequestHandler {
+export function lanekeeperExpress(
+  lanekeeper: Lanekeeper,
+  { anywhere = () => false }: LanekeeperExpressOptions = {},
+): RequestHandler {
   return (request, response, next) => {
     const { method, originalUrl, headers, socket } = request;
     const visit = openVisit(
@@ -27,7 +38,7 @@ export function lanekeeperExpress(lanekeeper: Lanekeeper): RequestHandler {
     );
     visits.set(request, visit);
     request.lanekeeper = visit.scope;
-    visit.arrive().then((answer) => {
+    visit.arrive({ anywhere: anywhere(request) }).then((answer) => {
       if (answer === null) return runBound(visit.binding, next);
       return send(response, answer);
     }, next);

@@ -12,6 +12,11 @@ export type FastifyLanekeeperOptions = {
 
 /** In a route's `config`: `{ lanekeeper: { replayable: true } }`. */
 export type LanekeeperRouteConfig = {
+  /**
+   * The handler finds out itself for whom it works: signing in and out, registering, a call center. It runs where the request
+   * arrives, whatever the session's home, and says by `signIn` or `forAccount` whose account it is about.
+   */
+  readonly anywhere?: boolean;
   /** The handler may be run again at the account's home after a refusal in its middle: it did nothing but its own transaction. */
   readonly replayable?: boolean;
 };
@@ -46,9 +51,10 @@ const plugin: FastifyPluginCallback<FastifyLanekeeperOptions> = (app, { lanekeep
       { method, target: request.originalUrl, headers, encrypted: 'encrypted' in raw.socket },
       reply.raw,
     );
-    if (request.routeOptions.config?.lanekeeper?.replayable === true) visit.markReplayable();
+    const { anywhere = false, replayable = false } = request.routeOptions.config?.lanekeeper ?? {};
+    if (replayable) visit.markReplayable();
     visits.set(request, visit);
-    visit.arrive().then((answer) => {
+    visit.arrive({ anywhere }).then((answer) => {
       if (answer === null) return runBound(visit.binding, done);
       return send(reply, answer);
     }, done);

@@ -3,7 +3,7 @@
  * to its response before the head goes out.
  *
  * 1. A request that may write, of an account homed elsewhere, is answered with `Lanekeeper-Replay` before the handler runs; reads are
- *    served where they arrive.
+ *    served where they arrive, and so are routes that find out themselves for whom they work (`anywhere`).
  * 2. A request that may write is in flight for its account until its response is closed and its transactions have ended; while the
  *    account drains it waits, and then follows the new home.
  * 3. Every response says which dc it comes from; every refusal says why, where the home is, and when to try again (R6).
@@ -37,8 +37,11 @@ export type Visit = {
   readonly scope: RequestScope;
   /** The handler has to run in it: `runBound(visit.binding, …)`. */
   readonly binding: Binding;
-  /** An answer to give instead of running the handler, or null. */
-  arrive(): Promise<Answer | null>;
+  /**
+   * An answer to give instead of running the handler, or null. `anywhere`: the handler finds out itself for whom it works, so the
+   * session's home does not matter.
+   */
+  arrive(options?: { readonly anywhere?: boolean }): Promise<Answer | null>;
   /** From now on a refusal in mid-handler may be repeated at the home. */
   markReplayable(): void;
   /** The answer to an error that a handler let through; null when the error is not ours. */
@@ -67,7 +70,7 @@ export function openVisit(lanekeeper: Lanekeeper, incoming: IncomingRequest, res
   return {
     scope: request,
     binding: request.binding,
-    arrive: () => arrive(runtime, request, incoming),
+    arrive: ({ anywhere = false } = {}) => arrive(runtime, request, incoming, anywhere),
     markReplayable: () => {
       replayable = true;
     },
@@ -80,7 +83,12 @@ export function openVisit(lanekeeper: Lanekeeper, incoming: IncomingRequest, res
   };
 }
 
-async function arrive(runtime: Runtime, request: CurrentRequest, incoming: IncomingRequest): Promise<Answer | null> {
+async function arrive(
+  runtime: Runtime,
+  request: CurrentRequest,
+  incoming: IncomingRequest,
+  anywhere: boolean,
+): Promise<Answer | null> {
   const handoff = findHandoff(incoming.target);
   const safe = safeMethods.has(incoming.method);
   if (handoff !== null) {
@@ -94,7 +102,7 @@ async function arrive(runtime: Runtime, request: CurrentRequest, incoming: Incom
   const single = runtime.configuration.homes === 'single';
   if (account === null && !single) return null;
   const owner = ownerOf(runtime, account ?? '');
-  if (safe) {
+  if (safe || anywhere) {
     request.refresh(await quietly(runtime.deeds.whereIs(owner)));
     return null;
   }
