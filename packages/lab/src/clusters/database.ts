@@ -21,12 +21,23 @@ export async function ensureDatabase(cluster: Cluster, options: DatabaseOptions)
     await ensureRole(client, replication, 'REPLICATION');
     await client.query(`GRANT ${escapeIdentifier(owner.name)} TO ${escapeIdentifier(agent.name)}`);
     await client.query(`GRANT pg_create_subscription, pg_monitor TO ${escapeIdentifier(agent.name)}`);
-    const { rowCount } = await client.query('SELECT FROM pg_database WHERE datname = $1', [options.name]);
-    if (rowCount === 0) {
-      await client.query(`CREATE DATABASE ${escapeIdentifier(options.name)} OWNER ${escapeIdentifier(owner.name)}`);
-    }
+    await ensureOwned(client, options.name, owner);
     await client.query(`GRANT CREATE ON DATABASE ${escapeIdentifier(options.name)} TO ${escapeIdentifier(agent.name)}`);
   });
+}
+
+/** A database with nobody but its owner, for the witness. Safe to repeat. */
+export async function ensurePlainDatabase(cluster: Cluster, name: string, owner: Role): Promise<void> {
+  await asSuperuser(cluster, 'postgres', async (client) => {
+    await ensureRole(client, owner, '');
+    await ensureOwned(client, name, owner);
+  });
+}
+
+async function ensureOwned(client: Client, name: string, owner: Role): Promise<void> {
+  const { rowCount } = await client.query('SELECT FROM pg_database WHERE datname = $1', [name]);
+  if (rowCount !== 0) return;
+  await client.query(`CREATE DATABASE ${escapeIdentifier(name)} OWNER ${escapeIdentifier(owner.name)}`);
 }
 
 /** The URL of a database for one role, password included. */

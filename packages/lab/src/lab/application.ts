@@ -49,7 +49,8 @@ export async function findApplication(options: ApplicationOptions): Promise<Appl
     const file = resolve(options.directory, options.schema);
     if (!existsSync(file))
       return wrong(`There is no file ${options.schema}`, '--schema names SQL that makes your tables.');
-    schema = readFileSync(file, 'utf8');
+    // pg_dump frames its output with these two since 2025; only psql knows them.
+    schema = readFileSync(file, 'utf8').replace(/^\\(un)?restrict .*$/gm, '');
     if (/^(COPY\s.+\sFROM\s+stdin;|\\[a-z.])/im.test(schema)) {
       return wrong(
         `${options.schema} has commands that only psql understands`,

@@ -12,6 +12,7 @@ import { configCommand } from './config.ts';
 import { edgeCommand } from './edge.ts';
 import { initCommand } from './init.ts';
 import { keysCommand } from './keys.ts';
+import { labCommand, loadLab } from './lab.ts';
 import { type CliContext, colorsFor, exitCodes, processContext, reportError } from './output.ts';
 
 export { processContext };
@@ -23,6 +24,7 @@ const commands: readonly CommandFactory[] = [initCommand, configCommand, keysCom
 
 const closing = `
 Examples:
+  $ lanekeeper lab
   $ lanekeeper init --cluster shop --data-centers ny,la
   $ lanekeeper config check
   $ lanekeeper keys new --dc ny
@@ -30,6 +32,7 @@ Examples:
 Environment:
   LANEKEEPER_CONFIG   the configuration file (default: lanekeeper.yaml, .yml, .ts, .mjs, .js or .json here)
   LANEKEEPER_DC       the data center in which this process is
+  LANEKEEPER_LAB      the folder of a running lab (default: the one started here or in a folder above)
   LANEKEEPER_<ROLE>_PASSWORD, LANEKEEPER_<DC>_<ROLE>_PASSWORD
                       passwords of the roles owner, application, agent, replication, witness
   LANEKEEPER_SIGNING_KEY, LANEKEEPER_SIGNING_KEY_FILE
@@ -50,9 +53,11 @@ export async function run(argv: readonly string[], context: CliContext): Promise
     .version(version(), '-V, --version', 'print the version')
     .helpOption('-h, --help', 'show help')
     .addHelpText('after', closing);
-  for (const factory of commands) program.addCommand(factory(context));
-  settle(program, context, json);
   try {
+    const isLab = argv.find((word) => word !== 'help') === 'lab';
+    program.addCommand(isLab ? await loadLab(context) : labCommand());
+    for (const factory of commands) program.addCommand(factory(context));
+    settle(program, context, json);
     if (argv.length === 0) {
       program.outputHelp();
       return exitCodes.usage;

@@ -1,0 +1,200 @@
+/** `lanekeeper lab` and what belongs to it. The `lanekeeper` command loads this when it is called. */
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { dataCenterNamePattern, parseDuration } from 'lanekeeper/config';
+import { linkCommand } from './cli-link.ts';
+import { statusCommand, stopCommand } from './cli-running.ts';
+import type { LabContext } from './context.ts';
+import { findApplication } from './lab/application.ts';
+import { findDescription, readDescription } from './lab/description.ts';
+import { Disposer } from './lab/disposer.ts';
+import { openFolder } from './lab/folder.ts';
+import { type LabProgress, startLab } from './lab/lab.ts';
+import { renderPage } from './lab/page.ts';
+import { liveProcesses } from './processes/leash.ts';
+
+type LabArguments = {
+  readonly dataCenters: readonly string[];
+  readonly rtt: number;
+  readonly app?: string;
+  readonly schema?: string;
+  readonly config?: string;
+  readonly dir?: string;
+  readonly keep?: boolean;
+  readonly hosts: 'names' | 'addresses' | 'auto';
+  readonly json?: boolean;
+};
+
+export function labCommand(context: LabContext): Command {
+  const command = new Command('lab')
+    .description('run two data centers on this machine, for real, with a shop in them')
+    .option('--data-centers <names>', 'their short names, with commas', dataCenterNames, ['ny', 'la'])
+    .option('--rtt <duration>', 'round trip between them, for example 60ms', duration, 60)
+    .option('--app <command>', 'run this in place of the storefront: it must listen on HOST and PORT')
+    .option('--schema <file>', 'SQL that makes the tables of --app')
+    .option(
+      '--config <file>',
+      'a lanekeeper.yaml whose tables and claims fit --app (default: the one here, else guessed)',
+    )
+    .option('--dir <folder>', 'where everything is put (default: a temporary folder)')
+    .option('--keep', 'leave the folder when it stops; the next lab in it goes on from there')
+    .addOption(
+      new Option('--hosts <kind>', 'what the urls of the data centers are')
+        .choices(['names', 'addresses', 'auto'])
+        .default('auto', 'names below localhost, unless a script could not resolve them'),
+    )
+    .option('--json', 'one line of JSON when everything is ready')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ lanekeeper lab
+  $ lanekeeper lab --rtt 120ms --dir ./lab --keep
+  $ lanekeeper lab --app 'node server.js' --schema schema.sql
+  $ lanekeeper lab link ny la --cut
+  $ lanekeeper lab stop`,
+    )
+    .action((options: LabArguments) => runLab(context, options));
+  command.addCommand(linkCommand(context));
+  command.addCommand(statusCommand(context));
+  command.addCommand(stopCommand(context));
+  return command;
+}
+
+async function runLab(context: LabContext, options: LabArguments): Promise<void> {
+  const startMs = performance.now();
+  const found = await findApplication({ directory: context.directory, ...options });
+  if (found.kind === 'wrong') context.fail(`${found.message}.`, { exitCode: 2, hint: found.hint });
+  const opened = await openFolder({ directory: context.directory, dir: options.dir, keep: options.keep ?? false });
+  if (opened.kind === 'busy') {
+    context.fail(`A lab runs in ${options.dir} already (process ${opened.pid}).`, {
+      hint: '`lanekeeper lab stop` ends it; --dir names another folder.',
+    });
+  }
+  if (opened.kind === 'foreign') {
+    context.fail(`${opened.dir} holds something that is not a lab's.`, {
+      exitCode: 2,
+      hint: 'Name an empty folder, or one that a lab was in before.',
+    });
+  }
+  const { folder } = opened;
+  const disposer = new Disposer();
+  await disposer.add(() => folder.release());
+  const stopping = stopOnSignal(context, disposer, options.json ?? false);
+
+  try {
+    const lab = await startLab(
+      {
+        dataCenters: options.dataCenters,
+        rttMs: options.rtt,
+        application: found.application,
+        folder,
+        // A person has a browser, which resolves names; a script has what the system has.
+        hosts: options.hosts === 'auto' && !options.json ? 'names' : options.hosts,
+        wellKnownPorts: !options.json,
+        onProgress: (progress) => showProgress(context, options.json ?? false, progress),
+      },
+      disposer,
+    );
+    if (options.json) context.stdout.write(`${JSON.stringify(lab.description)}\n`);
+    else {
+      const page = renderPage(
+        {
+          description: lab.description,
+          storefront: found.application.kind === 'storefront',
+          rttMs: options.rtt,
+          tookMs: performance.now() - startMs,
+          deskPassphrase: lab.secrets.deskPassphrase,
+          keep: options.keep ?? false,
+          program: program(context),
+          found: isFound(context, lab.description.dir),
+        },
+        context.colors,
+      );
+      context.stdout.write(`${page}\n`);
+    }
+  } catch (error) {
+    const wasAsked = disposer.closed;
+    await disposer.close().catch(() => {});
+    if (wasAsked) return stopping.done();
+    context.fail((error as Error).message, { exitCode: 1, hint: null });
+  }
+  await stopping.asked;
+  stopping.done();
+}
+
+/** The first SIGINT, SIGTERM or SIGHUP stops in order; the second ends everything at once. */
+function stopOnSignal(context: LabContext, disposer: Disposer, json: boolean) {
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  let count = 0;
+  let resolve: () => void;
+  const asked = new Promise<void>((settle) => {
+    resolve = settle;
+  });
+  const onSignal = (): void => {
+    count += 1;
+    if (count > 1) {
+      for (const process of liveProcesses()) process.signal('SIGKILL');
+      process.exit(1);
+    }
+    if (!json) context.stderr.write('\nStopping …\n');
+    disposer.close().then(resolve, (error: unknown) => {
+      context.stderr.write(`${(error as Error).message}\n`);
+      resolve();
+    });
+  };
+  for (const signal of signals) process.on(signal, onSignal);
+  return {
+    /** Settles when everything has stopped. */
+    asked,
+    done(): void {
+      for (const signal of signals) process.off(signal, onSignal);
+    },
+  };
+}
+
+function showProgress(context: LabContext, json: boolean, progress: LabProgress): void {
+  const { colors, stderr, stdout } = context;
+  const out = json ? stderr : stdout;
+  if (progress.kind === 'doing') {
+    if (!json && stdout.isTTY) stdout.write(`${colors.dim('…')} ${progress.what}`);
+  } else if (progress.kind === 'done') {
+    if (json) return;
+    const back = stdout.isTTY ? '\r' : '';
+    stdout.write(
+      `${back}${colors.green('✓')} ${progress.what} ${colors.dim(`${(progress.ms / 1000).toFixed(1)} s`)}\n`,
+    );
+  } else if (progress.kind === 'remark') out.write(`${progress.text}\n`);
+  else if (progress.event.kind === 'ended') {
+    const { name, end, againInMs } = progress.event;
+    stderr.write(
+      `${name} ended (${end.signal ?? `code ${end.code}`}) and is started again in ${againInMs} ms; see its log\n`,
+    );
+  } else stderr.write(`${progress.event.name} runs again\n`);
+}
+
+function program(context: LabContext): string {
+  return context.env.npm_lifecycle_event === 'start' ? 'npx lanekeeper' : 'lanekeeper';
+}
+
+function isFound(context: LabContext, dir: string): boolean {
+  const file = findDescription(context.directory, context.env.LANEKEEPER_LAB);
+  return file !== null && readDescription(file)?.dir === dir;
+}
+
+function dataCenterNames(text: string): readonly string[] {
+  const names = text.split(',').map((name) => name.trim());
+  if (!names.every((name) => dataCenterNamePattern.test(name))) {
+    throw new InvalidArgumentError('Short names of lower-case letters and digits, for example ny,la.');
+  }
+  if (new Set(names).size !== names.length) throw new InvalidArgumentError('Each name once.');
+  if (names.length !== 2) throw new InvalidArgumentError('Two names: this version runs two data centers.');
+  const taken = names.find((name) => name === 'witness' || name === 'customers');
+  if (taken) throw new InvalidArgumentError(`${taken} is a place of its own in the lab.`);
+  return names;
+}
+
+function duration(text: string): number {
+  const ms = parseDuration(text);
+  if (ms === null || ms > 60_000) throw new InvalidArgumentError('A number and its unit, at most 60s: 60ms, 0.2s.');
+  return ms;
+}

@@ -1,0 +1,239 @@
+/** The lab's PostgreSQL: a cluster for each data center and one for the witness, from nothing to replicating both ways. */
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { applyChanges, type Connect, connect, ensureStreams, readCatalog } from '@lanekeeper/server/postgres';
+import { loadConfiguration, type RoleName } from 'lanekeeper/config';
+import { Client } from 'pg';
+import { stringify } from 'yaml';
+import { type Cluster, startCluster } from '../clusters/cluster.ts';
+import { ensureDatabase, ensurePlainDatabase, type Role, roleUrl } from '../clusters/database.ts';
+import { sleepMs } from '../processes/observe.ts';
+import type { LabAddresses } from './addresses.ts';
+import type { LabApplication } from './application.ts';
+import type { Disposer } from './disposer.ts';
+import { type Environments, roleNames } from './environments.ts';
+import type { LabFolder } from './folder.ts';
+import { inferSections, type Sections } from './infer.ts';
+import { placeOf } from './places.ts';
+import type { LabSecrets } from './secrets.ts';
+
+export const databaseName = 'shop';
+export const witnessDatabase = 'witness';
+
+export type LabClusters = {
+  readonly byName: Readonly<Record<string, Cluster>>;
+  readonly witness: Cluster;
+  place(name: string): string;
+  urls(name: string, secrets: LabSecrets): Readonly<Record<RoleName | 'superuser', string>>;
+  witnessUrl(secrets: LabSecrets): string;
+};
+
+export async function startClusters(
+  folder: LabFolder,
+  names: readonly string[],
+  addresses: LabAddresses,
+  disposer: Disposer,
+): Promise<LabClusters> {
+  const start = async (name: string, host: string): Promise<Cluster> => {
+    const cluster = await startCluster({ dir: join(folder.clusters, name, 'postgres'), host });
+    // What is thrown away need not be written to disk first.
+    await disposer.add(() => cluster.stop(folder.keep ? 'fast' : 'immediate'));
+    return cluster;
+  };
+  const started = await Promise.allSettled([
+    ...names.map((name) => start(name, addresses.hosts[name] as string)),
+    start('witness', addresses.witnessHost),
+  ]);
+  const clusters = started.map((one) => {
+    if (one.status === 'rejected') throw one.reason;
+    return one.value;
+  });
+  const byName = Object.fromEntries(names.map((name, index) => [name, clusters[index] as Cluster]));
+  const witness = clusters.at(-1) as Cluster;
+  return {
+    byName,
+    witness,
+    place: (name) => placeOf(name).place,
+    urls(name, secrets) {
+      const cluster = byName[name] as Cluster;
+      const url = (role: RoleName): string => roleUrl(cluster, databaseName, labRole(role, secrets));
+      return {
+        owner: url('owner'),
+        application: url('application'),
+        agent: url('agent'),
+        replication: url('replication'),
+        superuser: cluster.superuserUrl(databaseName),
+      };
+    },
+    witnessUrl: (secrets) => roleUrl(witness, witnessDatabase, witnessRole(secrets)),
+  };
+}
+
+/** A postmaster that ends by itself is started again, as a service manager would. */
+export function watchClusters(clusters: LabClusters, disposer: Disposer, say: (text: string) => void): void {
+  const watch = async (name: string, cluster: Cluster): Promise<void> => {
+    while (!disposer.closed) {
+      await cluster.exited();
+      if (disposer.closed) return;
+      await sleepMs(1_000);
+      if (disposer.closed || cluster.running()) continue;
+      try {
+        await cluster.start();
+        say(`PostgreSQL in ${name} had ended and runs again`);
+      } catch (error) {
+        say(`PostgreSQL in ${name} does not start: ${(error as Error).message}`);
+      }
+    }
+    if (cluster.running()) await cluster.stop('immediate');
+  };
+  for (const [name, cluster] of Object.entries(clusters.byName)) void watch(name, cluster);
+  void watch('the witness', clusters.witness);
+}
+
+function labRole(role: RoleName, secrets: LabSecrets): Role {
+  return { name: roleNames[role], password: secrets.passwords[role] };
+}
+
+function witnessRole(secrets: LabSecrets): Role {
+  return { name: roleNames.agent, password: secrets.passwords.witness };
+}
+
+export async function prepareDatabases(lab: {
+  readonly clusters: LabClusters;
+  readonly names: readonly string[];
+  readonly folder: LabFolder;
+  readonly secrets: LabSecrets;
+  readonly application: LabApplication;
+  readonly environments: Environments;
+}): Promise<void> {
+  const { clusters, secrets, application } = lab;
+  const roles = {
+    owner: labRole('owner', secrets),
+    application: labRole('application', secrets),
+    agent: labRole('agent', secrets),
+    replication: labRole('replication', secrets),
+  };
+  const prepare = async (name: string): Promise<void> => {
+    await ensureDatabase(clusters.byName[name] as Cluster, { name: databaseName, roles });
+    const done = join(lab.folder.dir, name, 'prepared');
+    if (existsSync(done)) return;
+    const { owner } = clusters.urls(name, secrets);
+    await application.prepare({ url: owner, env: { PATH: process.env.PATH, ...lab.environments[name] } });
+    if (application.kind === 'own') await grantRows(owner, roles.application.name);
+    mkdirSync(join(lab.folder.dir, name), { recursive: true, mode: 0o711 });
+    writeFileSync(done, '');
+  };
+  await Promise.all([
+    ...lab.names.map(prepare),
+    ensurePlainDatabase(clusters.witness, witnessDatabase, witnessRole(secrets)),
+  ]);
+}
+
+/** The user's schema was brought in by the owner; the application may read and write its rows, and owns nothing. */
+async function grantRows(ownerUrl: string, application: string): Promise<void> {
+  const client = new Client({ connectionString: ownerUrl });
+  await client.connect();
+  try {
+    const { rows } = await client.query<{ schema: string }>(
+      `SELECT nspname AS schema FROM pg_catalog.pg_namespace
+        WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'
+          AND pg_catalog.has_schema_privilege(oid, 'USAGE')`,
+    );
+    const to = client.escapeIdentifier(application);
+    for (const { schema } of rows) {
+      const name = client.escapeIdentifier(schema);
+      await client.query(`GRANT USAGE ON SCHEMA ${name} TO ${to}`).catch(() => {});
+      await client.query(`GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA ${name} TO ${to}`);
+      await client.query(`GRANT SELECT, USAGE ON ALL SEQUENCES IN SCHEMA ${name} TO ${to}`);
+    }
+  } finally {
+    await client.end();
+  }
+}
+
+/** The application's own sections, or those guessed from its tables, which are then written into the folder. */
+export async function sectionsOf(
+  application: LabApplication,
+  clusters: LabClusters,
+  first: string,
+  secrets: LabSecrets,
+  dir: string,
+): Promise<{ readonly sections: Sections; readonly remarks: readonly string[] }> {
+  if (application.sections) return { sections: application.sections, remarks: [] };
+  const client = new Client({ connectionString: clusters.urls(first, secrets).owner });
+  await client.connect();
+  try {
+    const inferred = inferSections(await readCatalog(client), first);
+    if (inferred.kind === 'no-accounts') {
+      throw new Error(
+        `None of your tables is called accounts, customers or users (there are: ${inferred.tables.join(', ') || 'none'}): say what they are in a lanekeeper.yaml and give it with --config`,
+      );
+    }
+    const file = join(dir, 'guessed.yaml');
+    writeFileSync(
+      file,
+      `# Guessed from foreign keys. Correct it, and give it back with --config.\n${stringify(inferred.sections, { lineWidth: 0 })}`,
+    );
+    return {
+      sections: inferred.sections,
+      remarks: [
+        `Your tables, guessed from their foreign keys (${file}):`,
+        ...inferred.remarks.map((text) => `  ${text}`),
+      ],
+    };
+  } finally {
+    await client.end();
+  }
+}
+
+const streamsTimeoutMs = 60_000;
+
+/** `apply` in every data center, then streams in all directions. */
+export async function applyEverywhere(lab: {
+  readonly names: readonly string[];
+  readonly clusters: LabClusters;
+  readonly secrets: LabSecrets;
+  readonly configFiles: Readonly<Record<string, string>>;
+  readonly environments: Environments;
+}): Promise<void> {
+  const places = await Promise.all(
+    lab.names.map(async (name) => {
+      const env = lab.environments[name] as Record<string, string>;
+      const { configuration } = await loadConfiguration({ file: lab.configFiles[name], env, dc: name });
+      const urls = lab.clusters.urls(name, lab.secrets);
+      const as =
+        (role: RoleName): Connect =>
+        (applicationName) =>
+          connect(urls[role], { applicationName });
+      return { name, env, configuration, as };
+    }),
+  );
+  await Promise.all(
+    places.map(async ({ name, configuration, as }) => {
+      const result = await applyChanges(as('owner'), configuration);
+      if (result.kind !== 'applied') throw new Error(`apply in ${name}: ${whyNotApplied(result)}`);
+    }),
+  );
+  await Promise.all(
+    places.map(async ({ name, env, configuration, as }) => {
+      const deadlineMs = performance.now() + streamsTimeoutMs;
+      for (;;) {
+        const result = await ensureStreams({ connect: as('agent'), configuration, env });
+        if (result.kind === 'ensured' && result.ready) return;
+        const why =
+          result.kind === 'ensured' ? result.streams.map(({ message }) => message).join('; ') : whyNotApplied(result);
+        const hopeless =
+          result.kind === 'ensured' && result.streams.some(({ kind }) => kind === 'lost' || kind === 'failed');
+        if (hopeless || performance.now() > deadlineMs) throw new Error(`streams in ${name}: ${why}`);
+        await sleepMs(300);
+      }
+    }),
+  );
+}
+
+function whyNotApplied(result: { readonly kind: string }): string {
+  const { kind, ...rest } = result as { kind: string; message?: string; problems?: readonly { message: string }[] };
+  if (rest.message) return rest.message;
+  if (rest.problems) return rest.problems.map(({ message }) => message).join('; ');
+  return `${kind} ${JSON.stringify(rest)}`;
+}

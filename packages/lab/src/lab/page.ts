@@ -1,0 +1,79 @@
+/** One page for the person who started the lab: where to look and what to try. */
+import type { LabDescription } from './description.ts';
+
+export type Paint = { bold(text: string): string; dim(text: string): string; cyan(text: string): string };
+
+export type PageFacts = {
+  readonly description: LabDescription;
+  readonly storefront: boolean;
+  readonly rttMs: number;
+  readonly tookMs: number;
+  readonly deskPassphrase: string;
+  readonly keep: boolean;
+  /** How `lanekeeper` is called from the working folder. */
+  readonly program: string;
+  /** Whether other commands find this lab from the working folder; else they need LANEKEEPER_LAB. */
+  readonly found: boolean;
+};
+
+export function renderPage(facts: PageFacts, paint: Paint): string {
+  const { description, program } = facts;
+  const names = Object.keys(description.dataCenters);
+  const [first, second] = names as [string, string];
+  const lines: string[] = [''];
+  const heading = (text: string): number => lines.push(paint.bold(text));
+  const row = (name: string, value: string, remark = ''): number =>
+    lines.push(`  ${name.padEnd(12)} ${paint.cyan(value)}${remark === '' ? '' : `  ${paint.dim(remark)}`}`);
+
+  heading(`Two data centers, ${facts.rttMs} ms apart, ready after ${(facts.tookMs / 1000).toFixed(1)} s`);
+  for (const [name, { place, url }] of Object.entries(description.dataCenters)) row(name, url, place);
+  lines.push('');
+  if (facts.storefront) {
+    heading('Try');
+    lines.push(
+      `  1. Open ${paint.cyan(first === undefined ? '' : urlOf(description, first))}, register, and put something into the cart.`,
+    );
+    lines.push(
+      `  2. Open ${paint.cyan(urlOf(description, second))}: the same session, the same cart, served by the account's home.`,
+    );
+    lines.push(
+      `  3. Look at the strip at the foot of the page: which data center served it, and where the account lives.`,
+    );
+    lines.push(
+      `  4. The desk, where the staff edits orders: ${paint.cyan(`${urlOf(description, first)}/desk`)}  ${paint.dim(`passphrase ${facts.deskPassphrase}`)}`,
+    );
+    lines.push('');
+  }
+  heading('Break it');
+  for (const [text, remark] of [
+    [`${program} lab link ${first} ${second} --cut`, 'the data centers no longer see each other'],
+    [`${program} lab link ${first} ${second} --cut --one-way`, `nothing from ${first} arrives in ${second}`],
+    [`${program} lab link ${first} witness --cut`, `${first} cannot prove its lease: it stops writing`],
+    [`${program} lab link ${first} ${second} --rtt 200ms`, 'farther apart'],
+    [`${program} lab link ${first} ${second} --heal`, ''],
+  ] as const) {
+    lines.push(`  ${text.padEnd(58)} ${paint.dim(remark)}`.trimEnd());
+  }
+  lines.push('');
+  heading('Look inside');
+  lines.push(`  ${program} status`);
+  lines.push(`  ${program} lab status`);
+  for (const name of names) {
+    const { databases, agent } = description.dataCenters[name] as LabDescription['dataCenters'][string];
+    lines.push(`  psql '${databases.application}'  ${paint.dim(`${name}, as the application`)}`);
+    lines.push(`  curl ${agent}/health`);
+  }
+  lines.push('');
+  lines.push(
+    paint.dim(
+      `Everything is in ${description.dir}${facts.keep ? ', and stays there' : ', until it stops'}; logs in ${description.dir}/logs.`,
+    ),
+  );
+  if (!facts.found) lines.push(paint.dim(`For other commands: export LANEKEEPER_LAB=${description.dir}`));
+  lines.push(paint.dim('Ctrl-C stops everything.'));
+  return lines.join('\n');
+}
+
+function urlOf(description: LabDescription, name: string): string {
+  return description.dataCenters[name]?.url ?? '';
+}

@@ -1,0 +1,127 @@
+/** The processes of each data center: an agent, an edge, and two instances of the application. */
+import { sleepMs } from '../processes/observe.ts';
+import type { ServiceSpec, Supervisor } from '../processes/supervisor.ts';
+import type { LabAddresses } from './addresses.ts';
+import { type LabApplication, lanekeeperProgram } from './application.ts';
+import type { Address } from './configuration.ts';
+import type { LabClusters } from './databases.ts';
+import type { Environments } from './environments.ts';
+import type { LabSecrets } from './secrets.ts';
+
+const readyTimeoutMs = 60_000;
+
+export async function startServices(lab: {
+  readonly supervisor: Supervisor;
+  readonly names: readonly string[];
+  readonly addresses: LabAddresses;
+  readonly secrets: LabSecrets;
+  readonly environments: Environments;
+  readonly clusters: LabClusters;
+  readonly application: LabApplication;
+}): Promise<void> {
+  const specs = lab.names.flatMap((name) => {
+    const at = lab.addresses.dataCenters[name] as LabAddresses['dataCenters'][string];
+    const env = { ...inherited(), ...lab.environments[name] };
+    const url = lab.clusters.urls(name, lab.secrets).application;
+    return [
+      command('agent', name, at.agent, env),
+      command('edge', name, at.edge, env, ['--drain', '3s']),
+      ...at.apps.map((address, index) => instance(lab, name, index, address, env, url)),
+    ];
+  });
+  const started = await Promise.allSettled(specs.map((spec) => lab.supervisor.start(spec)));
+  for (const one of started) if (one.status === 'rejected') throw one.reason;
+  await Promise.all(
+    lab.names.flatMap((name) => {
+      const at = lab.addresses.dataCenters[name] as LabAddresses['dataCenters'][string];
+      return [
+        healthy(`the agent of ${name}`, at.agent, '/health'),
+        healthy(`the edge of ${name}`, at.edge, '/lanekeeper/health'),
+      ];
+    }),
+  );
+}
+
+function command(
+  kind: 'agent' | 'edge',
+  name: string,
+  { host, port }: Address,
+  env: NodeJS.ProcessEnv,
+  more: readonly string[] = [],
+): ServiceSpec {
+  return {
+    name: `${name}-${kind}`,
+    command: process.execPath,
+    args: [lanekeeperProgram(), kind, '--listen', `${host}:${port}`, ...more],
+    env,
+    address: { host, port },
+    readyTimeoutMs,
+  };
+}
+
+function instance(
+  lab: { readonly application: LabApplication; readonly secrets: LabSecrets },
+  dataCenter: string,
+  index: number,
+  address: Address,
+  env: NodeJS.ProcessEnv,
+  databaseUrl: string,
+): ServiceSpec {
+  const { application } = lab;
+  const name = `${dataCenter}-app-${index + 1}`;
+  return {
+    name,
+    command: application.command,
+    args: application.args,
+    cwd: application.cwd,
+    env: {
+      ...(application.kind === 'own' ? withoutOurs(process.env) : {}),
+      ...env,
+      HOST: address.host,
+      PORT: String(address.port),
+      DATABASE_URL: databaseUrl,
+      LANEKEEPER_INSTANCE: name,
+      NODE_ENV: 'production',
+      ...(application.kind === 'storefront' ? { STOREFRONT_DESK_PASSPHRASE: lab.secrets.deskPassphrase } : {}),
+    },
+    address,
+    readyTimeoutMs,
+  };
+}
+
+/** What any program needs of our environment. */
+function inherited(): NodeJS.ProcessEnv {
+  const { PATH, HOME, LANG, TMPDIR, LANEKEEPER_TEST_RUN } = process.env;
+  return Object.fromEntries(
+    Object.entries({ PATH, HOME, LANG, TMPDIR, LANEKEEPER_TEST_RUN }).filter(([, value]) => value !== undefined),
+  );
+}
+
+/** A user's application gets the user's environment, without what would lead it to another cluster. */
+function withoutOurs(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(
+    Object.entries(env).filter(([name]) => !/^(LANEKEEPER_|PG[A-Z]|PORT$|HOST$|DATABASE_URL$)/.test(name)),
+  );
+}
+
+/** Waits for an answer that is not 5xx. */
+async function healthy(what: string, { host, port }: Address, path: string): Promise<void> {
+  const deadlineMs = performance.now() + readyTimeoutMs;
+  let last = 'no answer';
+  while (performance.now() < deadlineMs) {
+    try {
+      const response = await fetch(`http://${host}:${port}${path}`, {
+        redirect: 'manual',
+        signal: AbortSignal.timeout(5_000),
+        headers: { accept: 'application/json' },
+      });
+      const text = await response.text();
+      if (response.status < 500) return;
+      last = `${response.status} ${text.slice(0, 500)}`;
+    } catch (error) {
+      last = (error as Error).message;
+    }
+    await sleepMs(100);
+  }
+  throw new Error(`${what} is not well after ${readyTimeoutMs} ms: ${last}`);
+}
