@@ -27,7 +27,7 @@ export class AgentClient {
 
   /** @throws {LanekeeperError} `LK_AGENT_UNAVAILABLE` when none answers in time. */
   async call(call: AgentCall): Promise<AgentAnswer> {
-    const signal = AbortSignal.timeout(call.timeoutMs);
+    const signal = AbortSignal.timeout(Math.ceil(call.timeoutMs));
     let cause: unknown;
     for (let attempt = 0; attempt < this.#urls.length && !signal.aborted; attempt++) {
       const index = (this.#preferred + attempt) % this.#urls.length;
