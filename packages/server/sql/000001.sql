@@ -398,7 +398,8 @@ ALTER TABLE lanekeeper.deed ENABLE ALWAYS TRIGGER guard_epoch;
 CREATE FUNCTION lanekeeper.tell_deed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  news text := json_build_object('kind', 'deed', 'account', NEW.account, 'home', NEW.home, 'term', NEW.term, 'counter', NEW.counter, 'giver', NEW.giver)::text;
+  news text := json_build_object('kind', 'deed', 'account', NEW.account, 'home', NEW.home, 'term', NEW.term, 'counter', NEW.counter,
+                                 'giver', NEW.giver, 'returned', NEW.digest IS NULL)::text;
 BEGIN
   PERFORM pg_notify('lanekeeper_agent', news);
   PERFORM pg_notify('lanekeeper_app', news);
@@ -581,6 +582,7 @@ BEGIN
     UPDATE lanekeeper.deed SET home = d.giver, counter = decline.counter, giver = lanekeeper.dc(), digest = NULL, given_at = clock_timestamp()
       WHERE account = given_account;
     PERFORM lanekeeper.tick();
+    PERFORM pg_notify('lanekeeper_app', json_build_object('kind', 'deed', 'account', given_account, 'home', d.giver, 'term', term, 'counter', counter)::text);
   END IF;
 END $$;
 
