@@ -192,8 +192,15 @@ END $$;
 CREATE FUNCTION lanekeeper.fence(accounts text[], relation text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-  d record;
   found_count integer := 0;
+  -- Scalars: assigning a record costs as much as the query.
+  d_home text;
+  d_term bigint;
+  d_counter bigint;
+  d_giver text;
+  d_locker xid;
+  latest bigint;
+  d record;
 BEGIN
   IF coalesce(lanekeeper.lease_left_ms(), 0) < lanekeeper.lease_margin_ms() AND lanekeeper.mode() = 'enforce' THEN
     PERFORM lanekeeper.refuse('LK003', format('data center %s holds no lease and may not write', lanekeeper.dc()), relation,
@@ -201,14 +208,15 @@ BEGIN
   END IF;
 
   IF cardinality(accounts) = 1 AND accounts[1] IS NOT NULL THEN
-    SELECT account, home, term, counter, giver, xmax AS locker, (SELECT max(succession.term) FROM lanekeeper.succession) AS latest
-      INTO d FROM lanekeeper.deed WHERE account = accounts[1] FOR SHARE OF deed;
+    SELECT home, term, counter, giver, xmax, (SELECT max(succession.term) FROM lanekeeper.succession)
+      INTO d_home, d_term, d_counter, d_giver, d_locker, latest
+      FROM lanekeeper.deed WHERE account = accounts[1] FOR SHARE OF deed;
     IF FOUND THEN
       found_count := 1;
-      IF d.home <> lanekeeper.dc() OR d.giver IS NOT NULL OR pg_sequence_last_value('lanekeeper.hard_drains'::regclass) > 1 THEN
-        PERFORM lanekeeper.judge(d.account, d.home, d.term, d.counter, d.giver, d.locker, relation);
+      IF d_home <> lanekeeper.dc() OR d_giver IS NOT NULL OR pg_sequence_last_value('lanekeeper.hard_drains'::regclass) > 1 THEN
+        PERFORM lanekeeper.judge(accounts[1], d_home, d_term, d_counter, d_giver, d_locker, relation);
       END IF;
-      IF coalesce(d.latest, 1) <> pg_sequence_last_value('lanekeeper.view'::regclass) THEN
+      IF coalesce(latest, 1) <> pg_sequence_last_value('lanekeeper.view'::regclass) THEN
         PERFORM lanekeeper.refuse_old_view();
       END IF;
     END IF;
