@@ -221,6 +221,21 @@ for (const [framework, start] of [
       expect(tookMs).toBeLessThan(1_500);
     });
 
+    test('whoever signs in or writes is in use, where he does it; a read is no use', async () => {
+      const account = await newAccount('ny');
+      const used = async (dc: string) => {
+        const url = shop.pair.dc(dc).urls.superuser;
+        const rows = await runSql(url, 'SELECT FROM lanekeeper.activity WHERE account = $1', [account]);
+        return rows.length === 1;
+      };
+      const browser = new Browser();
+      await browser.post(at('ny', '/sign-in'), { account });
+      await until('the activity', () => used('ny'));
+      await browser.get(at('la', '/who'));
+      await browser.post(at('la', '/orders'), { id: 'x' });
+      expect(await used('la')).toBe(false);
+    });
+
     test('sign-in of an account that nobody knows is refused', async () => {
       const page = await new Browser().post(at('ny', '/sign-in'), { account: 'stranger' });
       expect(page.status).toBe(409);

@@ -43,6 +43,8 @@ type Phase =
 const firstPauseMs = 100;
 const longestPauseMs = 5_000;
 const connectTimeoutMs = 5_000;
+/** How long our own notification may take to come back. */
+const hearTimeoutMs = 2_000;
 /** A half-open connection says nothing: ask now and then. */
 const heartbeatMs = 10_000;
 
@@ -124,7 +126,7 @@ export class ControlConnection {
     const nonce = randomUUID();
     let timer: NodeJS.Timeout | undefined;
     const heard = new Promise<boolean>((resolve) => {
-      timer = setTimeout(() => resolve(false), connectTimeoutMs);
+      timer = setTimeout(() => resolve(false), hearTimeoutMs);
       client.on('notification', ({ payload }) => {
         if (payload?.includes(nonce)) resolve(true);
       });
