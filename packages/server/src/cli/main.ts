@@ -8,19 +8,30 @@
  */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { applyCommand } from './apply.ts';
 import { configCommand } from './config.ts';
 import { edgeCommand } from './edge.ts';
 import { initCommand } from './init.ts';
 import { keysCommand } from './keys.ts';
 import { labCommand, loadLab } from './lab.ts';
 import { type CliContext, colorsFor, exitCodes, processContext, reportError } from './output.ts';
+import { planCommand } from './plan.ts';
+import { verifyCommand } from './verify.ts';
 
 export { processContext };
 
 export type CommandFactory = (context: CliContext) => Command;
 
 /** In the order in which `lanekeeper help` lists them: the order in which one meets them. */
-const commands: readonly CommandFactory[] = [initCommand, configCommand, keysCommand, edgeCommand];
+const commands: readonly CommandFactory[] = [
+  initCommand,
+  configCommand,
+  keysCommand,
+  planCommand,
+  applyCommand,
+  verifyCommand,
+  edgeCommand,
+];
 
 const closing = `
 Examples:

@@ -45,6 +45,7 @@ export {
 export { type StreamName, slotName, streamNames, subscriptionName } from './streams/names.ts';
 export { type IncomingStream, type OutgoingStream, readStreams, type StreamsReport } from './streams/read.ts';
 export { schemaHash, tableHashes } from './streams/schema-hash.ts';
+export type { DatabaseProblem } from './transaction.ts';
 export {
   type Difference,
   type TableVerdict,

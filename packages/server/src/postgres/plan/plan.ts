@@ -247,7 +247,7 @@ function fillSteps(configuration: Configuration, present: PresentState): Step[] 
       why: fill.why,
       sql: chunkSql(fill),
       lock: null,
-      estimatedRows: Math.max(0, fill.table.estimatedRows - (present.fills.get(fill.id)?.rows ?? 0)),
+      estimatedRows: fill.table.estimatedRows,
       waitsFor,
       action: { do: 'fill', fill },
     }));
