@@ -19,6 +19,8 @@ export type LabApplication = {
   prepare(owner: { readonly url: string; readonly env: NodeJS.ProcessEnv }): Promise<void>;
   /** Null: there are none, guess from the tables. */
   readonly sections: Sections | null;
+  /** Publishes what one data center writes for all, once rows travel; `env` is that data center's. */
+  publish?(owner: { readonly url: string; readonly env: NodeJS.ProcessEnv }): Promise<void>;
 };
 
 export type ApplicationResult =
@@ -96,15 +98,22 @@ function findStorefront(): ApplicationResult {
       args: [main],
       cwd: folder,
       sections: read.sections,
-      prepare: async ({ url, env }) => {
-        await runLeashed(process.execPath, [join(folder, 'dist', 'migrate.js')], {
-          cwd: folder,
-          env: { ...env, DATABASE_URL: url },
-          timeoutMs: 60_000,
-        });
-      },
+      prepare: (owner) => runStep(folder, 'migrate.js', owner),
+      publish: (owner) => runStep(folder, 'seed.js', owner),
     },
   };
+}
+
+async function runStep(
+  folder: string,
+  program: string,
+  { url, env }: { readonly url: string; readonly env: NodeJS.ProcessEnv },
+): Promise<void> {
+  await runLeashed(process.execPath, [join(folder, 'dist', program)], {
+    cwd: folder,
+    env: { ...env, DATABASE_URL: url },
+    timeoutMs: 60_000,
+  });
 }
 
 type FileResult =

@@ -35,7 +35,9 @@ import type { DataCenterDescription, LabDescription } from './description.ts';
 import type { Disposer } from './disposer.ts';
 import { type Environments, roleNames, writeEnvironments } from './environments.ts';
 import type { LabFolder } from './folder.ts';
+import type { Sections } from './infer.ts';
 import { type LabSecrets, secretsIn } from './secrets.ts';
+import { feedersOf, fitSections } from './sections.ts';
 import { startServices } from './services.ts';
 
 export type LabOptions = {
@@ -102,8 +104,9 @@ export async function startLab(options: LabOptions, disposer: Disposer): Promise
     prepareDatabases({ clusters, names, folder, secrets, application: options.application, environments }),
   );
   stopIfClosed();
-  const { sections, remarks } = await sectionsOf(options.application, clusters, names[0] as string, secrets, dir);
-  for (const text of remarks) options.onProgress({ kind: 'remark', text });
+  const guessed = await sectionsOf(options.application, clusters, names[0] as string, secrets, dir);
+  const sections = fitSections(guessed.sections, names);
+  for (const text of guessed.remarks) options.onProgress({ kind: 'remark', text });
 
   const urls = await publicUrls(names, addresses, options.hosts);
   const configFiles = await writeConfigurations({ dir, names, addresses, clusters, links, secrets, sections, urls });
@@ -115,18 +118,12 @@ export async function startLab(options: LabOptions, disposer: Disposer): Promise
   );
   stopIfClosed();
 
-  await timed(
-    `Agents, edges and ${options.application.kind === 'storefront' ? 'the storefront' : 'your application'}`,
-    () =>
-      startServices({
-        supervisor,
-        names,
-        addresses,
-        secrets,
-        environments,
-        clusters,
-        application: options.application,
-      }),
+  const { application } = options;
+  await timed(`Agents, edges and ${application.kind === 'storefront' ? 'the storefront' : 'your application'}`, () =>
+    all(
+      startServices({ supervisor, names, addresses, secrets, environments, clusters, application }),
+      publish(application, sections, clusters, secrets, environments),
+    ),
   );
   stopIfClosed();
 
@@ -143,6 +140,20 @@ export async function startLab(options: LabOptions, disposer: Disposer): Promise
   });
   folder.announce(description);
   return { description, secrets };
+}
+
+/** In the data centers that write tables for the others. */
+async function publish(
+  application: LabApplication,
+  sections: Sections,
+  clusters: LabClusters,
+  secrets: LabSecrets,
+  environments: Environments,
+): Promise<void> {
+  for (const name of feedersOf(sections)) {
+    const env = { PATH: process.env.PATH, ...environments[name] };
+    await application.publish?.({ url: clusters.urls(name, secrets).owner, env });
+  }
 }
 
 async function startLinksProcess(options: LabOptions, logFile: string, disposer: Disposer): Promise<LinksClient> {

@@ -1,0 +1,26 @@
+/** Fits the sections of a configuration to the data centers of this lab. Pure. */
+import type { Sections } from './infer.ts';
+
+/** The first data center takes the place of those that the lab does not have. */
+export function fitSections(sections: Sections, names: readonly string[]): Sections {
+  const fit = (name: string): string => (names.includes(name) ? name : (names[0] as string));
+  const tables = Object.entries(sections.tables).map(([table, written]) => [
+    table,
+    written?.feeder === undefined ? written : { ...written, feeder: fit(written.feeder) },
+  ]);
+  const claims = Object.entries(sections.claims ?? {}).map(([claim, written]) => [
+    claim,
+    written?.dataCenter === undefined ? written : { ...written, dataCenter: fit(written.dataCenter) },
+  ]);
+  return {
+    ...sections,
+    tables: Object.fromEntries(tables),
+    claims: Object.fromEntries(claims),
+    ...(sections.accounts?.existing === undefined ? {} : { accounts: { existing: fit(sections.accounts.existing) } }),
+  };
+}
+
+/** Data centers that publish tables for the others. */
+export function feedersOf(sections: Sections): readonly string[] {
+  return [...new Set(Object.values(sections.tables).flatMap(({ feeder }) => (feeder === undefined ? [] : [feeder])))];
+}
