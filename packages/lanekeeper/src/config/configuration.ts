@@ -72,7 +72,7 @@ export type Configuration = {
   readonly existingAccounts: DataCenterName;
   readonly leases: {
     readonly store: 'postgres';
-    /** Connection URL of the witness, without password. */
+    /** Connection URL of the witness, without password; `witnessUrl()` adds it, and the agent role where no user is named. */
     readonly url: string;
     /** How long a lease lasts after it was last proved. Default 6000. */
     readonly ttlMs: number;

@@ -303,6 +303,12 @@ test.each<[string, (draft: Draft) => void, string, RegExp]>([
   ],
   ['a data center without key', (d) => d.sessions.keys.pop(), 'sessions.keys', /no public key of `la`/],
   ['claim with one home for all', (d) => (d.approach = 'active-passive'), 'claims.email', /unique index is enough/],
+  [
+    'a table that is not merged yet',
+    (d) => (d.tables.reviews = { class: 'system-of-reference' }),
+    'tables.reviews.class',
+    /what is written in one stays there/,
+  ],
 ])('a risk is a warning: %s', (_name, edit, path, message) => {
   const result = check(edit);
   expect(result.kind).toBe('valid');

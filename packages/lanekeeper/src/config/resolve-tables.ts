@@ -37,6 +37,13 @@ export function resolveTables(written: FilledConfiguration, homes: Homes, proble
     }
     writtenAs.set(name, writtenName);
     checkFeeder(table, path, written, problems);
+    if (table.class === 'system-of-reference' && Object.keys(written.dataCenters).length > 1) {
+      problems.warn(
+        [...path, 'class'],
+        `This version does not carry \`${name}\` to the other data centers: what is written in one stays there`,
+        'Declare it read-only with a feeder, until shared tables are merged.',
+      );
+    }
     resolved[name] = {
       name,
       class: table.class,

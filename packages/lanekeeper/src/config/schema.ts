@@ -97,7 +97,7 @@ const table = z
     class: z
       .enum(dataClasses)
       .describe(
-        'What it holds, and so how it is fenced and replicated. system-of-record: belongs to an account, written at its home. system-of-reference: shared, written anywhere, merged. read-only and static-content: written by their feeder only. cache: shared, may be lost. session-state: never leaves its data center.',
+        'What it holds, and so how it is fenced and replicated. system-of-record: belongs to an account, written at its home. system-of-reference: shared, written anywhere; this version does not merge it yet, so it stays in its data center. read-only and static-content: written by their feeder only. cache: shared, may be lost. session-state: never leaves its data center.',
       ),
     account: text
       .optional()
