@@ -1,5 +1,6 @@
 /** Looking at processes, and waiting. */
 import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 
@@ -55,16 +56,22 @@ export async function endGroup(group: number, graceMs: number): Promise<void> {
   }
 }
 
-/** When a process started, as the system tells it, or null when there is none: tells a process from its pid's next owner. */
+/**
+ * When a process started, in the system's own terms, or null when there is none: tells a process from the next owner of
+ * its pid.
+ */
 export async function processStart(pid: number): Promise<string | null> {
-  const text = await promisify(execFile)('ps', ['-o', 'stat=,lstart=', '-p', String(pid)], {
-    env: { LC_ALL: 'C', TZ: 'UTC' },
-  }).then(
-    ({ stdout }) => stdout.trim(),
-    () => '',
-  );
-  const [state, ...start] = text.split(/\s+/);
-  return text === '' || state?.startsWith('Z') ? null : start.join(' ');
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => null);
+  if (stat !== null) {
+    // The name in parentheses may hold anything; state is the first field after it, the start the twentieth (proc(5)).
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return fields[0] === 'Z' ? null : (fields[19] ?? null);
+  }
+  // Without /proc, as on macOS: to the second.
+  const { stdout } = await promisify(execFile)('ps', ['-o', 'lstart=', '-p', String(pid)]).catch(() => ({
+    stdout: '',
+  }));
+  return stdout.trim() || null;
 }
 
 export async function isSameProcess(pid: number, start: string): Promise<boolean> {
