@@ -19,7 +19,7 @@ const claim: LeaseClaim = {
   dataCenter: 'ny',
   holder: 'ny-1',
   incarnation: { systemIdentifier: '7', timeline: 1, generation: 1 },
-  positions: { log: '0/1', received: {} },
+  positions: { log: '0/1', received: {}, applied: {} },
   ttlMs: 60_000,
 };
 
@@ -41,8 +41,9 @@ describe('the lease store on PostgreSQL', () => {
   });
 
   it.each([
-    ['a log position', `log = 'nonsense'`],
-    ['what was received', `received = '{"la": 5}'`],
+    ['a log position', `positions = jsonb_set(positions, '{log}', '"nonsense"')`],
+    ['what was received', `positions = jsonb_set(positions, '{received}', '{"la": 5}')`],
+    ['what was applied', `positions = positions - 'applied'`],
     ['a revision', 'revision = -1'],
     ['a timeline', 'timeline = 0'],
     ['a holder', `holder = ''`],

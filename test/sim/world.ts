@@ -100,7 +100,8 @@ export class World {
     const peer = here === 'ny' ? 'la' : 'ny';
     const { log, applied } = this.database(here);
     const text = (position: number) => `0/${position.toString(16).toUpperCase()}`;
-    return { log: text(log.length), received: { [peer]: text(applied) } };
+    const received = { [peer]: text(applied) };
+    return { log: text(log.length), received, applied: received };
   }
 
   reportDrained(here: DataCenterName, move: number, instance: string): void {

@@ -25,7 +25,7 @@ export function leaseStoreConforms(open: (cluster: string) => LeaseStore): void 
     dataCenter: 'ny',
     holder: 'ny-1',
     incarnation,
-    positions: { log: '0/1A2B3C', received: { la: '16/B374D848' } },
+    positions: { log: '0/1A2B3C', received: { la: '16/B374D848' }, applied: { la: '16/B374D000' } },
     ttlMs: 60_000,
     ...changes,
   });
@@ -86,7 +86,7 @@ export function leaseStoreConforms(open: (cluster: string) => LeaseStore): void 
   it('renews with rising revisions and new positions', () =>
     withStores(1, async (store) => {
       const first = revisionOf(await store.acquire(claim()));
-      const positions = { log: '1/0', received: { la: '17/0', fra: '0/1' } };
+      const positions = { log: '1/0', received: { la: '17/0', fra: '0/1' }, applied: {} };
       const result = await store.renew(claim({ positions }), first);
       expect(revisionOf(result)).toBeGreaterThan(first);
       expect(result.view.leases[0]?.positions).toEqual(positions);

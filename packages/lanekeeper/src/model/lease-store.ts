@@ -20,8 +20,10 @@ export type Incarnation = {
 export type Positions = {
   /** How far its own log was flushed. */
   readonly log: string;
-  /** How far it had applied each peer's log. A peer of which nothing was applied yet is absent. */
+  /** How far each peer's log had reached it. A peer that was not heard of since PostgreSQL started is absent. */
   readonly received: Readonly<Record<DataCenterName, string>>;
+  /** How far it had durably applied each peer's log; empty where the agent may not read that. */
+  readonly applied: Readonly<Record<DataCenterName, string>>;
 };
 
 /** What the store knows of one data center. Times are the store's own clock, only ever compared with each other. */

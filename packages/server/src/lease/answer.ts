@@ -69,11 +69,19 @@ function readIncarnation(value: unknown): Incarnation {
 
 function readPositions(value: unknown): Positions {
   const positions = record('positions', value);
-  const received = record('received', positions.received);
-  for (const [peer, position] of Object.entries(received))
-    if (!isPosition(position)) throw new NonsenseError(`received from ${peer}`, position);
   if (!isPosition(positions.log)) throw new NonsenseError('log', positions.log);
-  return { log: positions.log, received: received as Record<string, string> };
+  return {
+    log: positions.log,
+    received: readByPeer('received', positions.received),
+    applied: readByPeer('applied', positions.applied),
+  };
+}
+
+function readByPeer(where: string, value: unknown): Readonly<Record<DataCenterName, string>> {
+  const positions = record(where, value);
+  for (const [peer, position] of Object.entries(positions))
+    if (!isPosition(position)) throw new NonsenseError(`${where} from ${peer}`, position);
+  return positions as Record<DataCenterName, string>;
 }
 
 function record(where: string, value: unknown): Record<string, unknown> {

@@ -30,8 +30,7 @@ CREATE TABLE IF NOT EXISTS lanekeeper_lease.lease (
   system_identifier text NOT NULL,
   timeline integer NOT NULL,
   generation integer NOT NULL,
-  log text NOT NULL,
-  received jsonb NOT NULL,
+  positions jsonb NOT NULL,
   holder text NOT NULL,
   revision bigint NOT NULL,
   granted_at timestamptz NOT NULL,
@@ -47,7 +46,7 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     'leases', coalesce((SELECT jsonb_agg(jsonb_build_object(
         'dataCenter', l.dc,
         'incarnation', jsonb_build_object('systemIdentifier', l.system_identifier, 'timeline', l.timeline, 'generation', l.generation),
-        'positions', jsonb_build_object('log', l.log, 'received', l.received),
+        'positions', l.positions,
         'holder', l.holder,
         'revision', l.revision,
         'state', CASE WHEN l.released THEN 'released' WHEN l.until > clock_timestamp() THEN 'held' ELSE 'expired' END
@@ -65,9 +64,9 @@ DECLARE
   until_at timestamptz;
 BEGIN
   -- The row that everybody then locks. Its first holder is whoever comes first; it starts as released.
-  INSERT INTO lanekeeper_lease.lease (cluster, dc, system_identifier, timeline, generation, log, received, holder, revision, granted_at, until, released)
+  INSERT INTO lanekeeper_lease.lease (cluster, dc, system_identifier, timeline, generation, positions, holder, revision, granted_at, until, released)
     SELECT asked_cluster, claim->>'dataCenter', claim->'incarnation'->>'systemIdentifier', (claim->'incarnation'->>'timeline')::integer,
-           (claim->'incarnation'->>'generation')::integer, claim->'positions'->>'log', claim->'positions'->'received',
+           (claim->'incarnation'->>'generation')::integer, claim->'positions',
            claim->>'holder', 0, clock_timestamp(), clock_timestamp(), true
      WHERE expected_revision IS NULL
     ON CONFLICT DO NOTHING;
@@ -94,8 +93,8 @@ BEGIN
   END IF;
   next_revision := l.revision + 1;
   until_at := clock_timestamp() + make_interval(secs => (claim->>'ttlMs')::double precision / 1000);
-  UPDATE lanekeeper_lease.lease SET holder = claim->>'holder', revision = next_revision, log = claim->'positions'->>'log',
-    received = claim->'positions'->'received', granted_at = clock_timestamp(), until = until_at, released = false
+  UPDATE lanekeeper_lease.lease SET holder = claim->>'holder', revision = next_revision, positions = claim->'positions',
+    granted_at = clock_timestamp(), until = until_at, released = false
     WHERE cluster = asked_cluster AND dc = claim->>'dataCenter';
   RETURN jsonb_build_object('kind', 'held', 'revision', next_revision, 'view', lanekeeper_lease.read(asked_cluster));
 END $$;

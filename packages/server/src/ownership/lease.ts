@@ -216,10 +216,10 @@ function objections(turn: Turn, { incarnation, positions }: Proof, view: LeaseVi
       if (!same) reasons.push(reason('other-incarnation'));
       else if (comparePositions(positions.log, record.positions.log) < 0)
         reasons.push(reason('behind-own-record', `log at ${positions.log}, was ${record.positions.log}`));
-      for (const [peer, recorded] of Object.entries(record.positions.received)) {
-        const received = positions.received[peer];
-        if (same && (received === undefined || comparePositions(received, recorded) < 0))
-          reasons.push(reason('behind-own-record', `had received ${peer} up to ${recorded}`));
+      for (const [peer, recorded] of Object.entries(record.positions.applied)) {
+        const applied = positions.applied[peer];
+        if (same && applied !== undefined && comparePositions(applied, recorded) < 0)
+          reasons.push(reason('behind-own-record', `${peer} applied up to ${applied}, was ${recorded}`));
       }
     } else {
       const received = record.positions.received[here];

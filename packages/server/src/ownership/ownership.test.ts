@@ -36,7 +36,7 @@ class Driver {
   nowMs = 0;
   state: Ownership;
   actions: Action[] = [];
-  positions: Positions = { log: '0/100', received: { la: '0/50' } };
+  positions: Positions = { log: '0/100', received: {}, applied: { la: '0/50' } };
   revision = 0;
 
   constructor(predecessor: { holder: string; revision: number } | null = null) {
@@ -80,7 +80,7 @@ class Driver {
     const record = {
       dataCenter: 'ny',
       incarnation,
-      positions: { log: '0/1', received: {} },
+      positions: { log: '0/1', received: {}, applied: {} },
       holder: 'ny-1',
       revision: 1,
     };
@@ -239,11 +239,19 @@ describe('lease', () => {
   it.each([
     ['another database', [{ incarnation: { ...incarnation, systemIdentifier: '8' } }], 'other-incarnation'],
     ['a promoted copy', [{ incarnation: { ...incarnation, timeline: 2 } }], 'other-incarnation'],
-    ['an older log than its own record', [{ positions: { log: '0/101', received: {} } }], 'behind-own-record'],
-    ['less of the peer than it had', [{ positions: { log: '0/1', received: { la: '0/51' } } }], 'behind-own-record'],
+    [
+      'an older log than its own record',
+      [{ positions: { log: '0/101', received: {}, applied: {} } }],
+      'behind-own-record',
+    ],
+    [
+      'less of the peer than it had',
+      [{ positions: { log: '0/1', received: {}, applied: { la: '0/51' } } }],
+      'behind-own-record',
+    ],
     [
       'less than the peer has of it',
-      [{ dataCenter: 'la', positions: { log: '0/1', received: { ny: '1/0' } } }],
+      [{ dataCenter: 'la', positions: { log: '0/1', received: { ny: '1/0' }, applied: {} } }],
       'behind-peer',
     ],
     ['a lease of another agent', [{ holder: 'ny-9', revision: 3 }], 'held-by-other'],
