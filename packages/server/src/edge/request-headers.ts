@@ -40,6 +40,8 @@ export function forEdge(
   const customerHost = sender.kind === 'edge' ? hostFrom(admitted) : admitted.host;
   const out = ['host', peerHost, ...admitted.endToEnd];
   common(out, admitted, sender, origin, here);
+  // Only the other edge knows whether there are any, and drops them unless somebody asked.
+  if (admitted.wantsTrailers) out.push('te', 'trailers');
   out.push(headers.edgeToken, token, headers.hops, String(hops), headers.host, customerHost);
   return out;
 }

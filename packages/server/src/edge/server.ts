@@ -16,7 +16,14 @@ import { hostFrom, type Origin } from './request-headers.ts';
 import type { RequestFacts } from './route.ts';
 
 /** What is known of a connection, found out once. */
-type Connection = { readonly origin: Origin; inFlight: number };
+type Connection = {
+  readonly origin: Origin;
+  inFlight: number;
+  /** The request that came last, and its answer. */
+  latest: { readonly request: IncomingMessage; readonly response: ServerResponse } | null;
+  /** Something on it could not be understood: whatever follows is not a request. */
+  refused: boolean;
+};
 
 /** Requests that one connection may have under way (pipelined). Nobody real has more than one. */
 const pipelinedMax = 32;
@@ -43,7 +50,7 @@ export function createServer(edge: EdgeContext, options: ResolvedOptions): http.
   const connectionOf = (socket: Socket): Connection => {
     let connection = connections.get(socket);
     if (connection === undefined) {
-      connection = { origin: originOf(socket, options), inFlight: 0 };
+      connection = { origin: originOf(socket, options), inFlight: 0, latest: null, refused: false };
       connections.set(socket, connection);
     }
     return connection;
@@ -56,11 +63,15 @@ export function createServer(edge: EdgeContext, options: ResolvedOptions): http.
     expectsContinue: boolean,
   ) => {
     const connection = connectionOf(request.socket);
+    // Node goes on parsing what is already there until the refusal is written and the connection closed.
+    if (connection.refused) return;
+    connection.latest = { request, response };
     connection.inFlight += 1;
     response.on('close', () => {
       connection.inFlight -= 1;
     });
     if (connection.inFlight > pipelinedMax) {
+      connection.refused = true;
       request.socket.destroy();
       return;
     }
@@ -71,6 +82,7 @@ export function createServer(edge: EdgeContext, options: ResolvedOptions): http.
       rawHeaders: request.rawHeaders,
     });
     if (admitted.kind === 'refused') {
+      connection.refused = true;
       refuseUnread(edge, request, response, admitted);
       return;
     }
@@ -111,15 +123,22 @@ export function createServer(edge: EdgeContext, options: ResolvedOptions): http.
   });
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
     edge.counters.parseErrors += 1;
-    // Nothing more is read from this connection. Were a request of it still being served, a refusal written now would look
-    // like its answer: then the connection just ends.
-    if (!socket.writable || error.code === 'ECONNRESET' || (connections.get(socket)?.inFlight ?? 0) > 0) {
-      socket.destroy();
-      return;
-    }
-    end(socket, plainRefusal(edge, parseErrorCode(error.code)));
+    const connection = connections.get(socket);
+    if (connection !== undefined) connection.refused = true;
+    if (!socket.writable || error.code === 'ECONNRESET' || !mayAnswer(connection)) socket.destroy();
+    else end(socket, plainRefusal(edge, parseErrorCode(error.code)));
   });
   return server;
+}
+
+/**
+ * After a parse error: nothing more is read from this connection. Were another request of it still being served, a refusal
+ * written now would look like its answer: then the connection just ends.
+ */
+function mayAnswer(connection: Connection | undefined): boolean {
+  if (connection === undefined || connection.inFlight === 0 || connection.latest === null) return true;
+  const { request, response } = connection.latest;
+  return connection.inFlight === 1 && !request.complete && !response.headersSent;
 }
 
 function parseErrorCode(code: string | undefined): ErrorCode {
