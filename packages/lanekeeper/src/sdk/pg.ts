@@ -173,3 +173,30 @@ export type Client = pg.Client;
 /** A pool of such connections; otherwise pg's own. */
 export const Pool = LanePool as unknown as typeof pg.Pool;
 export type Pool = pg.Pool;
+
+/** The rest of pg, unchanged, so that `lanekeeper/pg` can stand in for it wherever a library asks for the module. */
+export const {
+  Connection,
+  DatabaseError,
+  defaults,
+  escapeIdentifier,
+  escapeLiteral,
+  Query,
+  Result,
+  TypeOverrides,
+  types,
+} = pg;
+
+export default {
+  Client,
+  Connection,
+  DatabaseError,
+  defaults,
+  escapeIdentifier,
+  escapeLiteral,
+  Pool,
+  Query,
+  Result,
+  TypeOverrides,
+  types,
+};

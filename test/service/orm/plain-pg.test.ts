@@ -1,0 +1,4 @@
+import { openPlainPg } from './plain-pg.ts';
+import { ormSuite } from './suite.ts';
+
+ormSuite('plain pg', openPlainPg);
