@@ -1,0 +1,168 @@
+/**
+ * The whole, as customers meet it: the lab, two edges, one account used from both data centers at once. What customers were
+ * told is compared with what the databases hold (D1, C1), and who wrote what with the databases' own record (W1, E1, G1).
+ */
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { runSql } from '../support/clusters.ts';
+import { finishAudit, readDeeds, startAudit } from '../support/origin-audit.ts';
+import { type RunningLab, startLab } from '../support/running-lab.ts';
+import { Shopper } from '../support/shopper.ts';
+
+const seconds = 60;
+const customers = 32;
+
+let lab: RunningLab;
+beforeAll(async () => {
+  lab = await startLab();
+}, 120_000);
+afterAll(() => lab?.stop(), 60_000);
+
+test(`${customers} customers, each signed in in both data centers at once, for ${seconds} s`, {
+  timeout: 240_000,
+}, async () => {
+  const names = Object.keys(lab.dataCenters);
+  const supers = Object.fromEntries(names.map((name) => [name, lab.dc(name).databases.superuser]));
+  const products = (await new Shopper(lab.dc('ny').edge).once('GET', '/products')).body as { sku: string }[];
+  expect(products.length).toBeGreaterThan(5);
+  await startAudit(supers);
+  const deeds = Object.fromEntries(
+    await Promise.all(Object.entries(supers).map(async ([name, url]) => [name, await readDeeds(url)] as const)),
+  );
+
+  const end = Date.now() + seconds * 1000;
+  const ledgers = await Promise.all(Array.from({ length: customers }, (_, i) => shop(i, names, products, end)));
+
+  const unknown = ledgers.flatMap((ledger) => ledger.unknown);
+  const added = ledgers.reduce((sum, ledger) => sum + ledger.added, 0);
+  const ordered = ledgers.reduce((sum, ledger) => sum + ledger.orders.size, 0);
+  console.info(
+    `added ${added}, orders ${ordered}, unknown ${unknown.length}, asked to try again ${ledgers.reduce((sum, l) => sum + l.retries, 0)}, signed in again ${ledgers.reduce((sum, l) => sum + l.signIns, 0)}`,
+  );
+  expect(added).toBeGreaterThan(customers * 10);
+  expect(ordered).toBeGreaterThan(customers);
+
+  await settled(supers);
+  for (const ledger of ledgers) {
+    for (const name of names) {
+      const rows = await runSql<{ carts: number; orders: number; ids: string[] }>(
+        lab.dc(name).databases.owner,
+        `SELECT (SELECT coalesce(sum(l.quantity), 0)::int FROM carts c JOIN cart_lines l ON l.cart_id = c.id WHERE c.account_id = $1) AS carts,
+                (SELECT coalesce(sum(l.quantity), 0)::int FROM orders o JOIN order_lines l ON l.order_id = o.id WHERE o.account_id = $1) AS orders,
+                (SELECT coalesce(array_agg(o.id), '{}') FROM orders o WHERE o.account_id = $1) AS ids`,
+        [ledger.account],
+      );
+      const found = rows[0];
+      if (!found) throw new Error('no row');
+      const kept = found.carts + found.orders;
+      // D1: everything that was acknowledged, and nothing that nobody asked for.
+      expect(kept, `${ledger.email} in ${name}`).toBeGreaterThanOrEqual(ledger.added);
+      expect(kept, `${ledger.email} in ${name}`).toBeLessThanOrEqual(ledger.added + ledger.unknown.length);
+      for (const id of ledger.orders) expect(found.ids).toContain(id);
+      expect(found.ids.length).toBeLessThanOrEqual(ledger.orders.size + ledger.unknown.length);
+    }
+  }
+
+  const audit = await finishAudit(
+    supers,
+    [
+      { name: 'public.accounts', column: 'id' },
+      { name: 'public.orders', column: 'account_id' },
+      { name: 'public.carts', column: 'account_id' },
+      { name: 'public.order_lines', column: 'order_id', through: 'public.orders' },
+      { name: 'public.cart_lines', column: 'cart_id', through: 'public.carts' },
+    ],
+    { deeds },
+  );
+  console.info(JSON.stringify({ local: audit.localWrites, accepted: audit.acceptances }));
+  expect(audit.violations).toEqual([]);
+  expect(audit.regressions).toEqual([]);
+  // The test means nothing unless both wrote and accounts moved.
+  for (const name of names) expect(audit.localWrites[name]).toBeGreaterThan(100);
+  expect(Object.values(audit.acceptances).reduce((a, b) => a + b, 0)).toBeGreaterThan(0);
+
+  const verified = await lab.command('verify', '--json');
+  expect(verified.code, verified.stdout + verified.stderr).toBe(0);
+  expect(unknown, await lab.logs()).toEqual([]);
+});
+
+type Ledger = {
+  readonly account: string;
+  readonly email: string;
+  /** Quantity that the shop said it has put into the cart. */
+  added: number;
+  readonly orders: Set<string>;
+  readonly unknown: string[];
+  retries: number;
+  signIns: number;
+};
+
+/** Two browsers of one customer, one in front of each edge, both adding and checking out all the time. */
+async function shop(
+  i: number,
+  names: readonly string[],
+  products: readonly { sku: string }[],
+  end: number,
+): Promise<Ledger> {
+  const email = `customer-${i}-${Date.now()}@example.org`;
+  const password = 'correct horse battery';
+  const home = names[i % names.length] ?? '';
+  const first = new Shopper(lab.dc(home).edge);
+  const registered = await first.tell('POST', '/register', { email, password, name: `Customer ${i}` });
+  if (registered.kind !== 'done') throw new Error(`register: ${JSON.stringify(registered)}`);
+  const account = (registered.answer.body as { account: { id: string } }).account.id;
+  const ledger: Ledger = { account, email, added: 0, orders: new Set(), unknown: [], retries: 0, signIns: 0 };
+  await Promise.all(
+    names.map(async (name, n) => {
+      const shopper = new Shopper(lab.dc(name).edge);
+      const signedIn = await shopper.tell('POST', '/sign-in', { email, password });
+      if (signedIn.kind !== 'done') throw new Error(`sign-in in ${name}: ${JSON.stringify(signedIn)}`);
+      for (let round = 0; Date.now() < end; round++) {
+        const sku = products[(i + round) % products.length]?.sku;
+        const told = await shopper.tell('POST', '/cart', { sku, quantity: 1 });
+        if (told.kind === 'done') ledger.added++;
+        else ledger.unknown.push(`cart in ${name}: ${JSON.stringify(told)}`);
+        if (round % 5 === 4) await checkOut(shopper, ledger, `${email}-${name}-${round}`);
+        if (round % 20 === 10 + n) {
+          // Idle accounts move at sign-in; these are in use, so an operator moves some of them.
+          if (i % 4 === 0)
+            await lab.command(
+              'rehome',
+              account,
+              '--to',
+              names[(names.indexOf(home) + 1 + round) % names.length] ?? '',
+              '--json',
+            );
+          ledger.signIns++;
+          await shopper.tell('POST', '/sign-in', { email, password });
+        }
+        await new Promise((resolve) => setTimeout(resolve, 200 + Math.random() * 400));
+      }
+      ledger.retries += shopper.retries;
+    }),
+  );
+  return ledger;
+}
+
+async function checkOut(shopper: Shopper, ledger: Ledger, requestId: string): Promise<void> {
+  const told = await shopper.tell('POST', '/checkout', { requestId });
+  if (told.kind === 'done') ledger.orders.add((told.answer.body as { order: { id: string } }).order.id);
+  else if (told.kind === 'unknown') ledger.unknown.push(`checkout: ${told.why}`);
+  // Refused: the other browser has just checked out the cart.
+}
+
+/** Waits, bounded, until every stream has passed what was last written. */
+async function settled(supers: Readonly<Record<string, string>>): Promise<void> {
+  for (const url of Object.values(supers)) {
+    const [{ lsn } = { lsn: '' }] = await runSql<{ lsn: string }>(url, 'SELECT pg_current_wal_lsn()::text AS lsn');
+    for (let i = 0; ; i++) {
+      const [{ behind } = { behind: 1 }] = await runSql<{ behind: number }>(
+        url,
+        "SELECT count(*)::int AS behind FROM pg_replication_slots WHERE slot_name LIKE 'lanekeeper\\_%' AND slot_name <> 'lanekeeper_audit' AND (confirmed_flush_lsn < $1::pg_lsn OR NOT active)",
+        [lsn],
+      );
+      if (behind === 0) break;
+      if (i === 200) throw new Error('a stream did not catch up within 20 s');
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }
+}
