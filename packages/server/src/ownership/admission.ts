@@ -1,5 +1,6 @@
 /** Whether an account may leave now, by what its home's database knows of it. */
 
+import { compareEpochs } from 'lanekeeper/model';
 import type { Facts } from './events.ts';
 import { reason } from './reasons.ts';
 import type { GiveOutcome, GiveRequest, Settings } from './state.ts';
@@ -11,6 +12,8 @@ export function refusalByFacts(request: GiveRequest, facts: Facts, settings: Set
   const { epoch } = facts;
   if (facts.home !== settings.here) return { kind: 'elsewhere', home: facts.home, epoch };
   if (!facts.accepted) return { kind: 'refused', reasons: [reason('arriving')] };
+  if (request.expected !== null && compareEpochs(request.expected, epoch) !== 0)
+    return { kind: 'refused', reasons: [reason('epoch-changed')] };
   if (!request.ifIdle) return null;
 
   if (facts.inUse) return { kind: 'in-use', epoch };

@@ -6,12 +6,12 @@
  *                         │          │         └─ answer lost ──▶ resolving ──▶ given, or closing
  *                         └──────────┴─ too late, lease lost ──▶ closing
  */
-import type { AccountId, Epoch } from 'lanekeeper/model';
+import { type AccountId, compareEpochs, type Epoch } from 'lanekeeper/model';
 import { refusalByFacts } from './admission.ts';
 import type { OwnershipEvent } from './events.ts';
 import { reasonsNotToStart } from './gate.ts';
 import { type Reason, reason } from './reasons.ts';
-import type { GiveOutcome, Giving } from './state.ts';
+import type { GiveOutcome, GiveRequest, Giving } from './state.ts';
 import { nextRound, setMove, type Turn } from './turn.ts';
 
 type GivingEvent = Extract<
@@ -27,7 +27,7 @@ const retryEveryMs = 500;
 export function onGiveAsked(turn: Turn, event: Extract<OwnershipEvent, { kind: 'give-asked' }>): void {
   const { request, id } = event;
   const present = turn.state.moves.get(request.account);
-  if (present?.role === 'giver' && present.request.to === request.to && present.phase !== 'closing')
+  if (present?.role === 'giver' && joins(request, present))
     return setMove(turn, request.account, { ...present, asked: [...present.asked, id] });
   if (present !== undefined) {
     const why = reason(present.role === 'receiver' ? 'arriving' : 'already-moving');
@@ -38,6 +38,14 @@ export function onGiveAsked(turn: Turn, event: Extract<OwnershipEvent, { kind: '
   const deadlineMs = turn.nowMs + turn.state.settings.drainMs;
   setMove(turn, request.account, { role: 'giver', phase: 'queued', request, asked: [id], deadlineMs });
   startQueued(turn);
+}
+
+/** Whether the move that is under way answers this request as well. */
+function joins(request: GiveRequest, present: Giving): boolean {
+  if (request.to !== present.request.to || present.phase === 'closing') return false;
+  if (present.phase === 'queued' || present.phase === 'reading')
+    return request.ifIdle === present.request.ifIdle && request.expected === null && present.request.expected === null;
+  return request.expected === null || compareEpochs(request.expected, present.epoch) === 0;
 }
 
 export function onGivingEvent(turn: Turn, event: GivingEvent): void {

@@ -33,7 +33,7 @@ import type { Ownership, Settings } from './state.ts';
 import type { Turn } from './turn.ts';
 
 export type { Action, Facts, OwnershipEvent } from './events.ts';
-export { type GateLimits, judgeStreams, reasonsNotToStart, type StreamsObservation } from './gate.ts';
+export { reasonsNotToStart } from './gate.ts';
 export { explain, type Reason, type ReasonCode, reason, reasonTable } from './reasons.ts';
 export type {
   ArrivedDeed,

@@ -312,7 +312,7 @@ describe('giving', () => {
     arrivedAgoMs: null,
     movesAgoMs: [],
   };
-  const request = { account: 'a1', to: 'la', ifIdle: true };
+  const request = { account: 'a1', to: 'la', ifIdle: true, expected: null };
   const ask = (agent: Driver, id = 'r1') => agent.send({ kind: 'give-asked', id, request });
   const known = (agent: Driver, changes: Partial<Facts> = {}) => {
     const { round } = agent.take('read-facts');
@@ -422,10 +422,22 @@ describe('giving', () => {
     expect(known(agent, { inUse: true, arrivedAgoMs: 1 }).has('begin-drain')).toBe(true);
   });
 
+  it('gives only what the one who asks has seen', () => {
+    for (const [counter, given] of [
+      [4, true],
+      [3, false],
+    ] as const) {
+      const agent = new Driver().lead();
+      const expected = { term: 1, counter };
+      agent.send({ kind: 'give-asked', id: 'r1', request: { ...request, expected } });
+      expect(known(agent).has('begin-drain')).toBe(given);
+    }
+  });
+
   it('begins no more moves than it may, and the next when one ends', () => {
     const agent = new Driver().lead();
     for (const account of ['a1', 'a2', 'a3'])
-      agent.send({ kind: 'give-asked', id: account, request: { account, to: 'la', ifIdle: true } });
+      agent.send({ kind: 'give-asked', id: account, request: { ...request, account } });
     expect(agent.actions.filter(({ kind }) => kind === 'read-facts')).toHaveLength(2);
     agent.send({ kind: 'facts', account: 'a1', round: agent.take('read-facts').round, result: { kind: 'unknown' } });
     expect(
@@ -509,7 +521,7 @@ describe('receiving', () => {
 
   it('answers whoever asked for an account that came back before the answer did', () => {
     const agent = new Driver().lead();
-    agent.send({ kind: 'give-asked', id: 'r1', request: { account: 'a1', to: 'la', ifIdle: false } });
+    agent.send({ kind: 'give-asked', id: 'r1', request: { account: 'a1', to: 'la', ifIdle: false, expected: null } });
     arrive(agent);
     expect(agent.take('answer')).toMatchObject({
       ids: ['r1'],

@@ -25,6 +25,7 @@ export const reasonTable = {
   },
   'database-unreachable': { stops: 'lease', help: 'the local database does not answer' },
   'clock-stepped': { stops: 'lease', help: "the database server's clock jumped" },
+  'in-recovery': { stops: 'lease', help: 'this PostgreSQL is a standby' },
   'fence-incomplete': { stops: 'lease', help: 'a fence trigger is missing or disabled' },
   'prepared-transactions': {
     stops: 'lease',
@@ -37,6 +38,7 @@ export const reasonTable = {
   lagging: { stops: 'start', help: 'a stream is behind' },
   'table-not-ready': { stops: 'accept', help: 'a table is still being copied, or is not subscribed to' },
   'tables-differ': { stops: 'accept', help: 'the data centers replicate different tables' },
+  'version-differs': { stops: 'start', help: "the data centers have different versions of Lanekeeper's schema" },
   'schema-differs': { stops: 'accept', help: 'the tables do not have the same columns in both data centers' },
   'new-conflicts': {
     stops: 'accept',
@@ -48,6 +50,7 @@ export const reasonTable = {
   'not-drained': { stops: 'start', help: 'requests in flight for the account did not finish in time' },
   busy: { stops: 'start', help: 'a transaction kept the account locked' },
   'database-failed': { stops: 'start', help: 'the local database did not answer' },
+  'epoch-changed': { stops: 'start', help: 'the account has moved since it was looked at' },
   'no-such-dc': { stops: 'start', help: 'the destination is not a data center of this cluster' },
 } as const satisfies Record<string, ReasonEntry>;
 

@@ -103,6 +103,8 @@ export type GiveRequest = {
   readonly to: DataCenterName;
   /** Only when nobody uses the account here; then dwell and budget apply as well. */
   readonly ifIdle: boolean;
+  /** What the one who asks has seen; null: whatever it is now. */
+  readonly expected: Epoch | null;
 };
 
 type GivingBase = {

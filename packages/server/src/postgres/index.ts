@@ -6,6 +6,7 @@
  *   migrate/       the numbered files of `sql/`
  *   fence/         who may write (R1), generated from the configuration
  *   plan/          from what is there to what is declared, step by step; `apply` does it
+ *   deeds/         the lease, moves and claims: what the agent asks of the SQL functions
  *   streams/       publications, slots and subscriptions; what state they are in
  *   verify/        row hashes of two data centers, compared under traffic
  *   doctor/        which rights and settings are missing, with the statement that mends each
@@ -13,6 +14,55 @@
  */
 export type { Catalog, ForeignKeyInfo, SequenceInfo, TableInfo, UniqueIndexInfo } from './catalog.ts';
 export { type Connect, type ConnectOptions, type ConnectResult, connect, type Unavailable } from './connect.ts';
+export {
+  type AcceptResult,
+  type AccountFacts,
+  type AgentRow,
+  acceptAccount,
+  answerConflicts,
+  beginDrain,
+  type ClaimPlace,
+  type ClockReading,
+  claimPlace,
+  claimValue,
+  countHomes,
+  type DeclineResult,
+  type DeedRow,
+  declineAccount,
+  endDrain,
+  endLeftoverDrains,
+  endOldTransactions,
+  enrol,
+  type GiveResult,
+  giveAccount,
+  type Incident,
+  type Leader,
+  listInstances,
+  type MoveEntry,
+  mayReadOrigins,
+  noteConflicts,
+  type ProofReading,
+  prune,
+  readClock,
+  readDeed,
+  readDeedLocked,
+  readFacts,
+  readIncidents,
+  readLeader,
+  readMoves,
+  readProof,
+  readUnaccepted,
+  releaseClaim,
+  sweepClaims,
+  takeLead,
+  tryLeadLock,
+  type UnacceptedDeed,
+  unseatLeader,
+  withdraw,
+  writeLease,
+} from './deeds/index.ts';
+export { type DoctorOptions, type DoctorReport, doctor } from './doctor/doctor.ts';
+export type { Finding, Severity } from './doctor/finding.ts';
 export { fencePieces, leaseMarginMs, undeclaredTables } from './fence/index.ts';
 export { readCatalog } from './inspect/read-catalog.ts';
 export type { Piece } from './piece.ts';
@@ -37,6 +87,7 @@ export {
   type Baseline,
   baselineOf,
   compareReports,
+  countConflicts,
   judgeIncoming,
   judgeOutgoing,
   judgeStreams,

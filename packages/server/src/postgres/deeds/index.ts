@@ -1,0 +1,50 @@
+/**
+ * Typed calls of the SQL functions of `sql/` that the agent uses: one function here for each question or change.
+ *
+ * - `lease.ts` the right to write · `moves.ts` drains, giving, accepting · `claims.ts` values unique everywhere
+ * - `agents.ts` who leads in this data center · `upkeep.ts` sweeping, limits, counters
+ *
+ * Everything takes a connection and may throw what `pg` throws; what the SQL function decided is a returned `kind`.
+ */
+export {
+  type AgentRow,
+  enrol,
+  type Leader,
+  readLeader,
+  takeLead,
+  tryLeadLock,
+  unseatLeader,
+  withdraw,
+} from './agents.ts';
+export { type ClaimPlace, claimPlace, claimValue, releaseClaim, sweepClaims } from './claims.ts';
+export { type ClockReading, mayReadOrigins, type ProofReading, readClock, readProof, writeLease } from './lease.ts';
+export {
+  type AcceptResult,
+  type AccountFacts,
+  acceptAccount,
+  beginDrain,
+  type DeclineResult,
+  type DeedRow,
+  declineAccount,
+  endDrain,
+  endLeftoverDrains,
+  type GiveResult,
+  giveAccount,
+  listInstances,
+  readDeed,
+  readDeedLocked,
+  readFacts,
+  readUnaccepted,
+  type UnacceptedDeed,
+} from './moves.ts';
+export {
+  answerConflicts,
+  countHomes,
+  endOldTransactions,
+  type Incident,
+  type MoveEntry,
+  noteConflicts,
+  prune,
+  readIncidents,
+  readMoves,
+} from './upkeep.ts';

@@ -1,0 +1,117 @@
+/** The right to write, as this database holds it, and what must be true before it may. */
+import {
+  comparePositions,
+  type DataCenterName,
+  type Incarnation,
+  type LeaseCredential,
+  type Positions,
+} from 'lanekeeper/model';
+import type { Queryable } from '../queryable.ts';
+
+export type ClockReading = {
+  /** Milliseconds since 1970 by the server's clock. */
+  readonly wallMs: number;
+  /** The machine's uptime; null where it may not be read. */
+  readonly uptimeMs: number | null;
+};
+
+export async function readClock(client: Queryable): Promise<ClockReading> {
+  const { rows } = await client.query<ClockReading>(
+    'SELECT wall_ms::float8 AS "wallMs", uptime_ms::float8 AS "uptimeMs" FROM lanekeeper.clock()',
+  );
+  return rows[0] as ClockReading;
+}
+
+export type ProofReading = {
+  readonly incarnation: Incarnation;
+  readonly positions: Positions;
+  /** Triggers of the fence that are missing or disabled. */
+  readonly fenceProblems: readonly { readonly relation: string; readonly trigger: string; readonly problem: string }[];
+  readonly maxPreparedTransactions: number;
+  readonly inRecovery: boolean;
+  /** Writes pass the fence at this moment. */
+  readonly holdsLease: boolean;
+};
+
+/** Whether the role may read how far subscriptions have durably applied. A superuser has to allow it. */
+export async function mayReadOrigins(client: Queryable): Promise<boolean> {
+  const { rows } = await client.query<{ may: boolean }>(
+    `SELECT pg_catalog.has_function_privilege('pg_catalog.pg_replication_origin_progress(text, boolean)', 'EXECUTE') AS may`,
+  );
+  return rows[0]?.may === true;
+}
+
+/** `subscriptions`: the names of ours, by the peer they read from. */
+export async function readProof(
+  client: Queryable,
+  subscriptions: Readonly<Record<DataCenterName, readonly string[]>>,
+  withOrigins: boolean,
+): Promise<ProofReading> {
+  const applied = withOrigins
+    ? `nullif(pg_catalog.pg_replication_origin_progress('pg_' || s.oid, true), '0/0')::text`
+    : 'NULL';
+  const { rows } = await client.query<{
+    systemIdentifier: string;
+    timeline: number;
+    log: string;
+    fenceProblems: ProofReading['fenceProblems'];
+    maxPreparedTransactions: number;
+    inRecovery: boolean;
+    holdsLease: boolean;
+    progress: readonly { name: string; received: string | null; applied: string | null }[];
+  }>(
+    `SELECT (SELECT system_identifier::text FROM pg_catalog.pg_control_system()) AS "systemIdentifier",
+        ('x' || left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8))::bit(32)::integer AS timeline,
+        pg_catalog.pg_current_wal_flush_lsn()::text AS log,
+        (SELECT coalesce(json_agg(json_build_object('relation', relation, 'trigger', trigger_name, 'problem', problem)), '[]')
+          FROM lanekeeper.fence_proof()) AS "fenceProblems",
+        current_setting('max_prepared_transactions')::integer AS "maxPreparedTransactions",
+        pg_catalog.pg_is_in_recovery() AS "inRecovery",
+        coalesce(lanekeeper.lease_left_ms(), 0) > 0 AS "holdsLease",
+        (SELECT coalesce(json_agg(json_build_object('name', s.subname, 'received', w.received_lsn, 'applied', ${applied})), '[]')
+          FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
+          LEFT JOIN pg_catalog.pg_stat_subscription w ON w.subid = s.oid AND w.relid IS NULL AND w.leader_pid IS NULL
+          WHERE d.datname = current_database()) AS progress`,
+  );
+  const row = rows[0];
+  if (row === undefined) throw new Error('the proof has no row');
+  const { systemIdentifier, timeline, log, progress, ...rest } = row;
+  const furthest = (which: 'received' | 'applied') => {
+    const positions: Record<DataCenterName, string> = {};
+    for (const [peer, names] of Object.entries(subscriptions)) {
+      const known = progress.flatMap((one) => (names.includes(one.name) ? (one[which] ?? []) : []));
+      const last = known.toSorted((a, b) => comparePositions(a, b)).at(-1);
+      if (last !== undefined) positions[peer] = last;
+    }
+    return positions;
+  };
+  return {
+    ...rest,
+    incarnation: { systemIdentifier, timeline, generation: 1 },
+    positions: { log, received: furthest('received'), applied: furthest('applied') },
+  };
+}
+
+/**
+ * Grants until `lease` (by the server's clocks), or with null takes the right to write back. What the store granted is
+ * kept with it, for the agent that leads next. On the session that holds the lead, so that an agent which lost it cannot.
+ */
+export async function writeLease(
+  client: Queryable,
+  instance: string,
+  lease: { readonly validUntilMs: number; readonly validUntilUptimeMs: number | null } | null,
+  credential: LeaseCredential | null,
+): Promise<void> {
+  await client.query(
+    `WITH kept AS (
+      UPDATE lanekeeper.leader SET lease_holder = $4, lease_revision = $5, at = clock_timestamp() WHERE instance = $3)
+    SELECT lanekeeper.set_lease($1, $2)`,
+    [
+      lease?.validUntilMs ?? 1,
+      lease?.validUntilUptimeMs ?? null,
+      instance,
+      credential?.holder ?? null,
+      credential?.revision ?? null,
+    ],
+  );
+}
