@@ -13,7 +13,14 @@
  * somebody else's account says whose (`routes/desk.ts`). 5: a refusal is told as it is (R6, `web/problems.ts`).
  */
 import formBody from '@fastify/formbody';
-import { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
+import {
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  fastify,
+  LogController,
+} from 'fastify';
 import { findLanekeeperError, type Lanekeeper } from 'lanekeeper';
 import fastifyLanekeeper from 'lanekeeper/fastify';
 import { Attempts } from './accounts/attempts.ts';
@@ -40,7 +47,7 @@ export async function createShop(lanekeeper: Lanekeeper, settings: Settings): Pr
   const app = fastify({
     logger: { level: settings.logLevel, base: { dc: lanekeeper.here } },
     // One line for each request is the edge's to write.
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     trustProxy: settings.trustProxy,
     bodyLimit: bodyLimitBytes,
   });

@@ -1,4 +1,5 @@
 /** Reads orders. */
+import { sql } from 'kysely';
 import type { Reader } from '../database/connect.ts';
 import type { OrderStatus } from '../database/tables.ts';
 
@@ -31,6 +32,20 @@ export function listOrders(db: Reader, account: string): Promise<Order[]> {
 
 export async function readOrder(db: Reader, id: string): Promise<Order | null> {
   return (await select(db, 'id', id))[0] ?? null;
+}
+
+/** The end of an order's id: what its page shows, and what customers read out on the telephone. */
+export const calledPattern = /^[0-9A-HJKMNP-TV-Z]{8}$/;
+
+/** The account of the order with that number; null when there is none, or (once in 10¹²) more than one. */
+export async function findCalledOrder(db: Reader, called: string): Promise<string | null> {
+  const rows = await db
+    .selectFrom('orders')
+    .select('account_id')
+    .where(sql<string>`right(id, 8)`, '=', called)
+    .limit(2)
+    .execute();
+  return rows.length === 1 ? rows[0]!.account_id : null;
 }
 
 async function select(db: Reader, column: 'id' | 'account_id', value: string): Promise<Order[]> {

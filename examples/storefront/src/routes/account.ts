@@ -13,6 +13,9 @@ import { settleGuest } from './cart.ts';
 
 const minPasswordLength = 8;
 
+/** Whose account it is comes out in the handler, so a guest's home must not decide where it runs. */
+const anywhere = { config: { lanekeeper: { anywhere: true } } };
+
 export function accountRoutes(app: FastifyInstance, shop: Shop): void {
   const { db, assets, attempts, lanekeeper, settings } = shop;
   const view = async (request: FastifyRequest) => ({ visit: await visitOf(shop, request), assets });
@@ -23,7 +26,7 @@ export function accountRoutes(app: FastifyInstance, shop: Shop): void {
     sendPage(reply, registerPage(await view(request), { next: localPath(fieldsOf(request.query).next) })),
   );
 
-  app.post('/register', async (request, reply) => {
+  app.post('/register', anywhere, async (request, reply) => {
     const body = fieldsOf(request.body);
     const next = localPath(body.next);
     const name = text(body, 'name', 80) ?? '';
@@ -60,7 +63,7 @@ export function accountRoutes(app: FastifyInstance, shop: Shop): void {
     sendPage(reply, signInPage(await view(request), { next: localPath(fieldsOf(request.query).next) })),
   );
 
-  app.post('/sign-in', async (request, reply) => {
+  app.post('/sign-in', anywhere, async (request, reply) => {
     const body = fieldsOf(request.body);
     const next = localPath(body.next);
     const address = email(body);
@@ -100,7 +103,7 @@ export function accountRoutes(app: FastifyInstance, shop: Shop): void {
     return goTo(reply, next);
   });
 
-  app.post('/sign-out', async (request, reply) => {
+  app.post('/sign-out', anywhere, async (request, reply) => {
     await request.lanekeeper.signOut();
     return wantsJson(request) ? sendJson(reply, { account: null }) : goTo(reply, '/');
   });

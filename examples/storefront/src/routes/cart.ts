@@ -12,6 +12,9 @@ import { fieldsOf, quantity, skuPattern, text } from '../web/input.ts';
 import { invalid, notFound } from '../web/problems.ts';
 import { visitOf } from '../web/visit.ts';
 
+/** Each is one transaction and nothing else: refused in its middle, it may be done again at the account's home. */
+export const replayable = { config: { lanekeeper: { replayable: true } } };
+
 export function cartRoutes(app: FastifyInstance, shop: Shop): void {
   const { db, assets } = shop;
 
@@ -25,16 +28,16 @@ export function cartRoutes(app: FastifyInstance, shop: Shop): void {
     return sendPage(reply, cartPage({ visit, assets }, cart, { guestCartLate, ...(added === null ? {} : { added }) }));
   });
 
-  app.post('/cart', async (request, reply) => {
+  app.post('/cart', replayable, async (request, reply) => {
     const body = fieldsOf(request.body);
     return change(request, reply, text(body, 'sku', 64), body.quantity ?? 1, 'add');
   });
 
-  app.put<{ Params: { sku: string } }>('/cart/:sku', (request, reply) =>
+  app.put<{ Params: { sku: string } }>('/cart/:sku', replayable, (request, reply) =>
     change(request, reply, request.params.sku, fieldsOf(request.body).quantity, 'set'),
   );
   // Forms know no PUT.
-  app.post<{ Params: { sku: string } }>('/cart/:sku', (request, reply) =>
+  app.post<{ Params: { sku: string } }>('/cart/:sku', replayable, (request, reply) =>
     change(request, reply, request.params.sku, fieldsOf(request.body).quantity, 'set'),
   );
 

@@ -1,6 +1,6 @@
 /** `/`, `/products`, `/products/:sku`: reads, served by whichever data center the customer is in. */
 import type { FastifyInstance } from 'fastify';
-import { listProducts, type ProductFilter, readProduct } from '../catalog/products.ts';
+import { listProducts, type Product, type ProductFilter, readProduct } from '../catalog/products.ts';
 import type { Shop } from '../shop.ts';
 import { homePage, listPage, productPage } from '../views/catalog.ts';
 import { sendJson, sendPage, sendProblem, wantsJson } from '../web/answer.ts';
@@ -33,11 +33,17 @@ export function catalogRoutes(app: FastifyInstance, shop: Shop): void {
     const product = skuPattern.test(sku) ? await readProduct(db, sku) : null;
     if (product === null) return sendProblem(shop, request, reply, notFound('piece'));
     if (wantsJson(request)) return sendJson(reply, product);
-    const shelf = await listProducts(db, { category: product.category });
-    const at = shelf.findIndex((other) => other.sku === sku);
-    const related = [...shelf.slice(at + 1), ...shelf.slice(0, Math.max(0, at))].slice(0, 4);
+    const related = neighbours(await listProducts(db), product);
     return sendPage(reply, productPage({ visit: await visitOf(shop, request), assets }, product, related));
   });
+}
+
+/** What stands next to it: first of the same shelf, then whatever comes after. */
+function neighbours(all: readonly Product[], { sku, category }: Product): Product[] {
+  const at = all.findIndex((other) => other.sku === sku);
+  const others = [...all.slice(at + 1), ...all.slice(0, Math.max(0, at))];
+  const same = others.filter((other) => other.category === category);
+  return [...same, ...others.filter((other) => other.category !== category)].slice(0, 4);
 }
 
 function optional<Name extends string>(name: Name, value: string | null): { readonly [name in Name]?: string } {

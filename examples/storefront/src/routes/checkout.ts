@@ -15,7 +15,7 @@ import { goTo, sendJson, sendPage, sendProblem, wantsJson } from '../web/answer.
 import { fieldsOf, idPattern, text } from '../web/input.ts';
 import { invalid, problem, problemOf, signInFirst } from '../web/problems.ts';
 import { placeOf, plainVisit, visitOf } from '../web/visit.ts';
-import { cartJson, settleGuest } from './cart.ts';
+import { cartJson, replayable, settleGuest } from './cart.ts';
 
 export function checkoutRoutes(app: FastifyInstance, shop: Shop): void {
   const { db, assets, lanekeeper } = shop;
@@ -36,7 +36,7 @@ export function checkoutRoutes(app: FastifyInstance, shop: Shop): void {
     return sendPage(reply, checkoutPage(await view(request), { cart, email: found?.email ?? '', requestId }));
   });
 
-  app.post('/checkout', async (request, reply) => {
+  app.post('/checkout', replayable, async (request, reply) => {
     const { account } = request.lanekeeper;
     if (account === null) return sendProblem(shop, request, reply, signInFirst('/checkout'));
     const body = fieldsOf(request.body);

@@ -6,7 +6,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { findAccount } from '../accounts/accounts.ts';
 import { cookieOf, DeskPass, deskCookie, deskPassAgeMs } from '../accounts/desk-pass.ts';
 import { type Change, changeOrder } from '../orders/edit.ts';
-import { listOrders, type Order, readOrder } from '../orders/orders.ts';
+import { calledPattern, findCalledOrder, listOrders, type Order, readOrder } from '../orders/orders.ts';
 import type { Shop } from '../shop.ts';
 import { type DeskCustomer, deskOrderPage, deskPage, deskSignInPage } from '../views/desk.ts';
 import { goTo, sendJson, sendPage, sendProblem, wantsJson } from '../web/answer.ts';
@@ -15,12 +15,15 @@ import { invalid, notFound, type Problem, problem } from '../web/problems.ts';
 import { plainVisit } from '../web/visit.ts';
 import { tooMany } from './account.ts';
 
+/** Whoever sits here may also be signed in as a customer, whose home has nothing to do with it. */
+const ours = { config: { lanekeeper: { anywhere: true, replayable: true } } };
+
 export function deskRoutes(app: FastifyInstance, shop: Shop): void {
   const { db, assets, attempts, lanekeeper, settings } = shop;
   const pass = settings.deskPassphrase === null ? null : new DeskPass(settings.deskPassphrase);
   const view = (request: FastifyRequest) => ({ visit: plainVisit(shop, request), assets });
 
-  app.post('/desk/sign-in', async (request, reply) => {
+  app.post('/desk/sign-in', ours, async (request, reply) => {
     const refuse = (refusal: Problem) =>
       sendProblem(shop, request, reply, refusal, () =>
         deskSignInPage(view(request), { closed: pass === null, problem: refusal }),
@@ -37,7 +40,7 @@ export function deskRoutes(app: FastifyInstance, shop: Shop): void {
     return wantsJson(request) ? sendJson(reply, { desk: 'open' }) : goTo(reply, '/desk');
   });
 
-  app.post('/desk/sign-out', async (request, reply) => {
+  app.post('/desk/sign-out', ours, async (request, reply) => {
     reply.header('set-cookie', cookie(request, '', 0));
     return wantsJson(request) ? sendJson(reply, { desk: 'closed' }) : goTo(reply, '/desk');
   });
@@ -66,7 +69,7 @@ export function deskRoutes(app: FastifyInstance, shop: Shop): void {
     return sendPage(reply, deskOrderPage(view(request), { ...found, saved }));
   });
 
-  app.post<{ Params: { id: string } }>('/desk/orders/:id', async (request, reply) => {
+  app.post<{ Params: { id: string } }>('/desk/orders/:id', ours, async (request, reply) => {
     if (!open(request)) return shut(request, reply);
     const body = fieldsOf(request.body);
     const found = await orderOf(request.params.id);
@@ -98,9 +101,11 @@ export function deskRoutes(app: FastifyInstance, shop: Shop): void {
     return sendProblem(shop, request, reply, refusal, () => deskSignInPage(view(request), { closed }));
   }
 
-  /** An e-mail, an order's id or an account's, to an account's. */
+  /** An e-mail, an order's number or id, or an account's id, to an account's id. */
   async function lookUp(query: string): Promise<string | null> {
     if (query.includes('@')) return (await findAccount(db, { email: query.toLowerCase() }))?.id ?? null;
+    const called = query.replaceAll(' ', '').toUpperCase();
+    if (calledPattern.test(called)) return findCalledOrder(db, called);
     if (!idPattern.test(query)) return null;
     return (await readOrder(db, query))?.account ?? (await findAccount(db, { id: query }))?.id ?? null;
   }

@@ -2,7 +2,7 @@ import type { Cart } from '../cart/cart.ts';
 import { type Html, html, money } from '../web/html.ts';
 import type { Problem } from '../web/problems.ts';
 import { layout, type View } from './layout.ts';
-import { formProblem, picture, quantityField } from './parts.ts';
+import { formProblem, picture, quantityField, things } from './parts.ts';
 
 export type CartPageOptions = {
   /** The sku that was just put in. */
@@ -37,7 +37,7 @@ ${quantityField(`quantity-${line.sku}`, 'quantity', line.quantity, `How many of 
 </li>`,
       )}</ul>
 <div class="sum">
-<dl><div><dt>${cart.count === 1 ? '1 thing' : `${cart.count} things`}</dt><dd>${money(cart.total)}</dd></div><div><dt>Sending</dt><dd>Included</dd></div><div class="total"><dt>Together</dt><dd>${money(cart.total)}</dd></div></dl>
+<dl><div><dt>${things(cart.count)}</dt><dd>${money(cart.total)}</dd></div><div><dt>Sending</dt><dd>Included</dd></div><div class="total"><dt>Together</dt><dd>${money(cart.total)}</dd></div></dl>
 <a class="button wide" href="/checkout">${visit.customer === null ? 'Sign in and check out' : 'Check out'}</a>
 <p class="small">${visit.customer === null ? 'Your cart comes with you when you sign in.' : 'You see everything once more before it is ordered.'}</p>
 </div>

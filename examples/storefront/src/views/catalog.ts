@@ -17,7 +17,7 @@ export function homePage(view: View, products: readonly Product[]): Html {
 <p>Hollis throws in Beacon, Dede in Ojai. Every pot is made by one of four hands and signed underneath, so you know whom to blame.</p>
 <p><a class="button" href="#drinking">See what came out in October</a></p>
 </div>
-<img src="${kilns.path}" alt="${kilns.title}" width="960" height="600" fetchpriority="high">
+<p class="kilns"><img src="${kilns.path}" alt="${kilns.title}" width="960" height="600" fetchpriority="high"></p>
 </section>
 ${categories.map(({ slug, name, line }) => {
   const shown = products.filter((product) => product.category === slug);
@@ -25,7 +25,7 @@ ${categories.map(({ slug, name, line }) => {
     ? null
     : html`<section class="category" id="${slug}" aria-labelledby="${slug}-name">
 <header><h2 id="${slug}-name">${name}</h2><p>${line}</p></header>
-${shelf(assets, shown)}
+${shelf(assets, shown, { lead: true })}
 </section>`;
 })}`,
   });
@@ -50,7 +50,7 @@ export function listPage(view: View, { products, query, category }: Listing): Ht
 <header><h1>${title}</h1><p role="status">${line}</p></header>
 ${
   products.length > 0
-    ? shelf(view.assets, products, 4)
+    ? shelf(view.assets, products, { eager: 4 })
     : html`<div class="nothing"><p>Nothing of that name came out of either kiln. We look through names and descriptions; a shorter word may help.</p>
 <p><a class="button" href="/products">See everything</a></p></div>`
 }
@@ -87,7 +87,7 @@ ${quantityField('quantity', 'quantity', 1, 'How many', 1)}
 ${
   related.length === 0
     ? null
-    : html`<section class="category" aria-labelledby="related"><header><h2 id="related">From the same shelf</h2></header>${shelf(assets, related)}</section>`
+    : html`<section class="category" aria-labelledby="related"><header><h2 id="related">Next to it on the shelf</h2></header>${shelf(assets, related)}</section>`
 }`,
   });
 }

@@ -52,7 +52,7 @@ export function deskPage(
     main: html`<section class="desk-page">
 <h1>Who is calling?</h1>
 <form class="lookup" method="get" action="/desk" role="search">
-<label for="find">E-mail, order id or account id</label>
+<label for="find">E-mail, order number or id, account id</label>
 <input id="find" name="find" value="${query}" autocomplete="off" spellcheck="false" maxlength="254" required>
 <button class="button" type="submit">Find</button>
 </form>

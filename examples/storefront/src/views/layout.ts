@@ -3,6 +3,7 @@ import { categories } from '../catalog/goods.ts';
 import type { Assets } from '../web/assets.ts';
 import { type Html, html, type Part } from '../web/html.ts';
 import { placeOf, type Visit } from '../web/visit.ts';
+import { things } from './parts.ts';
 
 export type View = { readonly visit: Visit; readonly assets: Assets };
 
@@ -38,7 +39,7 @@ ${description === undefined ? null : html`<meta name="description" content="${de
 </head>
 <body${desk ? html` class="desk"` : null}${options.reloadMs === undefined ? null : html` data-reload-ms="${options.reloadMs}"`}>
 <a class="skip" href="#main">Skip to the page</a>
-${strip(view.visit)}
+${strip(view.visit, desk)}
 ${desk ? deskHeader(view) : shopHeader(view, options)}
 <main id="main" tabindex="-1"${options.class === undefined ? null : html` class="${options.class}"`}>
 ${main}
@@ -49,15 +50,11 @@ ${footer(desk)}
 }
 
 /** Quiet, and on every page: R6 begins with saying where one is. */
-function strip(visit: Visit): Html {
-  const { here, home } = visit;
+function strip(visit: Visit, desk: boolean): Html {
+  const { here } = visit;
   const others = visit.demo ? visit.dataCenters.filter((dc) => dc.name !== here) : [];
   return html`<aside class="strip" aria-label="Data center">
-<p>Served from <b data-here="${here}">${placeOf(visit, here)}</b>${
-    home === null
-      ? html`<span>nobody to look after yet</span>`
-      : html`<span>${visit.customer === null ? 'your cart is kept' : 'your account is kept'} in <b data-home="${home}">${placeOf(visit, home)}</b></span>`
-  }</p>
+<p>Served from <b data-here="${here}">${placeOf(visit, here)}</b>${desk ? null : whereKept(visit)}</p>
 ${
   others.length === 0
     ? null
@@ -68,9 +65,15 @@ ${
 </aside>`;
 }
 
+function whereKept(visit: Visit): Html {
+  const { home, customer } = visit;
+  if (home === null) return html`<span>no account yet</span>`;
+  const what = customer === null ? 'your cart is kept' : 'your account is kept';
+  return html`<span>${what} in <b data-home="${home}">${placeOf(visit, home)}</b></span>`;
+}
+
 function shopHeader({ visit, assets }: View, { query, category }: PageOptions): Html {
   const { customer, cartCount } = visit;
-  const label = cartCount === 1 ? '1 thing' : `${cartCount} things`;
   return html`<header class="top">
 <a class="brand" href="/"><img src="${assets.path('mark.svg')}" alt="" width="44" height="37"><span>Two Kilns</span></a>
 <form class="search" role="search" action="/products" method="get">
@@ -84,7 +87,7 @@ ${
     ? html`<a href="/sign-in">Sign in</a>`
     : html`<a href="/orders">${customer.name === '' ? 'Your orders' : customer.name}</a>`
 }
-<a class="cart" href="/cart" aria-label="Cart, ${label}">Cart<b data-cart-count>${cartCount}</b></a>
+<a class="cart" href="/cart" aria-label="Cart, ${things(cartCount)}">Cart<b data-cart-count>${cartCount}</b></a>
 </nav>
 <nav class="shelves" aria-label="Shelves">
 <ul>${categories.map(

@@ -2,7 +2,7 @@ import type { Order } from '../orders/orders.ts';
 import { type Html, html, money } from '../web/html.ts';
 import { placeOf } from '../web/visit.ts';
 import { layout, type View } from './layout.ts';
-import { moment, picture, shortOrder } from './parts.ts';
+import { moment, picture, shortOrder, things } from './parts.ts';
 
 export function orderListPage(view: View, orders: readonly Order[], customer: { name: string; email: string }): Html {
   return layout(view, {
@@ -17,7 +17,7 @@ ${
     : html`<ol class="order-list">${orders.map(
         (order) => html`<li class="${order.status}"><a href="/orders/${order.id}">
 <span class="faces">${order.lines.slice(0, 4).map((line) => picture(view.assets, line.sku, { size: 72 }))}${order.lines.length > 4 ? html`<i>+${order.lines.length - 4}</i>` : null}</span>
-<span class="what"><b>No. ${shortOrder(order.id)}</b>${order.status === 'cancelled' ? html` <em>cancelled</em>` : null}<br>${moment(order.placedAt)}<br>${order.lines.reduce((sum, line) => sum + line.quantity, 0)} things</span>
+<span class="what"><b>No. ${shortOrder(order.id)}</b>${order.status === 'cancelled' ? html` <em>cancelled</em>` : null}<br>${moment(order.placedAt)}<br>${things(order.lines.reduce((sum, line) => sum + line.quantity, 0))}</span>
 <span class="price">${money(order.total)}</span></a></li>`,
       )}</ol>`
 }
@@ -26,7 +26,7 @@ ${
 }
 
 export function orderPage(view: View, order: Order, { placed = false }: { readonly placed?: boolean } = {}): Html {
-  const { assets, visit } = view;
+  const { visit } = view;
   const cancelled = order.status === 'cancelled';
   return layout(view, {
     title: placed ? 'Thank you' : `Order ${shortOrder(order.id)}`,
@@ -39,14 +39,14 @@ ${order.note === '' ? null : html`<p class="quoted">“${order.note}”</p>`}
 <p><a href="/orders">All your orders</a> · <a href="/">Back to the shop</a></p>
 </section>`,
   });
+}
 
-  function orderLines(_: View, { lines, total }: Order): Html {
-    return html`<ul class="lines${cancelled ? ' struck' : ''}">${lines.map(
-      (line) => html`<li>${picture(assets, line.sku, { size: 88 })}
+function orderLines({ assets }: View, { lines, total, status }: Order): Html {
+  return html`<ul class="lines${status === 'cancelled' ? ' struck' : ''}">${lines.map(
+    (line) => html`<li>${picture(assets, line.sku, { size: 88 })}
 <div><a class="name" href="/products/${line.sku}">${line.name}</a><p class="each">${line.quantity} × ${money(line.price)}</p></div>
 <p class="price">${money(line.total)}</p></li>`,
-    )}<li class="total"><span></span><div>Together, sending included</div><p class="price">${money(total)}</p></li></ul>`;
-  }
+  )}<li class="total"><span></span><div>Together, sending included</div><p class="price">${money(total)}</p></li></ul>`;
 }
 
 /** Shown when nobody could say whether a checkout went through, and when the customer asks. */

@@ -19,8 +19,20 @@ export function picture(
   return html`<img class="picture" src="${path}" alt="${described ? title : ''}" width="${size}" height="${size}"${eager ? html` fetchpriority="high"` : html` loading="lazy"`} decoding="async">`;
 }
 
-export function shelf(assets: Assets, products: readonly Product[], eager = 0): Html {
-  return html`<ul class="shelf">${products.map(
+export type ShelfOptions = {
+  /** How many pictures are worth loading before they are scrolled to. */
+  readonly eager?: number;
+  /** With an odd number of things the first one is shown larger, so that four columns (and two, on a phone) come out even. */
+  readonly lead?: boolean;
+};
+
+export function shelf(
+  assets: Assets,
+  products: readonly Product[],
+  { eager = 0, lead = false }: ShelfOptions = {},
+): Html {
+  const leading = !lead || products.length % 2 === 0 ? '' : products.length % 4 === 1 ? ' lead tall' : ' lead flat';
+  return html`<ul class="shelf${leading}">${products.map(
     (product, i) => html`<li><a href="/products/${product.sku}">
 ${picture(assets, product.sku, { size: 400, eager: i < eager })}
 <span class="name">${product.name}</span> <span class="price">${money(product.price)}</span>
@@ -38,6 +50,11 @@ export function formProblem(problem: Problem | undefined): Html | null {
   return html`<div class="alert" role="alert"><p><b>${problem.title}.</b> ${problem.message}</p>${
     problem.next === undefined ? null : html`<p><a href="${problem.next.href}">${problem.next.label}</a></p>`
   }</div>`;
+}
+
+/** `1 thing`, `2 things`. */
+export function things(count: number): string {
+  return count === 1 ? '1 thing' : `${count} things`;
 }
 
 /** 22 November 2026, 14:05 UTC, in the order Americans read it. */

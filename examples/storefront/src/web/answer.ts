@@ -4,7 +4,7 @@ import type { Shop } from '../shop.ts';
 import { problemPage } from '../views/problem.ts';
 import type { Html } from './html.ts';
 import type { Problem } from './problems.ts';
-import { plainVisit } from './visit.ts';
+import { plainVisit, type Visit, visitOf } from './visit.ts';
 
 /** `Accept: application/json`, or a JSON body from somebody who did not say. */
 export function wantsJson(request: FastifyRequest): boolean {
@@ -57,7 +57,14 @@ export function sendProblem(
   if (page !== undefined) {
     return Promise.resolve(page()).then((drawn) => sendPage(reply, drawn, problem.status));
   }
-  const view = { visit: plainVisit(shop, request), assets: shop.assets };
-  const repeatable = request.method === 'GET';
-  return sendPage(reply, problemPage(view, problem, { repeatable }), problem.status);
+  return problemVisit(shop, request, problem).then((visit) => {
+    const repeatable = request.method === 'GET';
+    return sendPage(reply, problemPage({ visit, assets: shop.assets }, problem, { repeatable }), problem.status);
+  });
+}
+
+/** When something is wrong with the shop, its database is not asked for the decoration. */
+async function problemVisit(shop: Shop, request: FastifyRequest, { status }: Problem): Promise<Visit> {
+  if (status >= 500) return plainVisit(shop, request);
+  return visitOf(shop, request).catch(() => plainVisit(shop, request));
 }

@@ -68,7 +68,7 @@ function brotli(body: Buffer): Promise<Buffer> {
 }
 
 /** In the order of the cascade; sent as one. */
-const styles = ['base', 'front', 'pages', 'desk', 'small'] as const;
+const styles = ['base', 'front', 'goods', 'cart', 'desk', 'small'] as const;
 
 const require = createRequire(import.meta.url);
 

@@ -1,0 +1,152 @@
+/**
+ * The storefront on both coasts, in this process: two real databases with Lanekeeper applied, the real SDK, a real edge in
+ * front of each shop, and agents by hand that claim and move on request (`hand-agent.ts`).
+ */
+import { readFile } from 'node:fs/promises';
+import { freePort } from '@lanekeeper/lab';
+import { type Edge, startEdge } from '@lanekeeper/server/edge';
+import { createLanekeeper, type Lanekeeper } from 'lanekeeper';
+import type { Configuration, WrittenConfiguration } from 'lanekeeper/config';
+import { createKeyRing } from 'lanekeeper/session';
+import pg from 'pg';
+import { parse } from 'yaml';
+import { createShop } from '../../../examples/storefront/src/app.ts';
+import { connect } from '../../../examples/storefront/src/database/connect.ts';
+import { grant, migrate } from '../../../examples/storefront/src/database/migrate.ts';
+import { seed } from '../../../examples/storefront/src/database/seed.ts';
+import { readSettings } from '../../../examples/storefront/src/settings.ts';
+import { applyPair, lease } from '../../support/applied.ts';
+import { runSql, testRoleNames } from '../../support/clusters.ts';
+import { type TestPair, testPair } from '../../support/pair.ts';
+import { type HandAgent, startHandAgent } from './hand-agent.ts';
+
+export type Coast = {
+  readonly name: string;
+  readonly configuration: Configuration;
+  readonly lanekeeper: Lanekeeper;
+  readonly agent: HandAgent;
+  readonly edge: Edge;
+  /** The shop itself, without an edge. */
+  readonly app: string;
+};
+
+export type TwoCoasts = {
+  readonly pair: TestPair;
+  readonly ny: Coast;
+  readonly la: Coast;
+  /** Rows from one coast's database, seen by the superuser. */
+  rows<Row = Record<string, unknown>>(dc: 'ny' | 'la', sql: string, values?: readonly unknown[]): Promise<Row[]>;
+  stop(): Promise<void>;
+};
+
+export const deskPassphrase = 'the kiln is at cone ten';
+
+/** Longer than any test, since nobody renews it. */
+const leaseMs = 600_000;
+
+const loopback = ['127.0.0.1'];
+
+export async function startTwoCoasts({ env = {} }: { env?: NodeJS.ProcessEnv } = {}): Promise<TwoCoasts> {
+  const stops: (() => Promise<unknown>)[] = [];
+  const stop = async (): Promise<void> => {
+    for (const one of stops.splice(0).reverse()) await one();
+  };
+  try {
+    const example = new URL('../../../examples/storefront/lanekeeper.yaml', import.meta.url);
+    const { tables, ignore, claims } = parse(await readFile(example, 'utf8')) as WrittenConfiguration;
+    const pair = await testPair({ schema: 'SELECT', configuration: { tables, ...given({ ignore, claims }) } });
+    stops.push(() => pair.stop());
+    for (const name of pair.names) await prepare(pair, name);
+    await applyPair(pair);
+    for (const name of pair.names) await lease(pair.dc(name), leaseMs);
+    await publishCatalog(pair);
+
+    const agents = new Map<string, HandAgent>();
+    for (const name of pair.names) {
+      const agent = await startHandAgent(pair, name);
+      agents.set(name, agent);
+      stops.push(() => agent.stop());
+    }
+    const ports = new Map<string, { app: number; edge: number }>();
+    for (const name of pair.names) ports.set(name, { app: await freePort(loopback), edge: await freePort(loopback) });
+    const addressed = (written: WrittenConfiguration): WrittenConfiguration => {
+      const places: Record<string, string> = { ny: 'New York', la: 'Los Angeles' };
+      for (const [name, dc] of Object.entries(written.dataCenters)) {
+        const { app, edge } = ports.get(name)!;
+        dc.place = places[name]!;
+        dc.url = `http://${name}.shop.localhost:${edge}`;
+        dc.edge = `http://127.0.0.1:${edge}`;
+        dc.agents = [agents.get(name)!.url];
+        dc.applications = [`http://127.0.0.1:${app}`];
+      }
+      return written;
+    };
+    const open = async (name: string): Promise<Coast> => {
+      const configuration = pair.configure(name, addressed);
+      const dcEnv = { ...pair.dc(name).env, DATABASE_URL: pair.dc(name).urls.application };
+      const lanekeeper = await createLanekeeper({ config: configuration, env: dcEnv, instance: `${name}-1` });
+      stops.push(() => lanekeeper.close());
+      const settings = readSettings({
+        STOREFRONT_DESK_PASSPHRASE: deskPassphrase,
+        STOREFRONT_SCRYPT_COST: '8',
+        LOG_LEVEL: 'warn',
+        ...env,
+      });
+      const shop = await createShop(lanekeeper, settings);
+      stops.push(() => shop.close());
+      const { app, edge: edgePort } = ports.get(name)!;
+      await shop.listen({ host: '127.0.0.1', port: app });
+      const edge = await startEdge({
+        configuration,
+        keys: createKeyRing(configuration, { env: dcEnv }),
+        log: () => {},
+        port: edgePort,
+        limits: { drainMs: 1000 },
+      });
+      stops.push(() => edge.close());
+      return { name, configuration, lanekeeper, agent: agents.get(name)!, edge, app: `http://127.0.0.1:${app}` };
+    };
+    return {
+      pair,
+      ny: await open('ny'),
+      la: await open('la'),
+      rows: (dc, sql, values) => runSql(pair.dc(dc).urls.superuser, sql, values),
+      stop,
+    };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+function given<Fields extends object>(fields: Fields): { [Name in keyof Fields]: NonNullable<Fields[Name]> } {
+  return fields as { [Name in keyof Fields]: NonNullable<Fields[Name]> };
+}
+
+/** What `dist/migrate.js` does. */
+async function prepare(pair: TestPair, name: string): Promise<void> {
+  const db = connect(new pg.Pool({ connectionString: pair.dc(name).urls.owner, max: 1 }));
+  try {
+    await migrate(db);
+    await migrate(db);
+    await grant(db, testRoleNames.application);
+  } finally {
+    await db.destroy();
+  }
+}
+
+/** What `dist/seed.js` does in the feeder; the other coast has it when its stream brought it. */
+async function publishCatalog(pair: TestPair): Promise<void> {
+  const db = connect(new pg.Pool({ connectionString: pair.dc('ny').urls.application, max: 1 }));
+  try {
+    const written = await seed(db);
+    for (let attempt = 0; attempt < 500; attempt += 1) {
+      const rows = await runSql(pair.dc('la').urls.superuser, 'SELECT FROM products');
+      if (rows.length === written) return;
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    throw new Error('the catalog did not reach la');
+  } finally {
+    await db.destroy();
+  }
+}
