@@ -6,6 +6,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { runSql } from '../support/clusters.ts';
 import { finishAudit, readDeeds, startAudit } from '../support/origin-audit.ts';
 import { type RunningLab, startLab } from '../support/running-lab.ts';
+import { applyTrouble, settled } from '../support/settled.ts';
 import { Shopper } from '../support/shopper.ts';
 
 const seconds = 60;
@@ -16,6 +17,40 @@ beforeAll(async () => {
   lab = await startLab();
 }, 120_000);
 afterAll(() => lab?.stop(), 60_000);
+
+test('the same e-mail registered in both data centers at the same moment, 200 times: one wins, replication never stops', {
+  timeout: 180_000,
+}, async () => {
+  const names = Object.keys(lab.dataCenters);
+  const supers = Object.fromEntries(names.map((name) => [name, lab.dc(name).databases.superuser]));
+  const wins = new Map<string, number>();
+  const rounds = Array.from({ length: 200 }, (_, i) => i);
+  await inParallel(8, rounds, async (i) => {
+    const email = `twice-${i}@example.org`;
+    const told = await Promise.all(
+      names.map((name) =>
+        new Shopper(lab.dc(name).edge).tell('POST', '/register', { email, password: 'correct horse battery', name }),
+      ),
+    );
+    const won = names.filter((_, n) => told[n]?.kind === 'done');
+    expect(won, JSON.stringify(told)).toHaveLength(1);
+    expect(
+      told.filter((one) => one.kind === 'refused' && one.answer.status === 409),
+      JSON.stringify(told),
+    ).toHaveLength(names.length - 1);
+    wins.set(won[0] ?? '', (wins.get(won[0] ?? '') ?? 0) + 1);
+  });
+  await settled(supers);
+  for (const name of names) {
+    const rows = await runSql<{ n: number }>(
+      lab.dc(name).databases.owner,
+      "SELECT count(*)::int AS n FROM accounts WHERE email LIKE 'twice-%'",
+    );
+    expect(rows[0]?.n, name).toBe(200);
+  }
+  expect(await applyTrouble(supers)).toEqual({});
+  console.info(`won: ${JSON.stringify([...wins])}`);
+});
 
 test(`${customers} customers, each signed in in both data centers at once, for ${seconds} s`, {
   timeout: 240_000,
@@ -80,10 +115,20 @@ test(`${customers} customers, each signed in in both data centers at once, for $
   for (const name of names) expect(audit.localWrites[name]).toBeGreaterThan(100);
   expect(Object.values(audit.acceptances).reduce((a, b) => a + b, 0)).toBeGreaterThan(0);
 
+  expect(await applyTrouble(supers)).toEqual({});
   const verified = await lab.command('verify', '--json');
   expect(verified.code, verified.stdout + verified.stderr).toBe(0);
   expect(unknown, await lab.logs()).toEqual([]);
 });
+
+async function inParallel<T>(width: number, items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  const queue = [...items];
+  await Promise.all(
+    Array.from({ length: width }, async () => {
+      for (let item = queue.shift(); item !== undefined; item = queue.shift()) await work(item);
+    }),
+  );
+}
 
 type Ledger = {
   readonly account: string;
@@ -148,21 +193,4 @@ async function checkOut(shopper: Shopper, ledger: Ledger, requestId: string): Pr
   if (told.kind === 'done') ledger.orders.add((told.answer.body as { order: { id: string } }).order.id);
   else if (told.kind === 'unknown') ledger.unknown.push(`checkout: ${told.why}`);
   // Refused: the other browser has just checked out the cart.
-}
-
-/** Waits, bounded, until every stream has passed what was last written. */
-async function settled(supers: Readonly<Record<string, string>>): Promise<void> {
-  for (const url of Object.values(supers)) {
-    const [{ lsn } = { lsn: '' }] = await runSql<{ lsn: string }>(url, 'SELECT pg_current_wal_lsn()::text AS lsn');
-    for (let i = 0; ; i++) {
-      const [{ behind } = { behind: 1 }] = await runSql<{ behind: number }>(
-        url,
-        "SELECT count(*)::int AS behind FROM pg_replication_slots WHERE slot_name LIKE 'lanekeeper\\_%' AND slot_name <> 'lanekeeper_audit' AND (confirmed_flush_lsn < $1::pg_lsn OR NOT active)",
-        [lsn],
-      );
-      if (behind === 0) break;
-      if (i === 200) throw new Error('a stream did not catch up within 20 s');
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
-  }
 }
