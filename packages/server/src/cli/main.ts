@@ -10,6 +10,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { applyCommand } from './apply.ts';
 import { configCommand } from './config.ts';
+import { doctorCommand } from './doctor.ts';
 import { edgeCommand } from './edge.ts';
 import { initCommand } from './init.ts';
 import { keysCommand } from './keys.ts';
@@ -27,6 +28,7 @@ const commands: readonly CommandFactory[] = [
   initCommand,
   configCommand,
   keysCommand,
+  doctorCommand,
   planCommand,
   applyCommand,
   verifyCommand,

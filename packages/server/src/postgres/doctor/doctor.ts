@@ -1,0 +1,135 @@
+/**
+ * Looks at everything Lanekeeper needs before it is needed: connects with the real roles, reads rights and settings, and
+ * says what is missing together with the statement that mends it. Changes nothing.
+ */
+import { type Configuration, databaseUrl, type Environment, type RoleName, witnessUrl } from 'lanekeeper/config';
+import type { DataCenterName } from 'lanekeeper/model';
+import type { Client } from 'pg';
+import { connect } from '../connect.ts';
+import { readCatalog } from '../inspect/read-catalog.ts';
+import { peersOf } from '../streams/names.ts';
+import { databaseProblem } from '../transaction.ts';
+import { bySeverity, type Finding, type Found, finding } from './finding.ts';
+import { lintSchema } from './lint.ts';
+import { judgeConnection, judgeIdentities, type Seen } from './peers.ts';
+import { type Identity, readIdentity, readRolesFacts, readServerFacts } from './probe.ts';
+import { judgeRoles } from './roles.ts';
+import { judgeSettings } from './settings.ts';
+
+export type DoctorOptions = { readonly configuration: Configuration; readonly env: Environment };
+
+export type DoctorReport = {
+  readonly dataCenter: DataCenterName;
+  /** No finding is an error. */
+  readonly healthy: boolean;
+  /** The gravest first. */
+  readonly findings: readonly Finding[];
+};
+
+const applicationName = 'lanekeeper doctor';
+const roleNames: readonly RoleName[] = ['owner', 'agent', 'application', 'replication'];
+
+export async function doctor({ configuration, env }: DoctorOptions): Promise<DoctorReport> {
+  const { here } = configuration;
+  const findings: Finding[] = [];
+  const add = (dc: DataCenterName, found: readonly Found[]) => findings.push(...found.map((one) => finding(dc, one)));
+  const own = await lookAtOwn(configuration, env);
+  add(here, own.found);
+  const peers: Seen[] = [];
+  for (const dc of peersOf(configuration)) {
+    const peer = await lookAtPeer(configuration, env, dc);
+    add(dc, peer.found);
+    if (peer.identity) peers.push({ dc, identity: peer.identity });
+  }
+  if (own.identity) add(here, judgeIdentities(configuration, { dc: here, identity: own.identity }, peers));
+  add(here, await lookAtWitness(configuration, env));
+  findings.sort(bySeverity);
+  return { dataCenter: here, healthy: findings.every(({ severity }) => severity !== 'error'), findings };
+}
+
+type Look = { readonly found: readonly Found[]; readonly identity: Identity | null };
+
+async function lookAtOwn(configuration: Configuration, env: Environment): Promise<Look> {
+  const { here } = configuration;
+  const found: Found[] = [];
+  const clients = new Map<RoleName, Client>();
+  try {
+    for (const role of roleNames) {
+      const result = await connect(databaseUrl(configuration, here, role, env), { applicationName });
+      if (result.kind === 'connected') clients.set(role, result.client);
+      else found.push(judgeConnection(result, here, role, here));
+      // Four times the same answer helps nobody.
+      if (result.kind === 'unavailable' && result.reason === 'unreachable') break;
+    }
+    const client = [...clients.values()][0];
+    if (!client) return { found, identity: null };
+    const catalog = await readCatalog(client);
+    found.push(
+      ...judgeSettings(await readServerFacts(client, configuration), peersOf(configuration).length),
+      ...judgeRoles(await readRolesFacts(client, configuration, catalog)),
+      ...lintSchema(configuration, catalog),
+    );
+    return { found, identity: await readIdentity(client) };
+  } catch (thrown) {
+    const problem = databaseProblem(thrown);
+    if (!problem) throw thrown;
+    const why = 'the rest could not be looked at';
+    found.push({
+      severity: 'error',
+      code: 'probe-failed',
+      subject: here,
+      what: `${problem.message} [${problem.code}]`,
+      why,
+    });
+    return { found, identity: null };
+  } finally {
+    for (const client of clients.values()) await client.end();
+  }
+}
+
+/** A peer's own `doctor` looks at its settings; from here, only what has to work from here. */
+async function lookAtPeer(configuration: Configuration, env: Environment, dc: DataCenterName): Promise<Look> {
+  const found: Found[] = [];
+  let identity: Identity | null = null;
+  for (const role of ['agent', 'replication'] as const) {
+    const result = await connect(databaseUrl(configuration, dc, role, env), { applicationName });
+    if (result.kind === 'unavailable') {
+      found.push(judgeConnection(result, dc, role, dc));
+      if (result.reason === 'unreachable') break;
+      continue;
+    }
+    try {
+      if (role === 'agent') identity = await readIdentity(result.client);
+      found.push(...(await lookAtTransport(result.client, dc, role)));
+    } finally {
+      await result.client.end();
+    }
+  }
+  return { found, identity };
+}
+
+/** Rows between data centers travel encrypted, unless they stay on this machine. */
+async function lookAtTransport(client: Client, dc: DataCenterName, role: RoleName): Promise<Found[]> {
+  const { rows } = await client.query<{ plain: boolean }>(
+    `SELECT NOT s.ssl AND a.client_addr IS NOT NULL AND NOT a.client_addr <<= '127.0.0.0/8' AND a.client_addr <> '::1' AS plain
+      FROM pg_catalog.pg_stat_ssl s JOIN pg_catalog.pg_stat_activity a USING (pid) WHERE s.pid = pg_backend_pid()`,
+  );
+  if (!rows[0]?.plain) return [];
+  return [
+    {
+      severity: 'warning',
+      code: 'connection-plain',
+      subject: `${role} to ${dc}`,
+      what: 'the connection is not encrypted',
+      why: 'everything customers write passes here',
+      mend: `dataCenters.${dc}.database: …?sslmode=verify-full`,
+    },
+  ];
+}
+
+async function lookAtWitness(configuration: Configuration, env: Environment): Promise<Found[]> {
+  const result = await connect(witnessUrl(configuration, env, configuration.here), { applicationName });
+  if (result.kind === 'unavailable') return [judgeConnection(result, 'the witness', 'witness', configuration.here)];
+  await result.client.end();
+  return [];
+}
