@@ -99,7 +99,7 @@ export function ormSuite(name: string, open: OpenStore, urlOf?: (shop: Shop, dc:
       const refusedFor: (string | undefined)[] = [];
       const requests = Array.from({ length: concurrentRequests }, async (_, i) => {
         const account = accounts[i % accounts.length] as string;
-        if (i === concurrentRequests / 2) moved = shop.move('mover', 'la');
+        if (i === concurrentRequests / 2) moved = shop.move('mover', 'la', { drainMs: 30_000 });
         // Spread out a little, so that the move falls between them.
         await new Promise((resolve) => setTimeout(resolve, i * 2));
         // Half of them turn up in the wrong data center, and go where they are sent.
@@ -133,7 +133,7 @@ export function ormSuite(name: string, open: OpenStore, urlOf?: (shop: Shop, dc:
       const moversHomes = servedIn.filter((_, i) => accounts[i % accounts.length] === 'mover');
       expect(new Set(moversHomes)).toEqual(new Set(['ny', 'la']));
       await expectAllOrders(shop, accounts);
-    });
+    }, 90_000);
   });
 }
 

@@ -1,0 +1,151 @@
+/**
+ * A real browser in front of the lab: shop in ny, sign in with the same account in la, be moved, find the cart, check out
+ * once. Needs Debian's chromium; elsewhere it is reported as skipped, by name.
+ */
+import { existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Browser, type BrowserContext, chromium, devices, type Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { runSql } from '../support/clusters.ts';
+import { type RunningLab, startLab } from '../support/running-lab.ts';
+
+const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
+/** Where pictures are kept for people to look at; nothing is compared. */
+const pictures = process.env.LANEKEEPER_SCREENSHOTS;
+
+describe.skipIf(!existsSync(executablePath))('a browser (needs chromium)', () => {
+  let lab: RunningLab;
+  let browser: Browser;
+  beforeAll(async () => {
+    if (pictures) mkdirSync(pictures, { recursive: true });
+    lab = await startLab();
+    browser = await chromium.launch({
+      executablePath,
+      args: [
+        '--no-sandbox',
+        '--disable-gpu',
+        '--disable-quic',
+        '--no-first-run',
+        '--disable-background-networking',
+        '--disable-component-update',
+        '--disable-sync',
+      ],
+    });
+  }, 120_000);
+  afterAll(async () => {
+    await browser?.close();
+    await lab?.stop();
+  }, 60_000);
+
+  async function look(page: Page, name: string): Promise<void> {
+    if (pictures) await page.screenshot({ path: join(pictures, `${name}.png`), fullPage: true });
+  }
+
+  async function desk(): Promise<BrowserContext> {
+    return await browser.newContext({ viewport: { width: 1280, height: 800 } });
+  }
+
+  async function phone(): Promise<BrowserContext> {
+    return await browser.newContext({ ...devices['Pixel 5'], viewport: { width: 390, height: 844 } });
+  }
+
+  const served = (page: Page) => page.locator('[data-here]').getAttribute('data-here');
+  const home = (page: Page) => page.locator('[data-home]').getAttribute('data-home');
+  const things = async (page: Page) => Number(await page.locator('[data-cart-count]').textContent());
+
+  async function buy(page: Page, edge: string, sku: string, quantity: number): Promise<void> {
+    await page.goto(`${edge}/products/${sku}`);
+    await page.locator('form.buy input[name=quantity], form.buy select[name=quantity]').first().fill(String(quantity));
+    await page.getByRole('button', { name: 'Add to cart' }).click();
+    await page.waitForLoadState();
+  }
+
+  test('shop in ny, go on in la, check out once', { timeout: 120_000 }, async () => {
+    const ny = lab.dc('ny').edge;
+    const la = lab.dc('la').edge;
+    const products = (await (await fetch(`${ny}/products`, { headers: { accept: 'application/json' } })).json()) as {
+      sku: string;
+    }[];
+    const [cup, pot] = products.map((product) => product.sku);
+    const email = `browser-${Date.now()}@example.org`;
+    const password = 'correct horse battery';
+
+    const first = await desk();
+    const page = await first.newPage();
+    await page.goto(ny);
+    await look(page, 'desk-1-home');
+    expect(await served(page)).toBe('ny');
+    await buy(page, ny, cup ?? '', 2);
+    expect(await things(page)).toBe(2);
+    expect(await home(page)).toBe('ny');
+    await look(page, 'desk-2-guest-cart');
+    await page.goto(`${ny}/register`);
+    await page.getByLabel('E-mail').fill(email);
+    await page.getByLabel('Password').fill(password);
+    await page.getByRole('button', { name: 'Open the account' }).click();
+    await page.waitForURL((url) => url.pathname !== '/register');
+    expect(await things(page)).toBe(2);
+
+    const second = await phone();
+    const mobile = await second.newPage();
+    await mobile.goto(la);
+    await look(mobile, 'phone-1-home');
+    expect(await served(mobile)).toBe('la');
+    await buy(mobile, la, pot ?? '', 1);
+    expect(await home(mobile)).toBe('la');
+    await mobile.goto(`${la}/sign-in`);
+    await mobile.getByLabel('E-mail').fill(email);
+    await mobile.getByLabel('Password').fill(password);
+    await mobile.getByRole('button', { name: 'Sign in', exact: true }).click();
+    await mobile.waitForURL((url) => url.pathname !== '/sign-in');
+    await mobile.goto(`${la}/cart`);
+    // The account is in use in ny, so this customer was moved there, and the guest's cart came along.
+    expect(await served(mobile)).toBe('ny');
+    expect(await home(mobile)).toBe('ny');
+    await expect.poll(async () => (await mobile.reload(), await things(mobile)), { timeout: 10_000 }).toBe(3);
+    await look(mobile, 'phone-2-cart');
+    await mobile.goto(`${la}/checkout`);
+    await look(mobile, 'phone-3-checkout');
+    // Twice, as impatient people do.
+    await mobile.getByRole('button', { name: /Place the order/ }).dblclick();
+    await mobile.waitForURL((url) => url.pathname.startsWith('/orders/'));
+    await look(mobile, 'phone-4-ordered');
+
+    await page.goto(`${ny}/orders`);
+    await look(page, 'desk-3-orders');
+    const rows = await runSql<{ orders: number; things: number }>(
+      lab.dc('la').databases.owner,
+      `SELECT count(DISTINCT o.id)::int AS orders, coalesce(sum(l.quantity), 0)::int AS things
+         FROM accounts a JOIN orders o ON o.account_id = a.id JOIN order_lines l ON l.order_id = o.id WHERE a.email = $1`,
+      [email],
+    );
+    expect(rows).toEqual([{ orders: 1, things: 3 }]);
+    await Promise.all([first.close(), second.close()]);
+  });
+
+  test('an account at rest is moved to where its customer signs in, and his session counts in both', {
+    timeout: 60_000,
+  }, async () => {
+    const email = `rested-${Date.now()}@example.org`;
+    const password = 'correct horse battery';
+    const response = await fetch(`${lab.dc('ny').edge}/register`, {
+      method: 'POST',
+      headers: { accept: 'application/json', 'content-type': 'application/json' },
+      body: JSON.stringify({ email, password, name: 'R' }),
+    });
+    expect(response.status).toBe(201);
+    // Half an hour passes.
+    await runSql(lab.dc('ny').databases.superuser, "UPDATE lanekeeper.activity SET at = at - interval '1 hour'");
+    const context = await phone();
+    const page = await context.newPage();
+    await page.goto(`${lab.dc('la').edge}/sign-in`);
+    await page.getByLabel('E-mail').fill(email);
+    await page.getByLabel('Password').fill(password);
+    await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+    await page.waitForURL((url) => url.pathname !== '/sign-in');
+    expect(await served(page)).toBe('la');
+    expect(await home(page)).toBe('la');
+    await look(page, 'phone-5-moved');
+    await context.close();
+  });
+});
