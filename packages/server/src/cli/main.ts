@@ -17,6 +17,7 @@ import { keysCommand } from './keys.ts';
 import { labCommand, loadLab } from './lab.ts';
 import { type CliContext, colorsFor, exitCodes, processContext, reportError } from './output.ts';
 import { planCommand } from './plan.ts';
+import { removeCommand } from './remove.ts';
 import { verifyCommand } from './verify.ts';
 
 export { processContext };
@@ -32,6 +33,7 @@ const commands: readonly CommandFactory[] = [
   planCommand,
   applyCommand,
   verifyCommand,
+  removeCommand,
   edgeCommand,
 ];
 

@@ -77,6 +77,14 @@ export {
 } from './plan/apply.ts';
 export type { Plan, PlanProblem, Step } from './plan/step.ts';
 export type { Queryable } from './queryable.ts';
+export type { Removal, RemovalStep } from './remove/plan-removal.ts';
+export {
+  type PlanRemovalResult,
+  planRemovalOf,
+  type RemoveOptions,
+  type RemoveResult,
+  removeAll,
+} from './remove/remove.ts';
 export {
   type EnsureStreamsOptions,
   type EnsureStreamsResult,

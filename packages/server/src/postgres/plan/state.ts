@@ -75,7 +75,7 @@ async function readInstallation(client: Queryable): Promise<Installation | null>
   return rows[0] ?? null;
 }
 
-async function readPieces(client: Queryable): Promise<readonly InstalledPiece[]> {
+export async function readPieces(client: Queryable): Promise<readonly InstalledPiece[]> {
   const { rows } = await client.query<InstalledPiece>(
     'SELECT id, kind, relation, hash, removal, fingerprint FROM lanekeeper.piece ORDER BY id',
   );
