@@ -1,0 +1,980 @@
+-- The schema lanekeeper after all files of this folder, as PostgreSQL 18 shows it. Written by a test; do not edit:
+--   npx vitest run test/service/schema-dump.test.ts -u
+-- What apply generates from a configuration (constants, triggers on tables of the application, grants) is not in it.
+
+-- ── Tables ──────────────────────────────────────────────────────────────────────────
+CREATE TABLE lanekeeper.acceptance (
+  account text NOT NULL,
+  term bigint NOT NULL,
+  counter bigint NOT NULL,
+  dc text NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT acceptance_pkey PRIMARY KEY (account, term, counter)
+);
+
+CREATE UNLOGGED TABLE lanekeeper.activity (
+  account text NOT NULL,
+  at timestamp with time zone NOT NULL,
+  CONSTRAINT activity_pkey PRIMARY KEY (account)
+);
+
+CREATE UNLOGGED TABLE lanekeeper.agent (
+  instance text NOT NULL,
+  url text NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT agent_pkey PRIMARY KEY (instance)
+);
+
+CREATE TABLE lanekeeper.claim (
+  name text NOT NULL,
+  value text NOT NULL,
+  account text NOT NULL,
+  confirmed boolean DEFAULT false NOT NULL,
+  claimed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT claim_pkey PRIMARY KEY (name, value)
+);
+
+CREATE TABLE lanekeeper.conflict_count (
+  subscription text NOT NULL,
+  seen bigint NOT NULL,
+  unanswered bigint DEFAULT 0 NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT conflict_count_pkey PRIMARY KEY (subscription)
+);
+
+CREATE TABLE lanekeeper.deed (
+  account text NOT NULL,
+  home text NOT NULL,
+  term bigint NOT NULL,
+  counter bigint NOT NULL,
+  giver text,
+  digest text,
+  given_at timestamp with time zone,
+  CONSTRAINT deed_account_check CHECK ((account <> ''::text)),
+  CONSTRAINT deed_counter_check CHECK (((counter >= 0) AND (counter <= '1000000000000'::bigint))),
+  CONSTRAINT deed_pkey PRIMARY KEY (account),
+  CONSTRAINT deed_term_check CHECK (((term >= 1) AND (term <= '1000000000000'::bigint)))
+);
+
+CREATE UNLOGGED TABLE lanekeeper.drain (
+  account text NOT NULL,
+  move bigint DEFAULT nextval('lanekeeper.move'::regclass) NOT NULL,
+  to_dc text NOT NULL,
+  hard boolean DEFAULT false NOT NULL,
+  until timestamp with time zone NOT NULL,
+  CONSTRAINT drain_move_key UNIQUE (move),
+  CONSTRAINT drain_pkey PRIMARY KEY (account)
+);
+
+CREATE TABLE lanekeeper.fill (
+  id text NOT NULL,
+  last_key text[],
+  rows bigint DEFAULT 0 NOT NULL,
+  started_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  done_at timestamp with time zone,
+  CONSTRAINT fill_pkey PRIMARY KEY (id)
+);
+
+CREATE TABLE lanekeeper.incident (
+  id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  kind text NOT NULL,
+  detail jsonb DEFAULT '{}'::jsonb NOT NULL,
+  CONSTRAINT incident_pkey PRIMARY KEY (id)
+);
+
+CREATE TABLE lanekeeper.installation (
+  one boolean DEFAULT true NOT NULL,
+  cluster text NOT NULL,
+  dc text NOT NULL,
+  stride integer NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT installation_one_check CHECK (one),
+  CONSTRAINT installation_pkey PRIMARY KEY (one)
+);
+
+CREATE UNLOGGED TABLE lanekeeper.instance (
+  instance text NOT NULL,
+  pid integer NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT instance_pkey PRIMARY KEY (instance)
+);
+
+CREATE TABLE lanekeeper.leader (
+  one boolean DEFAULT true NOT NULL,
+  instance text NOT NULL,
+  url text NOT NULL,
+  pid integer NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  lease_holder text,
+  lease_revision bigint,
+  CONSTRAINT leader_one_check CHECK (one),
+  CONSTRAINT leader_pkey PRIMARY KEY (one)
+);
+
+CREATE TABLE lanekeeper.migration (
+  number integer NOT NULL,
+  file text NOT NULL,
+  checksum text NOT NULL,
+  applied_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT migration_pkey PRIMARY KEY (number)
+);
+
+CREATE TABLE lanekeeper.move_log (
+  id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  account text NOT NULL,
+  what text NOT NULL,
+  peer text NOT NULL,
+  term bigint NOT NULL,
+  counter bigint NOT NULL,
+  detail jsonb DEFAULT '{}'::jsonb NOT NULL,
+  CONSTRAINT move_log_pkey PRIMARY KEY (id),
+  CONSTRAINT move_log_what_check CHECK ((what = ANY (ARRAY['given'::text, 'accepted'::text, 'declined'::text])))
+);
+
+CREATE UNLOGGED TABLE lanekeeper.observation (
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  sqlstate text NOT NULL,
+  relation text,
+  account text,
+  message text NOT NULL
+);
+
+CREATE TABLE lanekeeper.outcome (
+  account text NOT NULL,
+  request_id text NOT NULL,
+  result jsonb,
+  dc text NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT outcome_pkey PRIMARY KEY (account, request_id)
+);
+
+CREATE UNLOGGED TABLE lanekeeper.parting (
+  xid xid8 NOT NULL,
+  relation text NOT NULL,
+  key text NOT NULL,
+  account text,
+  CONSTRAINT parting_pkey PRIMARY KEY (xid, relation, key)
+);
+
+CREATE TABLE lanekeeper.piece (
+  id text NOT NULL,
+  kind text NOT NULL,
+  relation text,
+  hash text NOT NULL,
+  removal text NOT NULL,
+  fingerprint text,
+  applied_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT piece_pkey PRIMARY KEY (id)
+);
+
+CREATE TABLE lanekeeper.stream (
+  subscription text NOT NULL,
+  connection text NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT stream_pkey PRIMARY KEY (subscription)
+);
+
+CREATE TABLE lanekeeper.succession (
+  term bigint NOT NULL,
+  kind text NOT NULL,
+  from_dc text NOT NULL,
+  to_dc text NOT NULL,
+  undoes bigint,
+  cuts jsonb DEFAULT '{}'::jsonb NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT succession_kind_check CHECK ((kind = ANY (ARRAY['take'::text, 'switch'::text, 'return'::text]))),
+  CONSTRAINT succession_pkey PRIMARY KEY (term)
+);
+
+CREATE UNLOGGED TABLE lanekeeper.tick (
+  xid xid8 NOT NULL
+) WITH (autovacuum_vacuum_threshold=10000, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_insert_threshold=-1);
+
+-- ── Comments ────────────────────────────────────────────────────────────────────────
+COMMENT ON TABLE lanekeeper.acceptance IS 'A new home writes this before any data; without it a given account is written nowhere.';
+COMMENT ON TABLE lanekeeper.activity IS 'When an account was last used here: sign-ins and writes, to the minute.';
+COMMENT ON TABLE lanekeeper.agent IS 'Agents of this data center; alive while `at` is young. One of them leads.';
+COMMENT ON TABLE lanekeeper.claim IS 'A value that must be unique in all data centers, and the account that holds it. Belongs to one of 256 buckets, each with a deed.';
+COMMENT ON TABLE lanekeeper.conflict_count IS 'Conflicts that replication counted, and how many of them no clean `verify` has answered for. PostgreSQL forgets its counters in a crash.';
+COMMENT ON TABLE lanekeeper.deed IS 'One row per account: the data center that may write its rows (R1). Replicated in the stream of the rows themselves (R2).';
+COMMENT ON COLUMN lanekeeper.deed.giver IS 'The data center that gave the account away; null when it was born at its home.';
+COMMENT ON COLUMN lanekeeper.deed.digest IS 'Digest of the account''s rows at the moment it was given; null when there is nothing to compare.';
+COMMENT ON TABLE lanekeeper.drain IS 'Accounts about to move. Soft: applications hold new requests. Hard: the fence refuses transactions that have not begun to write.';
+COMMENT ON TABLE lanekeeper.fill IS 'How far rows that existed before Lanekeeper have been given deeds and claims; a fill that was interrupted goes on after last_key.';
+COMMENT ON TABLE lanekeeper.incident IS 'What should not have happened and was kept from doing harm. Nothing is skipped silently (R5).';
+COMMENT ON TABLE lanekeeper.installation IS 'Whose database this is. A configuration of another cluster or data center, or with another stride, is not applied to it.';
+COMMENT ON TABLE lanekeeper.instance IS 'Application instances that answer drains; alive while their session holds its advisory lock.';
+COMMENT ON TABLE lanekeeper.leader IS 'The agent that leads: where it is reached, and what it was last granted, so that its successor goes on without a gap.';
+COMMENT ON TABLE lanekeeper.move_log IS 'Moves that left or reached this data center: committed with the move, kept for a week, what the budget of moves counts.';
+COMMENT ON TABLE lanekeeper.observation IS 'With `enforce: observe`: what the fence would have refused.';
+COMMENT ON TABLE lanekeeper.outcome IS 'The result of a request, committed with its work, so that any data center can answer: did it go through?';
+COMMENT ON TABLE lanekeeper.parting IS 'The account of a parent row deleted in this transaction, for the children that a cascade deletes after it. The agent empties it.';
+COMMENT ON TABLE lanekeeper.piece IS 'Functions, triggers and publications that apply generated from the configuration.';
+COMMENT ON COLUMN lanekeeper.piece.hash IS 'Of the SQL that created it: another hash in the configuration means it is replaced.';
+COMMENT ON COLUMN lanekeeper.piece.removal IS 'The SQL that takes it away, also when nothing declares it any more.';
+COMMENT ON COLUMN lanekeeper.piece.fingerprint IS 'Of what PostgreSQL held after it was created: another one now means that somebody changed it by hand.';
+COMMENT ON TABLE lanekeeper.stream IS 'Subscriptions of this data center. PostgreSQL shows a connection string only to superusers; its salted hash here says whether the configured one is still the same.';
+COMMENT ON TABLE lanekeeper.succession IS 'One row moves the home of everything a data center holds. Every fence reads this table, so that a lock on it waits for all writers.';
+COMMENT ON TABLE lanekeeper.tick IS 'One row per transaction that passed the fence, to carry the check at commit. The agent empties it.';
+
+-- ── Sequences ───────────────────────────────────────────────────────────────────────
+CREATE UNLOGGED SEQUENCE lanekeeper.hard_drains AS bigint INCREMENT BY 1 START WITH 1;
+CREATE UNLOGGED SEQUENCE lanekeeper.lease AS bigint INCREMENT BY 1 START WITH 1;
+CREATE UNLOGGED SEQUENCE lanekeeper.lease_uptime AS bigint INCREMENT BY 1 START WITH 1;
+CREATE SEQUENCE lanekeeper.move AS bigint INCREMENT BY 1 START WITH 1;
+CREATE SEQUENCE lanekeeper.view AS bigint INCREMENT BY 1 START WITH 1;
+
+-- ── Indexes ─────────────────────────────────────────────────────────────────────────
+CREATE INDEX claim_unconfirmed ON lanekeeper.claim USING btree (claimed_at) WHERE (NOT confirmed);
+CREATE INDEX deed_given_at ON lanekeeper.deed USING btree (given_at) WHERE (giver IS NOT NULL);
+CREATE INDEX move_log_account ON lanekeeper.move_log USING btree (account, at);
+CREATE INDEX move_log_at ON lanekeeper.move_log USING btree (at);
+CREATE INDEX outcome_request_id ON lanekeeper.outcome USING btree (request_id);
+
+-- ── Functions ───────────────────────────────────────────────────────────────────────
+CREATE OR REPLACE FUNCTION lanekeeper.accept(given_account text, expected_term bigint, expected_counter bigint, OUT kind text, OUT digest_here text, OUT digest_given text)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  d lanekeeper.deed;
+BEGIN
+  SELECT * INTO d FROM lanekeeper.deed WHERE account = given_account FOR UPDATE;
+  IF NOT FOUND THEN
+    kind := 'unknown';
+    RETURN;
+  ELSIF d.home <> lanekeeper.dc() OR d.term <> expected_term OR d.counter <> expected_counter THEN
+    kind := 'stale';
+    RETURN;
+  ELSIF lanekeeper.is_accepted(d) THEN
+    kind := 'already';
+    RETURN;
+  ELSIF coalesce(lanekeeper.lease_left_ms(), 0) < lanekeeper.lease_margin_ms() THEN
+    kind := 'no-lease';
+    RETURN;
+  END IF;
+  digest_given := d.digest;
+  IF d.digest IS NOT NULL THEN
+    digest_here := lanekeeper.digest(given_account);
+    IF digest_here IS DISTINCT FROM d.digest THEN
+      kind := 'digest-differs';
+      INSERT INTO lanekeeper.incident (kind, detail) VALUES ('digest-differs',
+        json_build_object('account', given_account, 'giver', d.giver, 'term', d.term, 'counter', d.counter, 'here', digest_here, 'given', d.digest));
+      RETURN;
+    END IF;
+  END IF;
+  kind := 'accepted';
+  DELETE FROM lanekeeper.acceptance a WHERE a.account = given_account;
+  INSERT INTO lanekeeper.acceptance (account, term, counter, dc) VALUES (given_account, expected_term, expected_counter, lanekeeper.dc());
+  PERFORM lanekeeper.tick();
+  PERFORM pg_notify('lanekeeper_app', json_build_object('kind', 'deed', 'account', given_account, 'home', d.home, 'term', d.term, 'counter', d.counter)::text);
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.bear(born_account text)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  INSERT INTO lanekeeper.deed (account, home, term, counter)
+    VALUES (born_account, lanekeeper.dc(), coalesce(pg_sequence_last_value('lanekeeper.view'::regclass), 1), 0)
+    ON CONFLICT (account) DO NOTHING;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.begin_drain(drained_account text, destination text, until_ms bigint)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  number bigint;
+BEGIN
+  INSERT INTO lanekeeper.drain AS d (account, to_dc, until) VALUES (drained_account, destination, to_timestamp(until_ms / 1000.0))
+    ON CONFLICT (account) DO UPDATE SET to_dc = excluded.to_dc, until = excluded.until, hard = false, move = nextval('lanekeeper.move')
+      WHERE d.until < clock_timestamp() -- left behind by an agent that died
+    RETURNING d.move INTO number;
+  IF number IS NOT NULL THEN
+    PERFORM pg_notify('lanekeeper_app', json_build_object('kind', 'drain', 'move', number, 'account', drained_account, 'to', destination, 'untilMs', until_ms)::text);
+  END IF;
+  RETURN number;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.check_commit()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  IF lanekeeper.mode() = 'enforce' AND coalesce(lanekeeper.lease_left_ms(), 0) < lanekeeper.lease_margin_ms() THEN
+    PERFORM lanekeeper.refuse('LK003', format('the lease of data center %s ran out before this transaction committed', lanekeeper.dc()),
+      NULL, NULL, NULL, NULL, NULL, 'Nothing was written. See `lanekeeper status`.');
+  END IF;
+  RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.claim_bucket(claim_name text, claim_value text)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  RETURN 'claim:' || ('x' || left(md5(claim_name || ':' || claim_value), 2))::bit(8)::integer;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.claim_holder(claim_name text, claim_value text, OUT bucket text, OUT home text, OUT account text)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  normal text := lanekeeper.claim_normal(claim_name, claim_value);
+BEGIN
+  bucket := lanekeeper.claim_bucket(claim_name, normal);
+  SELECT d.home INTO home FROM lanekeeper.deed d WHERE d.account = bucket;
+  SELECT c.account INTO account FROM lanekeeper.claim c WHERE c.name = claim_name AND c.value = normal;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.claim_value(claim_name text, claim_value text, for_account text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  normal text := lanekeeper.claim_normal(claim_name, claim_value);
+BEGIN
+  PERFORM lanekeeper.fence(ARRAY[lanekeeper.claim_bucket(claim_name, normal)], 'lanekeeper.claim');
+  INSERT INTO lanekeeper.claim AS c (name, value, account) VALUES (claim_name, normal, for_account)
+    ON CONFLICT (name, value) DO UPDATE SET claimed_at = clock_timestamp() WHERE c.account = excluded.account;
+  RETURN FOUND;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.clock(OUT wall_ms bigint, OUT uptime_ms bigint)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  BEGIN
+    uptime_ms := (split_part(pg_read_file('/proc/uptime'), ' ', 1)::double precision * 1000)::bigint;
+  EXCEPTION WHEN insufficient_privilege OR undefined_file THEN
+    uptime_ms := NULL;
+  END;
+  wall_ms := (date_part('epoch', clock_timestamp()) * 1000)::bigint;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.count_drains()
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  IF pg_sequence_last_value('lanekeeper.hard_drains'::regclass) > 1 AND NOT EXISTS (SELECT FROM lanekeeper.drain WHERE hard) THEN
+    PERFORM setval('lanekeeper.hard_drains', 1);
+  END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.decline(given_account text, expected_term bigint, expected_counter bigint, OUT kind text, OUT term bigint, OUT counter bigint)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  d lanekeeper.deed;
+BEGIN
+  SELECT * INTO d FROM lanekeeper.deed WHERE account = given_account FOR UPDATE;
+  IF NOT FOUND THEN
+    kind := 'unknown';
+  ELSIF d.home <> lanekeeper.dc() OR d.term <> expected_term OR d.counter <> expected_counter THEN
+    kind := 'stale';
+  ELSIF lanekeeper.is_accepted(d) THEN
+    kind := 'already';
+  ELSIF coalesce(lanekeeper.lease_left_ms(), 0) < lanekeeper.lease_margin_ms() THEN
+    kind := 'no-lease';
+  ELSE
+    kind := 'declined';
+    term := d.term;
+    counter := d.counter + 1;
+    UPDATE lanekeeper.deed SET home = d.giver, counter = decline.counter, giver = lanekeeper.dc(), digest = NULL, given_at = clock_timestamp()
+      WHERE account = given_account;
+    PERFORM lanekeeper.tick();
+    PERFORM pg_notify('lanekeeper_app', json_build_object('kind', 'deed', 'account', given_account, 'home', d.giver, 'term', term, 'counter', counter)::text);
+  END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.drained(drain_move bigint, instance_name text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  PERFORM pg_notify('lanekeeper_agent', json_build_object('kind', 'drained', 'move', drain_move, 'instance', instance_name)::text);
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.end_drain(drain_move bigint)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  ended text;
+BEGIN
+  DELETE FROM lanekeeper.drain WHERE move = drain_move RETURNING account INTO ended;
+  PERFORM lanekeeper.count_drains();
+  IF ended IS NULL THEN
+    RETURN false;
+  END IF;
+  PERFORM pg_notify('lanekeeper_app', json_build_object('kind', 'undrain', 'move', drain_move, 'account', ended)::text);
+  RETURN true;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.enlist(instance_name text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  PERFORM pg_advisory_lock_shared(1279, hashtext(instance_name));
+  INSERT INTO lanekeeper.instance (instance, pid) VALUES (instance_name, pg_backend_pid())
+    ON CONFLICT (instance) DO UPDATE SET pid = excluded.pid, at = clock_timestamp();
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.fence(accounts text[], relation text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  found_count integer := 0;
+  -- Scalars: assigning a record costs as much as the query.
+  d_home text;
+  d_term bigint;
+  d_counter bigint;
+  d_giver text;
+  d_locker xid;
+  latest bigint;
+  d record;
+BEGIN
+  IF coalesce(lanekeeper.lease_left_ms(), 0) < lanekeeper.lease_margin_ms() AND lanekeeper.mode() = 'enforce' THEN
+    PERFORM lanekeeper.refuse('LK003', format('data center %s holds no lease and may not write', lanekeeper.dc()), relation,
+      accounts[1], NULL, NULL, NULL, 'Its agent has to prove the lease: see `lanekeeper status`.');
+  END IF;
+
+  IF cardinality(accounts) = 1 AND accounts[1] IS NOT NULL THEN
+    SELECT home, term, counter, giver, xmax, (SELECT max(succession.term) FROM lanekeeper.succession)
+      INTO d_home, d_term, d_counter, d_giver, d_locker, latest
+      FROM lanekeeper.deed WHERE account = accounts[1] FOR SHARE OF deed;
+    IF FOUND THEN
+      found_count := 1;
+      IF d_home <> lanekeeper.dc() OR d_giver IS NOT NULL OR pg_sequence_last_value('lanekeeper.hard_drains'::regclass) > 1 THEN
+        PERFORM lanekeeper.judge(accounts[1], d_home, d_term, d_counter, d_giver, d_locker, relation);
+      END IF;
+      IF coalesce(latest, 1) <> pg_sequence_last_value('lanekeeper.view'::regclass) THEN
+        PERFORM lanekeeper.refuse_old_view();
+      END IF;
+    END IF;
+  ELSE
+    FOR d IN
+      SELECT account, home, term, counter, giver, xmax AS locker, (SELECT max(succession.term) FROM lanekeeper.succession) AS latest
+        FROM lanekeeper.deed WHERE account = ANY (accounts) ORDER BY account FOR SHARE OF deed
+    LOOP
+      found_count := found_count + 1;
+      IF d.home <> lanekeeper.dc() OR d.giver IS NOT NULL OR pg_sequence_last_value('lanekeeper.hard_drains'::regclass) > 1 THEN
+        PERFORM lanekeeper.judge(d.account, d.home, d.term, d.counter, d.giver, d.locker, relation);
+      END IF;
+      IF coalesce(d.latest, 1) <> pg_sequence_last_value('lanekeeper.view'::regclass) THEN
+        PERFORM lanekeeper.refuse_old_view();
+      END IF;
+    END LOOP;
+  END IF;
+
+  IF found_count < cardinality(accounts) THEN
+    PERFORM lanekeeper.refuse_missing(accounts, relation);
+  END IF;
+  RETURN lanekeeper.tick();
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.give(given_account text, destination text, expected_term bigint, expected_counter bigint, OUT kind text, OUT term bigint, OUT counter bigint, OUT digest text)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  d lanekeeper.deed;
+  latest bigint;
+BEGIN
+  SELECT * INTO d FROM lanekeeper.deed WHERE account = given_account FOR UPDATE;
+  IF NOT FOUND THEN
+    kind := 'unknown';
+    RETURN;
+  END IF;
+  term := d.term;
+  counter := d.counter;
+  SELECT coalesce(max(succession.term), 1) INTO latest FROM lanekeeper.succession;
+  IF latest <> pg_sequence_last_value('lanekeeper.view'::regclass) THEN
+    PERFORM lanekeeper.refuse_old_view();
+  ELSIF NOT destination = ANY (lanekeeper.dcs()) OR destination = lanekeeper.dc() THEN
+    kind := 'no-such-dc';
+  ELSIF coalesce(lanekeeper.lease_left_ms(), 0) < lanekeeper.lease_margin_ms() THEN
+    kind := 'no-lease';
+  ELSIF d.home <> lanekeeper.dc() OR NOT lanekeeper.is_accepted(d) THEN
+    kind := 'not-here';
+  ELSIF d.term <> expected_term OR d.counter <> expected_counter THEN
+    kind := 'stale';
+  ELSE
+    kind := 'given';
+    term := latest;
+    counter := d.counter + 1;
+    digest := lanekeeper.digest(given_account);
+    UPDATE lanekeeper.deed SET home = destination, term = give.term, counter = give.counter, giver = lanekeeper.dc(),
+      digest = give.digest, given_at = clock_timestamp() WHERE account = given_account;
+    DELETE FROM lanekeeper.drain WHERE account = given_account;
+    PERFORM lanekeeper.count_drains();
+    PERFORM lanekeeper.tick();
+    PERFORM pg_notify('lanekeeper_app', json_build_object('kind', 'deed', 'account', given_account, 'home', destination, 'term', term, 'counter', counter)::text);
+  END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.guard_claim()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  present lanekeeper.claim;
+BEGIN
+  SELECT * INTO present FROM lanekeeper.claim WHERE name = NEW.name AND value = NEW.value;
+  IF NOT FOUND THEN
+    RETURN NEW;
+  ELSIF present.account <> NEW.account THEN
+    INSERT INTO lanekeeper.incident (kind, detail) VALUES ('claimed-twice', json_build_object('present', present, 'arrived', NEW));
+  END IF;
+  RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.guard_epoch()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  present lanekeeper.deed;
+BEGIN
+  IF TG_OP = 'UPDATE' THEN
+    IF NEW.account IS DISTINCT FROM OLD.account THEN
+      RAISE EXCEPTION USING ERRCODE = 'LK002', MESSAGE = 'a deed cannot change its account';
+    ELSIF (NEW.term, NEW.counter) > (OLD.term, OLD.counter) THEN
+      IF NEW.giver IS NOT NULL AND NEW.giver <> OLD.home THEN
+        -- A peer's row is input: only the home may give an account away.
+        INSERT INTO lanekeeper.incident (kind, detail) VALUES ('deed-not-entitled', json_build_object('present', OLD, 'refused', NEW));
+        RETURN NULL;
+      END IF;
+      RETURN NEW;
+    ELSIF NEW IS NOT DISTINCT FROM OLD AND current_setting('session_replication_role') <> 'replica' THEN
+      RETURN NEW; -- touch_deeds
+    ELSIF NEW IS DISTINCT FROM OLD THEN
+      INSERT INTO lanekeeper.incident (kind, detail) VALUES ('deed-regress', json_build_object('present', OLD, 'refused', NEW));
+    END IF;
+    RETURN NULL;
+  END IF;
+  IF current_setting('session_replication_role') <> 'replica' THEN
+    RETURN NEW;
+  END IF;
+  SELECT * INTO present FROM lanekeeper.deed WHERE account = NEW.account;
+  IF NOT FOUND THEN
+    RETURN NEW;
+  ELSIF (NEW.term, NEW.counter) > (present.term, present.counter) THEN
+    UPDATE lanekeeper.deed SET home = NEW.home, term = NEW.term, counter = NEW.counter, giver = NEW.giver, digest = NEW.digest, given_at = NEW.given_at
+      WHERE account = NEW.account;
+  ELSIF (NEW.term, NEW.counter) = (present.term, present.counter) AND NEW.home <> present.home THEN
+    INSERT INTO lanekeeper.incident (kind, detail) VALUES ('born-twice', json_build_object('present', present, 'arrived', NEW));
+  END IF;
+  RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.harden_drain(drain_move bigint)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  UPDATE lanekeeper.drain SET hard = true WHERE move = drain_move;
+  PERFORM setval('lanekeeper.hard_drains', 2);
+  RETURN FOUND;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.instances()
+ RETURNS SETOF text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  RETURN QUERY SELECT i.instance FROM lanekeeper.instance i WHERE lanekeeper.is_alive(i) ORDER BY 1;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.is_accepted(d lanekeeper.deed)
+ RETURNS boolean
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  RETURN d.giver IS NULL OR EXISTS (SELECT FROM lanekeeper.acceptance a WHERE a.account = d.account AND a.term = d.term AND a.counter = d.counter);
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.is_alive(i lanekeeper.instance)
+ RETURNS boolean
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  RETURN EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.pid = i.pid AND l.classid::bigint = 1279 AND l.objid::bigint = hashtext(i.instance)::bigint & 4294967295 AND l.granted);
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.judge(account text, home text, term bigint, counter bigint, giver text, locker xid, relation text)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+#variable_conflict use_column
+DECLARE
+  moving_to text;
+BEGIN
+  IF judge.home <> lanekeeper.dc() THEN
+    PERFORM lanekeeper.refuse('LK001', format('account %s is written in %s, not in %s', judge.account, judge.home, lanekeeper.dc()),
+      relation, judge.account, judge.home, judge.term, judge.counter, format('Send the request to %s.', judge.home));
+  ELSIF judge.giver IS NOT NULL AND NOT EXISTS (SELECT FROM lanekeeper.acceptance a
+        WHERE a.account = judge.account AND a.term = judge.term AND a.counter = judge.counter) THEN
+    PERFORM lanekeeper.refuse('LK004', format('account %s is arriving in %s and has not been accepted yet', judge.account, judge.home),
+      relation, judge.account, judge.home, judge.term, judge.counter, 'Try again in a moment.');
+  ELSIF pg_sequence_last_value('lanekeeper.hard_drains'::regclass) > 1 THEN
+    SELECT d.to_dc INTO moving_to FROM lanekeeper.drain d WHERE d.account = judge.account AND d.hard AND d.until > clock_timestamp();
+    IF FOUND AND NOT lanekeeper.locked_here(judge.locker) THEN
+      PERFORM lanekeeper.refuse('LK009', format('account %s is moving to %s', judge.account, moving_to),
+        relation, judge.account, moving_to, judge.term, judge.counter, 'Try again in a moment.');
+    END IF;
+  END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.last_used(asked text)
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  RETURN (SELECT at FROM lanekeeper.activity WHERE account = asked);
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.lease_left_ms()
+ RETURNS double precision
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  by_clock double precision := pg_sequence_last_value('lanekeeper.lease'::regclass) - date_part('epoch', clock_timestamp()) * 1000;
+  by_uptime bigint := pg_sequence_last_value('lanekeeper.lease_uptime'::regclass);
+BEGIN
+  IF by_uptime > 1 THEN
+    RETURN least(by_clock, by_uptime - split_part(pg_read_file('/proc/uptime'), ' ', 1)::double precision * 1000);
+  END IF;
+  RETURN by_clock;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.locked_here(locker xid)
+ RETURNS boolean
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  mine text := pg_current_xact_id_if_assigned()::text;
+BEGIN
+  IF mine IS NULL OR locker::text = '0' THEN
+    RETURN false;
+  END IF;
+  mine := (mine::numeric % 4294967296)::text;
+  IF locker::text = mine THEN
+    RETURN true;
+  END IF;
+  RETURN EXISTS (SELECT FROM pg_get_multixact_members(locker) m WHERE m.xid::text = mine);
+EXCEPTION WHEN others THEN
+  RETURN false; -- A plain transaction id is not a multixact: it is somebody else's.
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.outcome_of(request text, OUT account text, OUT result jsonb, OUT dc text)
+ RETURNS SETOF record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  RETURN QUERY SELECT o.account, o.result, o.dc FROM lanekeeper.outcome o WHERE o.request_id = request;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.record_outcome(request text, for_account text, request_result jsonb)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  PERFORM lanekeeper.fence(ARRAY[for_account], 'lanekeeper.outcome');
+  INSERT INTO lanekeeper.outcome (account, request_id, result, dc) VALUES (for_account, request, request_result, lanekeeper.dc())
+    ON CONFLICT DO NOTHING;
+  RETURN FOUND;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.refuse(state text, message text, relation text, account text, home text, term bigint, counter bigint, hint text)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  IF lanekeeper.mode() = 'observe' THEN
+    INSERT INTO lanekeeper.observation (sqlstate, relation, account, message) VALUES (state, relation, account, message);
+    RETURN;
+  END IF;
+  RAISE EXCEPTION USING ERRCODE = state, MESSAGE = message, HINT = coalesce(hint, ''),
+    DETAIL = json_strip_nulls(json_build_object('account', account, 'home', home, 'term', term, 'counter', counter,
+                                                'dc', lanekeeper.dc(), 'table', relation))::text,
+    DATATYPE = coalesce(home, ''), TABLE = coalesce(relation, ''), SCHEMA = 'lanekeeper';
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.refuse_missing(accounts text[], relation text)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  missing text;
+BEGIN
+  IF array_position(accounts, NULL) IS NOT NULL THEN
+    PERFORM lanekeeper.refuse('LK005', format('a row of %s names no account', relation), relation, NULL, NULL, NULL, NULL,
+      'Set its account column, or declare `nullAccount` for this table.');
+  END IF;
+  FOR missing IN SELECT a FROM unnest(accounts) a WHERE a IS NOT NULL AND NOT EXISTS (SELECT FROM lanekeeper.deed WHERE deed.account = a) LOOP
+    PERFORM lanekeeper.refuse('LK002', format('account %s has no deed in %s: unknown here, possibly stranded elsewhere', missing, lanekeeper.dc()),
+      relation, missing, NULL, NULL, NULL, 'A deed is born with the account''s row. If that exists elsewhere, its stream is behind: see `lanekeeper status`.');
+  END LOOP;
+  IF lanekeeper.mode() <> 'observe' AND EXISTS (SELECT FROM unnest(accounts) a WHERE a IS NOT NULL) AND array_position(accounts, NULL) IS NULL THEN
+    -- The deed came between the look and this one; the lock has not been taken, so the statement must be tried again.
+    RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'could not serialize access: the account''s deed has just arrived';
+  END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.refuse_old_view()
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'could not serialize access: the data centers have a new view of who may write';
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.refuse_truncate()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  PERFORM lanekeeper.refuse('LK006', format('TRUNCATE of %I.%I is refused', TG_TABLE_SCHEMA, TG_TABLE_NAME),
+    format('%s.%s', TG_TABLE_SCHEMA, TG_TABLE_NAME), NULL, NULL, NULL, NULL, 'Use DELETE with a condition: it is fenced row by row and replicated.');
+  RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.refuse_unless_feeder()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  IF TG_ARGV[0] <> lanekeeper.dc() THEN
+    PERFORM lanekeeper.refuse('LK007', format('%I.%I is published by %s and read only in %s', TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_ARGV[0], lanekeeper.dc()),
+      format('%s.%s', TG_TABLE_SCHEMA, TG_TABLE_NAME), NULL, TG_ARGV[0], NULL, NULL, format('Write it in %s.', TG_ARGV[0]));
+  END IF;
+  RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.release_claim(claim_name text, claim_value text, of_account text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  normal text := lanekeeper.claim_normal(claim_name, claim_value);
+BEGIN
+  PERFORM lanekeeper.fence(ARRAY[lanekeeper.claim_bucket(claim_name, normal)], 'lanekeeper.claim');
+  IF lanekeeper.claim_in_use(claim_name, normal, of_account) THEN
+    UPDATE lanekeeper.claim SET confirmed = false, claimed_at = clock_timestamp()
+      WHERE name = claim_name AND value = normal AND account = of_account;
+  ELSE
+    DELETE FROM lanekeeper.claim WHERE name = claim_name AND value = normal AND account = of_account;
+  END IF;
+  RETURN FOUND;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.require_claim(claim_name text, claim_value text, for_account text, relation text)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  c lanekeeper.claim;
+BEGIN
+  SELECT * INTO c FROM lanekeeper.claim WHERE name = claim_name AND value = lanekeeper.claim_normal(claim_name, claim_value) FOR KEY SHARE;
+  IF FOUND AND c.account = for_account AND (c.confirmed OR c.claimed_at > clock_timestamp() - interval '5 minutes') THEN
+    RETURN;
+  END IF;
+  PERFORM lanekeeper.refuse('LK008', format('this %s is %s', claim_name, CASE WHEN c.account IS NULL OR c.account = for_account THEN 'not claimed' ELSE 'claimed by another account' END),
+    relation, for_account, NULL, NULL, NULL, format('Call claim(''%s'', …) before the insert.', claim_name));
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.set_lease(valid_until_ms bigint, valid_until_uptime_ms bigint DEFAULT NULL::bigint)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  latest bigint;
+BEGIN
+  SELECT coalesce(max(term), 1) INTO latest FROM lanekeeper.succession;
+  IF latest <> pg_sequence_last_value('lanekeeper.view'::regclass) THEN
+    PERFORM setval('lanekeeper.view', latest);
+  END IF;
+  PERFORM setval('lanekeeper.lease_uptime', greatest(coalesce(valid_until_uptime_ms, 1), 1));
+  PERFORM setval('lanekeeper.lease', greatest(valid_until_ms, 1));
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.sweep()
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  oldest xid8 := pg_snapshot_xmin(pg_current_snapshot());
+  ticks bigint;
+  partings bigint;
+BEGIN
+  DELETE FROM lanekeeper.tick WHERE xid < oldest;
+  GET DIAGNOSTICS ticks = ROW_COUNT;
+  DELETE FROM lanekeeper.parting WHERE xid < oldest;
+  GET DIAGNOSTICS partings = ROW_COUNT;
+  DELETE FROM lanekeeper.instance i WHERE NOT lanekeeper.is_alive(i);
+  RETURN ticks + partings;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.sweep_claims(at_most integer DEFAULT 100)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  c lanekeeper.claim;
+  freed integer := 0;
+BEGIN
+  FOR c IN
+    SELECT claim.* FROM lanekeeper.claim JOIN lanekeeper.deed ON deed.account = lanekeeper.claim_bucket(claim.name, claim.value)
+      WHERE NOT claim.confirmed AND claim.claimed_at < clock_timestamp() - interval '15 minutes' AND deed.home = lanekeeper.dc()
+      ORDER BY claim.claimed_at LIMIT at_most
+  LOOP
+    PERFORM lanekeeper.fence(ARRAY[lanekeeper.claim_bucket(c.name, c.value)], 'lanekeeper.claim');
+    IF lanekeeper.claim_in_use(c.name, c.value, c.account) THEN
+      UPDATE lanekeeper.claim SET confirmed = true WHERE name = c.name AND value = c.value;
+    ELSE
+      DELETE FROM lanekeeper.claim WHERE name = c.name AND value = c.value;
+      freed := freed + 1;
+    END IF;
+  END LOOP;
+  RETURN freed;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.tell_deed()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  news text := json_build_object('kind', 'deed', 'account', NEW.account, 'home', NEW.home, 'term', NEW.term, 'counter', NEW.counter,
+                                 'giver', NEW.giver, 'returned', NEW.digest IS NULL)::text;
+BEGIN
+  PERFORM pg_notify('lanekeeper_agent', news);
+  PERFORM pg_notify('lanekeeper_app', news);
+  RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.tick()
+ RETURNS boolean
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  place text := current_setting('lanekeeper.tick', true);
+  ticked tid;
+BEGIN
+  IF place <> '' THEN
+    PERFORM FROM lanekeeper.tick WHERE ctid = place::tid AND xid = pg_current_xact_id();
+    IF FOUND THEN
+      RETURN true;
+    END IF;
+  END IF;
+  INSERT INTO lanekeeper.tick (xid) VALUES (pg_current_xact_id()) RETURNING ctid INTO ticked;
+  PERFORM set_config('lanekeeper.tick', ticked::text, true);
+  RETURN true;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.touch(used_account text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  IF NOT EXISTS (SELECT FROM lanekeeper.activity a WHERE a.account = used_account AND a.at > clock_timestamp() - interval '1 minute') THEN
+    INSERT INTO lanekeeper.activity AS a (account, at) VALUES (used_account, clock_timestamp())
+      ON CONFLICT (account) DO UPDATE SET at = excluded.at WHERE a.at < excluded.at;
+  END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.touch_deeds(accounts text[])
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  one text;
+BEGIN
+  FOR one IN SELECT DISTINCT a FROM unnest(accounts) a WHERE a IS NOT NULL ORDER BY a LOOP
+    UPDATE lanekeeper.deed SET home = home WHERE account = one;
+  END LOOP;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.where_is(asked text, OUT home text, OUT term bigint, OUT counter bigint, OUT accepted boolean, OUT draining boolean)
+ RETURNS SETOF record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  RETURN QUERY SELECT d.home, d.term, d.counter, lanekeeper.is_accepted(d),
+    EXISTS (SELECT FROM lanekeeper.drain x WHERE x.account = d.account AND x.until > clock_timestamp())
+    FROM lanekeeper.deed d WHERE d.account = asked;
+END $function$;
+
+-- ── Triggers ────────────────────────────────────────────────────────────────────────
+CREATE TRIGGER guard_claim BEFORE INSERT ON lanekeeper.claim FOR EACH ROW EXECUTE FUNCTION lanekeeper.guard_claim();
+ALTER TABLE lanekeeper.claim ENABLE REPLICA TRIGGER guard_claim;
+CREATE TRIGGER guard_epoch BEFORE INSERT OR UPDATE ON lanekeeper.deed FOR EACH ROW EXECUTE FUNCTION lanekeeper.guard_epoch();
+ALTER TABLE lanekeeper.deed ENABLE ALWAYS TRIGGER guard_epoch;
+CREATE TRIGGER tell_deed AFTER UPDATE ON lanekeeper.deed FOR EACH ROW EXECUTE FUNCTION lanekeeper.tell_deed();
+ALTER TABLE lanekeeper.deed ENABLE REPLICA TRIGGER tell_deed;
+CREATE CONSTRAINT TRIGGER lanekeeper_commit AFTER INSERT ON lanekeeper.tick DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION lanekeeper.check_commit();
