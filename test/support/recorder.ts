@@ -60,6 +60,8 @@ export async function startRecorder(): Promise<Recorder> {
   };
 }
 
+const forApplications: ReadonlySet<string> = new Set(['lanekeeper-via', 'lanekeeper-hops']);
+
 function takeMessage(text: string, complaints: string[]): { recorded: Recorded; bytes: number } | 'unreadable' | null {
   const end = text.indexOf('\r\n\r\n');
   if (end === -1) return null;
@@ -103,11 +105,12 @@ function complain(
   if (values('content-length').some((value) => !/^\d+$/.test(value))) wrong('a strange length');
   if (values('transfer-encoding').some((value) => value !== 'chunked')) wrong('a strange encoding');
   if (values('connection').some((value) => !/^(keep-alive|close|upgrade)$/.test(value))) wrong('Connection passed on');
+  if (values('lanekeeper-via').length !== 1 || values('lanekeeper-hops').length > 1) wrong('not one of ours');
   if (values('cookie').length > 1) wrong('two Cookie lines');
   for (const [name] of headers) {
     const plain = name.toLowerCase().replace(/[^a-z0-9]/g, '-');
     if (hopByHop.test(plain)) wrong(`for one hop only: ${name}`);
-    if (/^lanekeeper(-|$)/.test(plain) && name !== 'lanekeeper-via') wrong(`ours: ${name}`);
+    if (/^lanekeeper(-|$)/.test(plain) && !forApplications.has(name)) wrong(`ours: ${name}`);
     if (plain !== name.toLowerCase() && /^(content-length|transfer-encoding|host|connection)$/.test(plain)) {
       wrong(`a twin: ${name}`);
     }

@@ -75,7 +75,6 @@ export class Exchange {
     if (admitted.body !== 0) {
       this.#body = new RequestBody(request, admitted.body, edge.budget, edge.sending, () => this.#tooSlow());
     }
-    response.on('close', () => this.#closed());
   }
 
   begin(): void {
@@ -180,8 +179,9 @@ export class Exchange {
   /** True when the answer was an instruction to the edge and goes no further. */
   #replays(attempt: Attempt, status: number, read: ReadResponse, asked: string): boolean {
     const edge = this.#edge;
-    // With any other status the application may have done something; from another edge it is a leak of its application.
-    if (status !== 409 || attempt.destination.kind !== 'application') {
+    // 409 by itself, 5xx where the application's own error page took over. With any other status it may have done
+    // something; and from another edge it is a leak of the application behind that.
+    if ((status !== 409 && status < 500) || attempt.destination.kind !== 'application') {
       edge.counters.replaysIgnored += 1;
       edge.log('warn', 'replay-ignored', { status, from: attempt.destination.kind });
       return false;
@@ -344,7 +344,8 @@ export class Exchange {
     this.#response.destroy();
   }
 
-  #closed(): void {
+  /** The answer is through, or the client's connection is gone. Safe to repeat. */
+  closed(): void {
     if (this.#stall !== null) this.#edge.reading.delete(this.#stall);
     const { writableFinished } = this.#response;
     this.#body?.close();

@@ -19,6 +19,7 @@ import type { RequestFacts } from './route.ts';
 type Connection = {
   readonly origin: Origin;
   inFlight: number;
+  readonly exchanges: Set<Exchange>;
   /** The request that came last, and its answer. */
   latest: { readonly request: IncomingMessage; readonly response: ServerResponse } | null;
   /** Something on it could not be understood: whatever follows is not a request. */
@@ -50,8 +51,13 @@ export function createServer(edge: EdgeContext, options: ResolvedOptions): http.
   const connectionOf = (socket: Socket): Connection => {
     let connection = connections.get(socket);
     if (connection === undefined) {
-      connection = { origin: originOf(socket, options), inFlight: 0, latest: null, refused: false };
+      const exchanges = new Set<Exchange>();
+      connection = { origin: originOf(socket, options), inFlight: 0, exchanges, latest: null, refused: false };
       connections.set(socket, connection);
+      // Node tells only the answer whose turn it is that the connection is gone, not those of requests sent ahead.
+      socket.on('close', () => {
+        for (const exchange of exchanges) exchange.closed();
+      });
     }
     return connection;
   };
@@ -67,8 +73,12 @@ export function createServer(edge: EdgeContext, options: ResolvedOptions): http.
     if (connection.refused) return;
     connection.latest = { request, response };
     connection.inFlight += 1;
+    let exchange: Exchange | null = null;
     response.on('close', () => {
       connection.inFlight -= 1;
+      if (exchange === null) return;
+      connection.exchanges.delete(exchange);
+      exchange.closed();
     });
     if (connection.inFlight > pipelinedMax) {
       connection.refused = true;
@@ -106,12 +116,15 @@ export function createServer(edge: EdgeContext, options: ResolvedOptions): http.
       host: sender.kind === 'edge' ? hostFrom(admitted) : admitted.host,
     };
     const more = { upgrade, expectsContinue, lingerMs: limits.lingerMs };
-    new Exchange(edge, request, response, admitted, facts, origin, more).begin();
+    exchange = new Exchange(edge, request, response, admitted, facts, origin, more);
+    connection.exchanges.add(exchange);
+    exchange.begin();
   };
 
   server.on('request', (request, response) => serve(request, response, null, false));
   server.on('checkContinue', (request, response) => serve(request, response, null, true));
-  server.on('checkExpectation', (_request, response: ServerResponse) => {
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+    connectionOf(request.socket).refused = true;
     response.writeHead(417, ['Connection', 'close', 'Content-Length', '0']);
     response.end();
   });
@@ -124,6 +137,8 @@ export function createServer(edge: EdgeContext, options: ResolvedOptions): http.
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
     edge.counters.parseErrors += 1;
     const connection = connections.get(socket);
+    // A refusal is on its way already, and closes the connection.
+    if (connection?.refused) return;
     if (connection !== undefined) connection.refused = true;
     if (!socket.writable || error.code === 'ECONNRESET' || !mayAnswer(connection)) socket.destroy();
     else end(socket, plainRefusal(edge, parseErrorCode(error.code)));
