@@ -5,7 +5,7 @@ import { ormSuite } from './suite.ts';
 
 /** Knex has its own pool and takes only the connections from pg. */
 class LanekeeperDialect extends PostgresDialect {
-  _driver() {
+  override _driver() {
     return lanekeeperPg;
   }
 }

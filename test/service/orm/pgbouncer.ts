@@ -1,10 +1,9 @@
 /** PgBouncer in transaction mode in front of one database, where it is installed. */
 import { spawnSync } from 'node:child_process';
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { spawnLeashed } from '../../../packages/lab/src/processes/leash.ts';
+import { freePort, spawnLeashed } from '@lanekeeper/lab';
 import { runSql } from '../../support/clusters.ts';
 
 const command = ['pgbouncer', '/usr/sbin/pgbouncer'].find((name) => spawnSync(name, ['--version']).status === 0);
@@ -22,7 +21,8 @@ export async function startPgBouncer(url: string, poolSize: number): Promise<Bou
   const target = new URL(url);
   const dir = await mkdtemp(join(tmpdir(), 'lanekeeper-pgbouncer-'));
   await chmod(dir, 0o755);
-  const port = await freePort();
+  // PgBouncer cannot be asked to listen on any free port.
+  const port = await freePort('127.0.0.1');
   const user = decodeURIComponent(target.username);
   await writeFile(join(dir, 'users.txt'), `"${user}" "${decodeURIComponent(target.password)}"\n`);
   await writeFile(
@@ -62,13 +62,4 @@ max_client_conn = 200
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }
-}
-
-/** PgBouncer cannot be asked to listen on any free port. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

@@ -54,10 +54,17 @@ export async function generatePrismaClient(): Promise<{ module: PrismaModule; re
   await mkdir(directory, { recursive: true });
   const file = join(directory, 'schema.prisma');
   await writeFile(file, schema);
-  const schemaContext = await loadSchemaContext({ schemaPath: { cliProvidedPath: file }, cwd: directory, printLoadMessage: false });
+  const schemaContext = await loadSchemaContext({
+    schemaPath: { cliProvidedPath: file },
+    cwd: directory,
+    printLoadMessage: false,
+  });
   const generators = await getGenerators({
     schemaContext,
-    registry: { 'prisma-client-js': { type: 'in-process', generator: new PrismaClientJsGenerator({}) } },
+    cliCommand: 'prisma',
+    registry: {
+      'prisma-client-js': { type: 'in-process', generator: new PrismaClientJsGenerator({ cliCommand: 'prisma' }) },
+    },
   });
   for (const generator of generators) {
     await generator.generate();

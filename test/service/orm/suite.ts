@@ -95,13 +95,19 @@ export function ormSuite(name: string, open: OpenStore, urlOf?: (shop: Shop, dc:
         ...Array.from({ length: accountCount }, (_, i) => `n${i}`),
         ...Array.from({ length: accountCount }, (_, i) => `l${i}`),
       ];
-      let moved: Promise<void> | undefined;
       const refusedFor: (string | undefined)[] = [];
+      // The move starts when its first request is done, and the second half of all requests when it is under way.
+      const firstDone = deferred();
+      const underWay = deferred();
+      const moved = firstDone.promise.then(() =>
+        shop.move('mover', 'la', {
+          drainMs: 30_000,
+          at: (step) => (step === 'draining' ? underWay.resolve() : undefined),
+        }),
+      );
       const requests = Array.from({ length: concurrentRequests }, async (_, i) => {
         const account = accounts[i % accounts.length] as string;
-        if (i === concurrentRequests / 2) moved = shop.move('mover', 'la', { drainMs: 30_000 });
-        // Spread out a little, so that the move falls between them.
-        await new Promise((resolve) => setTimeout(resolve, i * 2));
+        if (i >= concurrentRequests / 2) await underWay.promise;
         // Half of them turn up in the wrong data center, and go where they are sent.
         let dc = i % 2 === 0 ? 'ny' : 'la';
         for (let tries = 0; ; tries += 1) {
@@ -112,6 +118,7 @@ export function ormSuite(name: string, open: OpenStore, urlOf?: (shop: Shop, dc:
               // This refusal names no account of its own, so it tells which work the connection was bound to.
               const error = await store.raw('TRUNCATE orders').catch((caught: unknown) => caught);
               refusedFor[i] = findLanekeeperError(error)?.details.account;
+              if (account === 'mover') firstDone.resolve();
               return dc;
             });
           } catch (error) {
@@ -135,6 +142,14 @@ export function ormSuite(name: string, open: OpenStore, urlOf?: (shop: Shop, dc:
       await expectAllOrders(shop, accounts);
     }, 90_000);
   });
+}
+
+function deferred(): { readonly promise: Promise<void>; resolve(): void } {
+  let resolve = () => {};
+  const promise = new Promise<void>((done) => {
+    resolve = done;
+  });
+  return { promise, resolve };
 }
 
 /** Every request's order is there once, with its account and its total, and in both data centers. */

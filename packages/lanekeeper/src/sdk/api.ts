@@ -2,7 +2,6 @@
 import type pg from 'pg';
 import type { Configuration } from '../config/configuration.ts';
 import type { AccountId, DataCenterName, Epoch } from '../model/index.ts';
-import type { Client, Pool } from './pg.ts';
 
 export type LanekeeperOptions = {
   /** Path of the configuration file, or the configuration itself. Default: `LANEKEEPER_CONFIG`, else `./lanekeeper.yaml`. */
@@ -110,9 +109,9 @@ export interface Lanekeeper {
   readonly instance: string;
   readonly configuration: Configuration;
   /** `Client` of `lanekeeper/pg`, for libraries that want the class. */
-  readonly Client: typeof Client;
+  readonly Client: typeof pg.Client;
   /** A pool on the local database, as the application's role. `options` are pg's own. */
-  pool(options?: pg.PoolConfig): Pool;
+  pool(options?: pg.PoolConfig): pg.Pool;
   /** The scope of the request this code runs for. */
   current(): RequestScope | undefined;
   /** As `RequestScope.forAccount`, also where there is no request. */

@@ -11,9 +11,8 @@
  */
 import { AsyncResource } from 'node:async_hooks';
 import pg from 'pg';
-import { LanekeeperError } from '../model/index.ts';
 import { type Binding, currentBinding } from './binding.ts';
-import { type RefusalContext, translateRefusal } from './refusal.ts';
+import { DatabaseRefusal, type RefusalContext, translateRefusal } from './refusal.ts';
 import { leavesOutcomeOpen, mayCommit } from './uncertain.ts';
 
 // pg's overloads are kept for the outside by the types of the exported constants below; inside, arguments are passed through.
@@ -112,7 +111,7 @@ function meet(error: unknown, binding: Binding | null, uncertain: boolean): Met 
   const refusal =
     translateRefusal(error, context) ??
     (uncertain && leavesOutcomeOpen(error)
-      ? new LanekeeperError('LK_OUTCOME_UNKNOWN', undefined, context, { cause: error })
+      ? new DatabaseRefusal('LK_OUTCOME_UNKNOWN', undefined, context, error)
       : undefined);
   if (refusal !== undefined) {
     binding?.noticeRefusal(refusal);
@@ -134,7 +133,7 @@ function whole(met: Met): unknown {
 async function afterConflict(error: unknown, binding: Binding, account: string, context: RefusalContext) {
   const home = await binding.homeNow(account);
   if (home === null || home === binding.dataCenter) return error;
-  const refusal = new LanekeeperError('LK_WRONG_HOME', undefined, { ...context, account, home }, { cause: error });
+  const refusal = new DatabaseRefusal('LK_WRONG_HOME', undefined, { ...context, account, home }, error);
   binding.noticeRefusal(refusal);
   return refusal;
 }

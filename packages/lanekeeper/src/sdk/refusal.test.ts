@@ -28,6 +28,7 @@ test('found in whatever it was wrapped', () => {
     { driverError: refusal },
     { parent: refusal, original: refusal },
     { meta: { driverAdapterError: { cause: { originalCode: 'LK009', originalMessage: 'moving' } } } },
+    { code: 'LK_MOVING', meta: {} },
     new AggregateError([new Error('another'), refusal]),
     new Error('outer', { cause: new Error('inner', { cause: { previous: refusal } }) }),
   ];
@@ -37,17 +38,19 @@ test('found in whatever it was wrapped', () => {
 test('nothing is found in anything else, and loops end', () => {
   const loop: { cause?: unknown } = {};
   loop.cause = { cause: loop };
-  for (const other of [
-    null,
-    undefined,
-    'LK001',
-    42,
-    loop,
-    new Error('x'),
-    { code: 'LK_WRONG_HOME' },
-    { code: 'ECONNREFUSED' },
-  ])
+  for (const other of [null, undefined, 'LK001', 42, loop, new Error('x'), { code: 'ECONNREFUSED' }])
     expect(findLanekeeperError(other)).toBeUndefined();
+});
+
+test('what a library kept of it is enough', () => {
+  const thrown = translateRefusal(raised, { requestId: 'r1' });
+  const kept = { cause: { originalCode: thrown?.code, originalMessage: thrown?.message, detail: thrown?.detail } };
+  expect(findLanekeeperError(kept)).toMatchObject({
+    code: 'LK_WRONG_HOME',
+    message: raised.message,
+    details: { account: 'a1', home: 'la', dataCenter: 'ny', table: 'public.orders', requestId: 'r1' },
+  });
+  expect(thrown).toMatchObject({ severity: 'ERROR', hint: undefined });
 });
 
 test("another copy of this package's errors count", () => {

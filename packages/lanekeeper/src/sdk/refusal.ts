@@ -2,7 +2,7 @@
  * The fence's errors as the application meets them. A refusal keeps PostgreSQL's own error as `cause`; libraries in between wrap
  * it in their own, so `findLanekeeperError` looks through those.
  */
-import { type ErrorDetails, errorCodeOf, errors, LanekeeperError } from '../model/index.ts';
+import { type ErrorCode, type ErrorDetails, errorCodeOf, errors, LanekeeperError } from '../model/index.ts';
 
 /** What is known of the work that met the error, to fill in what the database did not say. */
 export type RefusalContext = Pick<ErrorDetails, 'account' | 'dataCenter' | 'requestId'>;
@@ -25,8 +25,8 @@ const wrappedIn = [
 const maxDepth = 12;
 
 /**
- * The refusal inside `error`, however many libraries have wrapped it, or undefined when it is something else. Also recognises the
- * fence's SQLSTATEs where a library kept only PostgreSQL's fields.
+ * The refusal inside `error`, however many libraries have wrapped it, or undefined when it is something else. A library may
+ * have kept only its code and detail: then it is put together again from those.
  */
 export function findLanekeeperError(error: unknown): LanekeeperError | undefined {
   let level: unknown[] = [error];
@@ -36,7 +36,7 @@ export function findLanekeeperError(error: unknown): LanekeeperError | undefined
     for (const candidate of level) {
       if (typeof candidate !== 'object' || candidate === null || seen.has(candidate)) continue;
       seen.add(candidate);
-      const found = asLanekeeperError(candidate) ?? translateRefusal(candidate);
+      const found = asLanekeeperError(candidate) ?? rebuild(candidate);
       if (found !== undefined) return found;
       const fields = candidate as Fields;
       for (const key of wrappedIn) next.push(fields[key]);
@@ -47,21 +47,45 @@ export function findLanekeeperError(error: unknown): LanekeeperError | undefined
   return undefined;
 }
 
-/** A `LanekeeperError` for an error of PostgreSQL that the fence raised; undefined for all others. */
-export function translateRefusal(error: unknown, context: RefusalContext = {}): LanekeeperError | undefined {
-  if (typeof error !== 'object' || error === null || error instanceof LanekeeperError) return undefined;
-  const fields = error as Fields;
-  const code = sqlstateOf(fields);
-  const known = code === undefined ? undefined : errorCodeOf(code);
+/** What the fence raised, as `lanekeeper/pg` throws it; undefined for all other errors. */
+export function translateRefusal(error: unknown, context: RefusalContext = {}): DatabaseRefusal | undefined {
+  if (typeof error !== 'object' || error === null) return undefined;
+  const { code, message, detail } = error as Fields;
+  const known = typeof code === 'string' ? errorCodeOf(code) : undefined;
   if (known === undefined) return undefined;
-  const detail = parseDetail(fields.detail);
-  const message = firstText(fields.originalMessage, fields.message);
-  const details: Record<string, unknown> = { ...context };
-  if (typeof detail.account === 'string') details.account = detail.account;
-  if (typeof detail.home === 'string') details.home = detail.home;
-  if (typeof detail.dc === 'string') details.dataCenter = detail.dc;
-  if (typeof detail.table === 'string') details.table = detail.table;
-  return new LanekeeperError(known, message, details as ErrorDetails, { cause: error });
+  return new DatabaseRefusal(known, textOr(message), { ...context, ...detailsIn(detail) }, error);
+}
+
+/**
+ * A refusal met by a connection. It has what libraries look for in an error of PostgreSQL, because some (Prisma) pass on nothing else:
+ * `detail` says in JSON what `details` says.
+ */
+export class DatabaseRefusal extends LanekeeperError {
+  readonly severity: string;
+  readonly detail: string;
+  readonly hint: string | undefined;
+
+  constructor(code: ErrorCode, message: string | undefined, details: ErrorDetails, cause: unknown) {
+    super(code, message, details, { cause });
+    const { severity, hint } = (cause ?? {}) as Fields;
+    this.severity = textOr(severity) ?? 'ERROR';
+    this.hint = textOr(hint);
+    const { dataCenter, ...rest } = details;
+    this.detail = JSON.stringify({ ...rest, dc: dataCenter });
+  }
+}
+
+/** From what a library kept of a refusal: its code, ours or PostgreSQL's, and perhaps the rest. */
+function rebuild(candidate: object): LanekeeperError | undefined {
+  const fields = candidate as Fields;
+  for (const code of [fields.code, fields.originalCode, fields.sqlState]) {
+    if (typeof code !== 'string') continue;
+    const known = Object.hasOwn(errors, code) ? (code as ErrorCode) : errorCodeOf(code);
+    if (known === undefined) continue;
+    const message = textOr(fields.originalMessage) ?? textOr(fields.message);
+    return new LanekeeperError(known, message, detailsIn(fields.detail), { cause: candidate });
+  }
+  return undefined;
 }
 
 /** Another copy of this package may have made it: what counts is the name and a code of ours. */
@@ -72,22 +96,25 @@ function asLanekeeperError(candidate: object): LanekeeperError | undefined {
   return ours ? (candidate as LanekeeperError) : undefined;
 }
 
-function sqlstateOf(fields: Fields): string | undefined {
-  return [fields.code, fields.originalCode, fields.sqlState].find(
-    (value): value is string => typeof value === 'string' && value.startsWith('LK'),
-  );
-}
-
-function firstText(...values: unknown[]): string | undefined {
-  return values.find((value): value is string => typeof value === 'string' && value !== '');
+function textOr(value: unknown): string | undefined {
+  return typeof value === 'string' && value !== '' ? value : undefined;
 }
 
 /** The fence writes JSON into DETAIL; anything else there is not ours and says nothing. */
-function parseDetail(detail: unknown): Fields {
+function detailsIn(detail: unknown): ErrorDetails {
   if (typeof detail !== 'string' || !detail.startsWith('{')) return {};
+  let said: Fields;
   try {
-    return JSON.parse(detail) as Fields;
+    said = JSON.parse(detail) as Fields;
   } catch {
     return {};
   }
+  const names = {
+    account: said.account,
+    home: said.home,
+    dataCenter: said.dc,
+    table: said.table,
+    requestId: said.requestId,
+  };
+  return Object.fromEntries(Object.entries(names).filter(([, value]) => typeof value === 'string'));
 }
