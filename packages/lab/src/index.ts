@@ -2,12 +2,12 @@
 export {
   type Cluster,
   type ClusterOptions,
-  type SettingValue,
   type StopMode,
   startCluster,
 } from './clusters/cluster.ts';
 export { asSuperuser, type DatabaseOptions, ensureDatabase, type Role, roleUrl } from './clusters/database.ts';
 export { canListenOn, freePort } from './clusters/ports.ts';
+export type { SettingValue } from './clusters/settings.ts';
 export { type LinksAccess, LinksClient, LinksError, type LinksState } from './links/client.ts';
 export type { DirectionSettings, LinkMode } from './links/direction.ts';
 export { type DirectionState, Links, type Route, type RouteRequest } from './links/links.ts';

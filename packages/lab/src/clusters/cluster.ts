@@ -10,10 +10,8 @@ import { type LeashedProcess, spawnLeashed } from '../processes/leash.ts';
 import { descendantsOf, sleepMs } from '../processes/observe.ts';
 import { findNative, type Native } from './native.ts';
 import { freePort } from './ports.ts';
-import { clusterSettings, hostBasedAuthentication } from './settings.ts';
+import { clusterSettings, hostBasedAuthentication, type SettingValue } from './settings.ts';
 import { copyTemplate } from './template.ts';
-
-export type SettingValue = string | number | boolean;
 
 export type ClusterOptions = {
   /** The cluster's own folder: its data, its log and its superuser's password. Made when it does not exist. */

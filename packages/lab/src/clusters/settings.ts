@@ -1,5 +1,5 @@
 /** postgresql.conf and pg_hba.conf of a lab's clusters: what the product needs, in little memory. */
-import type { SettingValue } from './cluster.ts';
+export type SettingValue = string | number | boolean;
 
 export function clusterSettings(durable: boolean): Readonly<Record<string, SettingValue>> {
   return {

@@ -2,8 +2,6 @@
  * One direction between two sites, shared by every connection between them: how long bytes take, how many a second,
  * and whether they arrive at all.
  */
-import type { Line } from './line.ts';
-
 export type LinkMode =
   | 'open'
   /** Nothing arrives and nobody is told: what was sent waits, and arrives after healing. */
@@ -29,13 +27,22 @@ const lineBytesMax = 4 * 1024 * 1024;
 const totalBytesMax = 256 * 1024 * 1024;
 const lineBytesMin = 64 * 1024;
 
+/** What is under way on one connection, as its direction sees it. */
+export type LineUnderWay = {
+  readonly heldBytes: number;
+  /** After healing: nothing that was held arrives before `atMs`. */
+  restamp(atMs: number): void;
+  /** Delivers what is due. */
+  advance(): void;
+};
+
 /** Bytes on their way through this process. */
 export type Held = { bytes: number };
 
 export class Direction {
   readonly from: string;
   readonly to: string;
-  readonly lines = new Set<Line>();
+  readonly lines = new Set<LineUnderWay>();
   /** Delivered since the start. */
   bytes = 0;
   #settings: DirectionSettings;

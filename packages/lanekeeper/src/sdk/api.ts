@@ -1,6 +1,6 @@
 /** What applications see of the SDK: the types of `createLanekeeper`'s result and of a request's scope. */
 import type pg from 'pg';
-import type { Configuration } from '../config/configuration.ts';
+import type { Configuration } from '../config/index.ts';
 import type { AccountId, DataCenterName, Epoch } from '../model/index.ts';
 
 export type LanekeeperOptions = {
