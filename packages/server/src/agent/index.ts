@@ -1,0 +1,285 @@
+/**
+ * The agent of one data center: observe, decide, act. Several may run; one leads.
+ *
+ * Map: `leadership.ts` who leads · `reign.ts` a leader's time: events in, actions out, deciding in `../ownership` ·
+ * `effects.ts` carrying actions out · `observer.ts`, `gate-reasons.ts` streams and peers → gates · `moves.ts`, `arrivals.ts`
+ * moves as people ask for them · `claims.ts` · `upkeep.ts` · `api.ts`, `peers.ts` HTTP in and out · `status.ts`, `metrics.ts` ·
+ * `database.ts` connections.
+ *
+ * Invariants.
+ * 1 (R4) Only the session that holds the lead writes the lease, so an agent that lost the lead cannot.
+ * 2 (R1) An agent decides nothing about a write: it makes deeds, acceptances and leases, and the fence judges by them.
+ * 3 (R3) Nothing is kept in memory that a move needs after its give: deeds that wait are found in the database again.
+ * 4 (R6) What could not be learned is answered as `pending`, `unreachable` or `unavailable`, with a reason.
+ * 5 Every wait has an end: statements, calls, drains, leaving.
+ */
+import { randomBytes } from 'node:crypto';
+import type { AddressInfo } from 'node:net';
+import type { LeaseCredential } from 'lanekeeper/model';
+import type { Client } from 'pg';
+import type { Settings } from '../ownership/index.ts';
+import {
+  mayReadOrigins,
+  readFacts,
+  readIncidents,
+  readMoves,
+  streamNames,
+  subscriptionName,
+} from '../postgres/index.ts';
+import { buildApi, type Health } from './api.ts';
+import { Arrivals } from './arrivals.ts';
+import { requestClaim } from './claims.ts';
+import { Listener, LocalDatabase } from './database.ts';
+import { message } from './effects.ts';
+import { Leadership } from './leadership.ts';
+import { Metrics } from './metrics.ts';
+import { type MoveAnswer, type MoveRequest, requestMove } from './moves.ts';
+import { Observer } from './observer.ts';
+import { type AgentOptions, defaultLimits } from './options.ts';
+import { Peers } from './peers.ts';
+import { Reign } from './reign.ts';
+import { type AgentStatus, buildStatus } from './status.ts';
+import { Upkeep } from './upkeep.ts';
+
+export type { MoveAnswer } from './moves.ts';
+export { type AgentLimits, type AgentOptions, defaultLimits, type Log } from './options.ts';
+export type { AgentStatus } from './status.ts';
+
+export type Agent = {
+  /** Where it listens. */
+  readonly url: string;
+  /** Leaves in order: see `Leadership.close`. */
+  close(): Promise<void>;
+};
+
+/** For work beside moves: observing, claims, status. */
+const spareConnections = 6;
+const recentMoves = 20;
+const recentIncidents = 50;
+/** A database that did not answer within this is not there. */
+const standingMaxAgeMs = 5_000;
+
+/** Starts listening and trying to lead. A database or a lease store that does not answer is waited for. */
+export async function startAgent(options: AgentOptions): Promise<Agent> {
+  const { configuration, keys, leaseStore, log = () => {} } = options;
+  const { here, leases, moves, dataCenters } = configuration;
+  const limits = { ...defaultLimits, ...options.limits };
+  const instance = options.instance ?? `${here}-${randomBytes(4).toString('hex')}`;
+  const others = Object.keys(dataCenters).filter((name) => name !== here);
+
+  const database = new LocalDatabase({
+    url: options.databaseUrl,
+    instance,
+    connections: limits.maxMoves + spareConnections,
+    statementMs: moves.drainMs + 5_000,
+  });
+  const peers = new Peers(Object.fromEntries(others.map((name) => [name, dataCenters[name]?.agents ?? []])), keys);
+  const arrivals = new Arrivals();
+  const metrics = new Metrics();
+
+  const settings: Settings = {
+    here,
+    holder: `${instance}-${randomBytes(6).toString('base64url')}`,
+    ttlMs: leases.ttlMs,
+    renewEveryMs: leases.renewEveryMs,
+    skewMs: leases.skewMs,
+    answerWithinMs: Math.max(2_000, leases.renewEveryMs),
+    observationMaxAgeMs: Math.max(5_000, 2.5 * limits.observeEveryMs),
+    acceptWithinMs: limits.acceptWithinMs,
+    drainMs: moves.drainMs,
+    maxMoves: limits.maxMoves,
+    dwellMs: moves.dwellMs,
+    perHour: moves.perHour,
+  };
+  const subscriptions = Object.fromEntries(
+    others.map((peer) => [peer, streamNames.map((stream) => subscriptionName(peer, stream))]),
+  );
+  const makeReign = async (session: Client, predecessor: LeaseCredential | null) => {
+    const context = {
+      configuration,
+      instance,
+      database,
+      session,
+      store: leaseStore,
+      subscriptions,
+      mayReadOrigins: await mayReadOrigins(session),
+      log,
+    };
+    void observer.refresh();
+    return new Reign({ settings, context, predecessor, onSettled: (settled) => arrivals.settle(settled) });
+  };
+
+  const reign = () => leadership.reign;
+  const observer = new Observer({ configuration, database, peers, limits, log, reign });
+  const upkeep = new Upkeep({ database, observer, others, limits, log, reign });
+  const listener = new Listener(
+    () => database.session('listen', 5_000),
+    'lanekeeper_agent',
+    {
+      message: (payload) => hear(payload),
+      // Whatever was said while nobody listened is found in the database.
+      up: () => void reign()?.sweep(null),
+    },
+    log,
+  );
+
+  function hear(payload: string): void {
+    const word = readMessage(payload);
+    if (word?.kind === 'leader-left') leadership.wake();
+    else if (word?.kind === 'drained') reign()?.handle(word);
+    else if (word?.kind === 'deed' && word.home === here && word.giver !== null) {
+      const { account, epoch, giver, returned } = word;
+      reign()?.handle({ kind: 'deed-arrived', account, deed: { epoch, giver, returned } });
+    }
+  }
+
+  async function status(): Promise<AgentStatus> {
+    const present = reign();
+    if (present === null) throw Object.assign(new Error('this agent does not lead'), { statusCode: 503 });
+    const [recent, incidents] = await database.run(
+      async (client) => [await readMoves(client, recentMoves), await readIncidents(client, recentIncidents)] as const,
+    );
+    return buildStatus({
+      configuration,
+      instance,
+      version: options.version,
+      state: present.state,
+      leaseLeftMs: present.leaseLeftMs(),
+      agents: leadership.standing.agents ?? [],
+      peers: Object.fromEntries(
+        others.map((peer) => [peer, { reachable: observer.peer(peer) !== null, gate: observer.gate(peer) }]),
+      ),
+      streams: observer.streams,
+      homes: observer.homes,
+      recent,
+      incidents,
+      transactionProblem: upkeep.transactionProblem,
+    });
+  }
+
+  function health(): Health {
+    const { agents, leader, seenMs } = leadership.standing;
+    const present = reign();
+    const databaseAnswers = agents !== null && performance.now() - seenMs < standingMaxAgeMs;
+    const common = { dataCenter: here, instance, database: databaseAnswers ? 'answers' : 'does not answer' };
+    if (present !== null) {
+      const leftMs = Math.round(present.leaseLeftMs());
+      const pass = databaseAnswers && leftMs > 0;
+      return { status: pass ? 'PASS' : 'FAIL', details: { ...common, role: 'leader', leaseLeftMs: leftMs } };
+    }
+    const led = leader !== null && leader.pid !== null && leader.silentMs < leases.ttlMs;
+    const details = { ...common, role: 'standby', leader: led ? leader.instance : null };
+    return { status: databaseAnswers && led ? 'PASS' : 'FAIL', details };
+  }
+
+  async function move(request: MoveRequest): Promise<MoveAnswer> {
+    const present = reign();
+    const nobody = { kind: 'unreachable', home: null, epoch: null, reason: 'no agent leads here' } as const;
+    const context = { here, database, peers, arrivals, marginMs: 1_000 };
+    const answer = present === null ? nobody : await requestMove(context, present, request);
+    metrics.moved(answer);
+    return answer;
+  }
+
+  const api = buildApi({
+    keys,
+    log,
+    backend: {
+      dataCenters: Object.keys(dataCenters),
+      health,
+      metrics: async () => {
+        const present = reign() === null ? null : await status();
+        return { text: await metrics.text(present, upkeep.endedTransactions), contentType: metrics.contentType };
+      },
+      leaderElsewhere: () => {
+        if (reign() !== null) return null;
+        const { leader } = leadership.standing;
+        return { url: leader === null || leader.instance === instance ? null : leader.url };
+      },
+      passOn: (url, call) => peers.callUrl(url, call, true),
+      status,
+      account: async (account) => {
+        const facts = await database.run((client) => readFacts(client, account));
+        if (facts === null) return { kind: 'unknown-account', account };
+        const { home, epoch, accepted, draining, lastUsedAgoMs } = facts;
+        const inUse =
+          home === here ? lastUsedAgoMs !== null && lastUsedAgoMs < configuration.sessions.stickinessMs : null;
+        return { kind: 'account', account, home, epoch, accepted, draining, inUse };
+      },
+      move,
+      claim: (request) => requestClaim({ configuration, database, peers }, request),
+      give: async (request) => (await reign()?.give(request)) ?? null,
+      conflictsAnswered: () => observer.conflictsAnswered(),
+    },
+  });
+  await api.listen({ host: options.host, port: options.port });
+  const { port } = api.server.address() as AddressInfo;
+  const url = options.url ?? `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`;
+
+  const leadership = new Leadership({
+    instance,
+    url,
+    database,
+    silentMs: leases.ttlMs,
+    closeMs: limits.closeMs,
+    log,
+    reign: makeReign,
+  });
+  void listener.start();
+  leadership.start();
+  observer.start();
+  upkeep.start();
+
+  return {
+    url,
+    async close() {
+      upkeep.close();
+      observer.close();
+      await leadership.close();
+      await Promise.all([api.close(), listener.close(), peers.close()]);
+      await Promise.all([
+        database.close(),
+        leaseStore.close().catch((error: unknown) => log('warn', 'closing the lease store', { error: message(error) })),
+      ]);
+    },
+  };
+}
+
+type Message =
+  | { readonly kind: 'leader-left' }
+  | { readonly kind: 'drained'; readonly move: number; readonly instance: string }
+  | {
+      readonly kind: 'deed';
+      readonly account: string;
+      readonly home: string;
+      readonly epoch: { readonly term: number; readonly counter: number };
+      readonly giver: string | null;
+      readonly returned: boolean;
+    };
+
+/** Any role may send a NOTIFY: what does not look like ours is ignored. */
+function readMessage(payload: string): Message | null {
+  let value: unknown;
+  try {
+    value = JSON.parse(payload);
+  } catch {
+    return null;
+  }
+  if (typeof value !== 'object' || value === null) return null;
+  const { kind, move, instance, account, home, term, counter, giver, returned } = value as Record<string, unknown>;
+  if (kind === 'leader-left') return { kind };
+  if (kind === 'drained' && Number.isSafeInteger(move) && typeof instance === 'string')
+    return { kind, move: move as number, instance };
+  if (
+    kind === 'deed' &&
+    typeof account === 'string' &&
+    typeof home === 'string' &&
+    Number.isSafeInteger(term) &&
+    Number.isSafeInteger(counter) &&
+    (typeof giver === 'string' || giver === null)
+  ) {
+    const epoch = { term: term as number, counter: counter as number };
+    return { kind, account, home, epoch, giver, returned: returned === true };
+  }
+  return null;
+}

@@ -1,0 +1,69 @@
+/** Figures for Prometheus: `GET /metrics`. */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { MoveAnswer } from './moves.ts';
+import type { AgentStatus } from './status.ts';
+
+export class Metrics {
+  readonly #registry = new Registry();
+  readonly #leads = this.#gauge('lanekeeper_agent_leads', 'Whether this agent leads in its data center.');
+  readonly #lease = this.#gauge('lanekeeper_lease_left_seconds', 'How long this data center may still write.');
+  readonly #accounts = this.#gauge('lanekeeper_accounts', 'Accounts by home.', ['home']);
+  readonly #open = this.#gauge('lanekeeper_gate_open', 'Whether moves to and from a data center may begin.', ['peer']);
+  readonly #behind = this.#gauge('lanekeeper_stream_behind_bytes', 'Written here and not yet confirmed there.', [
+    'peer',
+    'stream',
+  ]);
+  readonly #retained = this.#gauge('lanekeeper_stream_retained_bytes', 'Log kept on disk for a data center.', [
+    'peer',
+    'stream',
+  ]);
+  readonly #underWay = this.#gauge('lanekeeper_moves_under_way', 'Accounts on their way.', ['role']);
+  readonly #problems = this.#gauge('lanekeeper_problems', 'What needs attention: see `lanekeeper status`.');
+  readonly #ended = this.#gauge('lanekeeper_old_transactions_ended', 'Transactions ended because of their age.');
+  readonly #moves = new Counter({
+    name: 'lanekeeper_moves_total',
+    help: 'Moves asked for here, by how they ended.',
+    labelNames: ['outcome'],
+    registers: [this.#registry],
+  });
+  readonly #pause = new Histogram({
+    name: 'lanekeeper_move_seconds',
+    help: 'From asking the home of an account until it was accepted here.',
+    buckets: [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10],
+    registers: [this.#registry],
+  });
+
+  constructor() {
+    collectDefaultMetrics({ register: this.#registry });
+  }
+
+  moved({ kind, pauseMs }: MoveAnswer): void {
+    this.#moves.inc({ outcome: kind });
+    if (kind === 'moved' && pauseMs !== undefined) this.#pause.observe(pauseMs / 1000);
+  }
+
+  /** `status` is null on an agent that does not lead. */
+  async text(status: AgentStatus | null, endedTransactions: number): Promise<string> {
+    this.#leads.set(status === null ? 0 : 1);
+    for (const gauge of [this.#accounts, this.#open, this.#behind, this.#retained, this.#underWay]) gauge.reset();
+    this.#lease.set(status?.lease.kind === 'held' ? status.lease.leftMs / 1000 : 0);
+    this.#problems.set(status?.problems.length ?? 0);
+    this.#ended.set(endedTransactions);
+    for (const [home, count] of Object.entries(status?.homes ?? {})) this.#accounts.set({ home }, count);
+    for (const [peer, { open }] of Object.entries(status?.peers ?? {})) this.#open.set({ peer }, open ? 1 : 0);
+    for (const { subscriber: peer, stream, lagBytes, retainedBytes } of status?.streams?.outgoing ?? []) {
+      if (lagBytes !== null) this.#behind.set({ peer, stream }, lagBytes);
+      if (retainedBytes !== null) this.#retained.set({ peer, stream }, retainedBytes);
+    }
+    for (const { role } of status?.moves.underWay ?? []) this.#underWay.inc({ role });
+    return this.#registry.metrics();
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType;
+  }
+
+  #gauge(name: string, help: string, labelNames: string[] = []): Gauge {
+    return new Gauge({ name, help, labelNames, registers: [this.#registry] });
+  }
+}

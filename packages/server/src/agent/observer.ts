@@ -1,0 +1,177 @@
+/**
+ * Looks at the streams and at the other data centers' agents, again and again, and tells the protocol whether the gates are
+ * open. What was seen last is kept for `status`.
+ */
+
+import type { Configuration } from 'lanekeeper/config';
+import type { DataCenterName } from 'lanekeeper/model';
+import type { Reason } from '../ownership/index.ts';
+import {
+  answerConflicts,
+  countConflicts,
+  countHomes,
+  noteConflicts,
+  readStreams,
+  type StreamsReport,
+} from '../postgres/index.ts';
+import type { LocalDatabase } from './database.ts';
+import { message } from './effects.ts';
+import { gateReasons } from './gate-reasons.ts';
+import type { AgentLimits, Log } from './options.ts';
+import type { Peers } from './peers.ts';
+import type { Reign } from './reign.ts';
+
+export type PeerView = {
+  readonly seenMs: number;
+  readonly streams: StreamsReport | null;
+  readonly lease: unknown;
+};
+
+export type ObserverOptions = {
+  readonly configuration: Configuration;
+  readonly database: LocalDatabase;
+  readonly peers: Peers;
+  readonly limits: AgentLimits;
+  readonly log: Log;
+  readonly reign: () => Reign | null;
+};
+
+const askPeersEveryMs = 1_000;
+const askTimeoutMs = 2_000;
+/** A peer that was not heard of for this long is not there. */
+export const peerSilentMs = 5_000;
+/** Counting reads every deed: at most this share of the time goes into it. */
+const countingShare = 0.05;
+const countAtLeastEveryMs = 2_000;
+
+export class Observer {
+  readonly #options: ObserverOptions;
+  readonly #others: readonly DataCenterName[];
+  readonly #seen = new Map<DataCenterName, PeerView>();
+  readonly #gates = new Map<DataCenterName, readonly Reason[]>();
+  #streams: StreamsReport | null = null;
+  #homes: Readonly<Record<DataCenterName, number>> | null = null;
+  #nextCountMs = 0;
+  #timers: NodeJS.Timeout[] = [];
+  #looking: Promise<void> | null = null;
+  #closed = false;
+
+  constructor(options: ObserverOptions) {
+    this.#options = options;
+    const { here, dataCenters } = options.configuration;
+    this.#others = Object.keys(dataCenters).filter((name) => name !== here);
+  }
+
+  start(): void {
+    for (const peer of this.#others) this.#repeat(askPeersEveryMs, () => this.#ask(peer));
+    this.#repeat(this.#options.limits.observeEveryMs, () => this.#look());
+  }
+
+  /** A new leader needs to know at once. */
+  async refresh(): Promise<void> {
+    await Promise.all(this.#others.map((peer) => this.#ask(peer)));
+    await this.#look();
+  }
+
+  /** A clean `verify` has shown that the conflicts so far did no harm. */
+  async conflictsAnswered(): Promise<void> {
+    await this.#options.database.run(answerConflicts);
+    await this.#look();
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const timer of this.#timers) clearTimeout(timer);
+  }
+
+  get streams(): StreamsReport | null {
+    return this.#streams;
+  }
+
+  get homes(): Readonly<Record<DataCenterName, number>> | null {
+    return this.#homes;
+  }
+
+  /** Null: not heard of lately. */
+  peer(name: DataCenterName): PeerView | null {
+    const view = this.#seen.get(name);
+    return view === undefined || performance.now() - view.seenMs > peerSilentMs ? null : view;
+  }
+
+  gate(peer: DataCenterName): readonly Reason[] | null {
+    return this.#gates.get(peer) ?? null;
+  }
+
+  #repeat(everyMs: number, work: () => Promise<void>): void {
+    const again = async () => {
+      // A standby watches nothing; it asks the leader when it is asked.
+      if (this.#options.reign() !== null) await work();
+      if (this.#closed) return;
+      this.#timers = this.#timers.filter((one) => one !== timer);
+      timer = setTimeout(() => void again(), everyMs);
+      this.#timers.push(timer);
+    };
+    let timer = setTimeout(() => void again(), everyMs);
+    this.#timers.push(timer);
+  }
+
+  async #ask(peer: DataCenterName): Promise<void> {
+    const answer = await this.#options.peers.call(peer, { method: 'GET', path: '/status', timeoutMs: askTimeoutMs });
+    if (answer.kind !== 'answered' || answer.status !== 200) return;
+    const { dataCenter, streams, lease } = answer.body;
+    if (dataCenter !== peer) return;
+    this.#seen.set(peer, { seenMs: performance.now(), streams: readReport(peer, streams), lease });
+  }
+
+  async #look(): Promise<void> {
+    this.#looking ??= this.#lookOnce().finally(() => {
+      this.#looking = null;
+    });
+    await this.#looking;
+  }
+
+  async #lookOnce(): Promise<void> {
+    const { database, configuration, limits, log, reign } = this.#options;
+    const { lagMs, lagBytes } = limits;
+    try {
+      await database.run(async (client) => {
+        const here = await readStreams(client, configuration);
+        this.#streams = here;
+        for (const peer of this.#others) {
+          let unanswered = 0;
+          for (const incoming of here.incoming) {
+            if (incoming.publisher !== peer || incoming.stream !== 'homed' || incoming.subscription === null) continue;
+            unanswered += await noteConflicts(client, incoming.subscription.name, countConflicts(incoming));
+          }
+          const there = this.peer(peer)?.streams ?? null;
+          const reasons = gateReasons({ peer, here, there, unanswered, lagMs, lagBytes });
+          this.#gates.set(peer, reasons);
+          reign()?.handle({ kind: 'gate', peer, reasons });
+        }
+        if (performance.now() >= this.#nextCountMs) {
+          const beganMs = performance.now();
+          this.#homes = await countHomes(client);
+          const tookMs = performance.now() - beganMs;
+          this.#nextCountMs = performance.now() + Math.max(countAtLeastEveryMs, tookMs / countingShare);
+        }
+      });
+    } catch (error) {
+      log('warn', 'the streams cannot be looked at', { error: message(error) });
+    }
+  }
+}
+
+/** A peer's report is input: what does not look like one is none. */
+function readReport(peer: DataCenterName, value: unknown): StreamsReport | null {
+  if (typeof value !== 'object' || value === null) return null;
+  const report = value as Partial<StreamsReport>;
+  const isRecord = (part: unknown) => typeof part === 'object' && part !== null;
+  const whole =
+    report.dataCenter === peer &&
+    Array.isArray(report.incoming) &&
+    Array.isArray(report.outgoing) &&
+    isRecord(report.tables) &&
+    isRecord(report.published) &&
+    [report.published?.homed, report.published?.rest].every((tables) => tables === null || Array.isArray(tables));
+  return whole ? (report as StreamsReport) : null;
+}

@@ -1,0 +1,56 @@
+/** What an agent is given, and the limits it works within. */
+import type { Configuration } from 'lanekeeper/config';
+import type { LeaseStore } from 'lanekeeper/model';
+import type { KeyRing } from 'lanekeeper/session';
+
+export type LogLevel = 'info' | 'warn' | 'error';
+export type Log = (level: LogLevel, event: string, details?: Readonly<Record<string, unknown>>) => void;
+
+export type AgentOptions = {
+  readonly configuration: Configuration;
+  /** With the signing key of this dc. */
+  readonly keys: KeyRing;
+  /** The local database as the agent's role, straight to PostgreSQL. */
+  readonly databaseUrl: string;
+  readonly leaseStore: LeaseStore;
+  readonly host: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+  /** Where the other agents of this dc reach this one. Default: the address it listens on. */
+  readonly url?: string;
+  /** Names this process among the agents of its dc. Default: the dc's name and something random. */
+  readonly instance?: string;
+  /** Of the product, shown in `status`. */
+  readonly version: string;
+  readonly log?: Log;
+  readonly limits?: Partial<AgentLimits>;
+};
+
+export type AgentLimits = {
+  /**
+   * A transaction that has passed the fence and is older is ended. A takeover waits for lease + longest transaction +
+   * skew (faults.md, remedy 2), so that this is part of how long a failover takes. Default 10,000.
+   */
+  readonly transactionMs: number;
+  /** An account that arrived and cannot be accepted for this long goes back. Default 5000. */
+  readonly acceptWithinMs: number;
+  /** No move begins while a stream is further behind than this. Defaults 5000 and 16 MiB. */
+  readonly lagMs: number;
+  readonly lagBytes: number;
+  /** Moves that this dc gives away at the same time; others wait their turn. Default 16. */
+  readonly maxMoves: number;
+  /** How often the streams are looked at. Default 2000. */
+  readonly observeEveryMs: number;
+  /** On `close`, how long moves under way and the release of the lease may take. Default 8000. */
+  readonly closeMs: number;
+};
+
+export const defaultLimits: AgentLimits = {
+  transactionMs: 10_000,
+  acceptWithinMs: 5_000,
+  lagMs: 5_000,
+  lagBytes: 16 * 1024 * 1024,
+  maxMoves: 16,
+  observeEveryMs: 2_000,
+  closeMs: 8_000,
+};

@@ -1,0 +1,134 @@
+/** What an agent shows of its data center: for people (`lanekeeper status`), for the other agents, for monitoring. */
+import { createHash } from 'node:crypto';
+import type { Configuration } from 'lanekeeper/config';
+import type { AccountId, DataCenterName } from 'lanekeeper/model';
+import { explain, type Ownership, type Reason } from '../ownership/index.ts';
+import type { AgentRow, Incident, MoveEntry, StreamsReport } from '../postgres/index.ts';
+
+export type AgentStatus = {
+  readonly dataCenter: DataCenterName;
+  /** The agent that leads and gives this answer. */
+  readonly instance: string;
+  readonly version: string;
+  readonly at: string;
+  readonly lease:
+    | { readonly kind: 'held'; readonly leftMs: number; readonly term: number }
+    | { readonly kind: 'none'; readonly reasons: readonly string[] };
+  readonly agents: readonly { readonly instance: string; readonly url: string; readonly leads: boolean }[];
+  readonly peers: Readonly<Record<DataCenterName, PeerStatus>>;
+  readonly streams: StreamsReport | null;
+  /** Accounts by home, as known here; null before the first count. */
+  readonly homes: Readonly<Record<DataCenterName, number>> | null;
+  readonly moves: {
+    readonly underWay: readonly { readonly account: AccountId; readonly role: string; readonly phase: string }[];
+    readonly recent: readonly MoveEntry[];
+  };
+  readonly incidents: readonly Incident[];
+  readonly configuration: { readonly digest: string };
+  /** What needs somebody's attention, in words. Empty when all is well. */
+  readonly problems: readonly string[];
+};
+
+export type PeerStatus = {
+  /** Its agent answers. */
+  readonly reachable: boolean;
+  /** Moves to and from there may begin. */
+  readonly open: boolean;
+  readonly reasons: readonly string[];
+};
+
+export type StatusInput = {
+  readonly configuration: Configuration;
+  readonly instance: string;
+  readonly version: string;
+  readonly state: Ownership;
+  readonly leaseLeftMs: number;
+  readonly agents: readonly AgentRow[];
+  readonly peers: Readonly<Record<DataCenterName, { reachable: boolean; gate: readonly Reason[] | null }>>;
+  readonly streams: StreamsReport | null;
+  readonly homes: AgentStatus['homes'];
+  readonly recent: readonly MoveEntry[];
+  readonly incidents: readonly Incident[];
+  readonly transactionProblem: string | null;
+};
+
+export function buildStatus(input: StatusInput): AgentStatus {
+  const { configuration, instance, state, leaseLeftMs, streams } = input;
+  const peers = Object.fromEntries(
+    Object.entries(input.peers).map(([name, { reachable, gate }]): [string, PeerStatus] => {
+      const reasons = gate === null ? ['the streams have not been looked at yet'] : gate.map(explain);
+      return [name, { reachable, open: reasons.length === 0, reasons }];
+    }),
+  );
+  const lease: AgentStatus['lease'] =
+    leaseLeftMs > 0
+      ? { kind: 'held', leftMs: Math.round(leaseLeftMs), term: state.term }
+      : { kind: 'none', reasons: 'reasons' in state.lease ? state.lease.reasons.map(explain) : [] };
+  return {
+    dataCenter: configuration.here,
+    instance,
+    version: input.version,
+    at: new Date().toISOString(),
+    lease,
+    agents: input.agents.map(({ instance: name, url }) => ({ instance: name, url, leads: name === instance })),
+    peers,
+    streams,
+    homes: input.homes,
+    moves: {
+      underWay: [...state.moves].map(([account, { role, phase }]) => ({ account, role, phase })),
+      recent: input.recent,
+    },
+    incidents: input.incidents,
+    configuration: { digest: configurationDigest(configuration) },
+    problems: problemsIn(input, lease, peers),
+  };
+}
+
+function problemsIn(
+  { streams, incidents, transactionProblem }: StatusInput,
+  lease: AgentStatus['lease'],
+  peers: AgentStatus['peers'],
+): readonly string[] {
+  const problems: string[] = [];
+  if (lease.kind === 'none') problems.push(`no lease: ${lease.reasons.join('; ') || 'not asked for yet'}`);
+  for (const [name, { reasons }] of Object.entries(peers))
+    for (const one of reasons) problems.push(`no moves to or from ${name}: ${one}`);
+  for (const table of streams?.undeclared ?? []) problems.push(`${table} is not declared, so nothing fences it`);
+  for (const one of streams?.outgoing ?? [])
+    if (one.walStatus === 'lost' || one.walStatus === 'unreserved')
+      problems.push(
+        `the ${one.stream} stream to ${one.subscriber} ${one.walStatus === 'lost' ? 'has lost' : 'is about to lose'} changes`,
+      );
+  for (const one of streams?.incoming ?? [])
+    if (one.stream === 'rest' && one.subscription !== null && !one.running)
+      problems.push(`the ${one.stream} stream from ${one.publisher} does not run`);
+  const kinds = new Map<string, number>();
+  for (const { kind } of incidents) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
+  for (const [kind, count] of kinds) problems.push(`${count} incident${count === 1 ? '' : 's'} within a day: ${kind}`);
+  if (transactionProblem !== null) problems.push(transactionProblem);
+  return problems;
+}
+
+/** The same in every data center that is configured alike: of what has to agree, and not of how each reaches the others. */
+export function configurationDigest(configuration: Configuration): string {
+  const { cluster, approach, homes, routing, dataCenters, stride, enforce, tables, claims, leases, moves } =
+    configuration;
+  const agreed = {
+    cluster,
+    approach,
+    homes,
+    routing,
+    stride,
+    enforce,
+    moves,
+    leases: { ttlMs: leases.ttlMs, skewMs: leases.skewMs },
+    dataCenters: sorted(dataCenters).map(([name, { number, faultDomain }]) => ({ name, number, faultDomain })),
+    tables: sorted(tables),
+    claims: sorted(claims),
+  };
+  return createHash('sha256').update(JSON.stringify(agreed)).digest('hex').slice(0, 16);
+}
+
+function sorted<T>(record: Readonly<Record<string, T>>): [string, T][] {
+  return Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1));
+}

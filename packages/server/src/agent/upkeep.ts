@@ -1,0 +1,85 @@
+/** What the leading agent does now and then: ends old transactions, empties what is left behind, confirms or frees claims. */
+import { endOldTransactions, prune, sweepClaims } from '../postgres/index.ts';
+import type { LocalDatabase } from './database.ts';
+import { message } from './effects.ts';
+import type { Observer } from './observer.ts';
+import type { AgentLimits, Log } from './options.ts';
+import type { Reign } from './reign.ts';
+
+export type UpkeepOptions = {
+  readonly database: LocalDatabase;
+  readonly observer: Observer;
+  readonly others: readonly string[];
+  readonly limits: AgentLimits;
+  readonly log: Log;
+  readonly reign: () => Reign | null;
+};
+
+const transactionsEveryMs = 1_000;
+const pruneEveryMs = 5_000;
+const claimsEveryMs = 30_000;
+const claimsAtOnce = 100;
+const insufficientPrivilege = '42501';
+
+export class Upkeep {
+  readonly #options: UpkeepOptions;
+  readonly #timers = new Set<NodeJS.Timeout>();
+  #closed = false;
+  /** Null while all is well; else what an operator has to do. */
+  transactionProblem: string | null = null;
+  endedTransactions = 0;
+
+  constructor(options: UpkeepOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#repeat('old transactions', transactionsEveryMs, () => this.#endTransactions());
+    this.#repeat('pruning', pruneEveryMs, () => this.#options.database.run(prune));
+    this.#repeat('claims', claimsEveryMs, () => this.#claims());
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const timer of this.#timers) clearTimeout(timer);
+  }
+
+  #repeat(what: string, everyMs: number, work: () => Promise<void>): void {
+    const later = () => {
+      const timer = setTimeout(async () => {
+        this.#timers.delete(timer);
+        try {
+          if (this.#options.reign() !== null) await work();
+        } catch (error) {
+          this.#options.log('warn', `${what} failed`, { error: message(error) });
+        }
+        if (!this.#closed) later();
+      }, everyMs);
+      this.#timers.add(timer);
+    };
+    later();
+  }
+
+  async #endTransactions(): Promise<void> {
+    const { database, limits, log } = this.#options;
+    try {
+      for (const ended of await database.run((client) => endOldTransactions(client, limits.transactionMs))) {
+        this.endedTransactions++;
+        log('warn', 'ended a transaction that was too old', { ...ended, limitMs: limits.transactionMs });
+      }
+      this.transactionProblem = null;
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== insufficientPrivilege) throw error;
+      this.transactionProblem = 'old transactions cannot be ended: GRANT pg_signal_backend TO the agent';
+    }
+  }
+
+  /** A claim is freed when no row shows it, which means something only while every stream is up to date. */
+  async #claims(): Promise<void> {
+    const { database, observer, others, log, reign } = this.#options;
+    const upToDate = others.every((peer) => observer.gate(peer)?.length === 0);
+    if (!upToDate || (reign()?.leaseLeftMs() ?? 0) === 0) return;
+    const freed = await database.run((client) => sweepClaims(client, claimsAtOnce));
+    if (freed > 0) log('info', 'freed claims that nobody used', { freed });
+  }
+}
