@@ -25,6 +25,8 @@ const checkouts = new WeakMap<pg.ClientBase, Binding>();
 
 class LaneClient extends pg.Client {
   readonly #holds: (() => void)[] = [];
+  /** The commit of which nobody knows what became, until PostgreSQL is heard of again on this connection. */
+  #uncertainty: DatabaseRefusal | null = null;
 
   constructor(config?: string | pg.ClientConfig) {
     super(config);
@@ -33,6 +35,7 @@ class LaneClient extends pg.Client {
     };
     const connection = this.connection as unknown as NodeJS.EventEmitter;
     connection.on('readyForQuery', (message: { status: string }) => {
+      this.#uncertainty = null;
       if (message.status === 'I') letGo();
     });
     connection.on('end', letGo);
@@ -49,7 +52,13 @@ class LaneClient extends pg.Client {
     const sent = !this.connection.stream.destroyed;
     const uncertain = sent && mayCommit(String(text), this.getTransactionStatus());
     if (binding !== null && sent) this.#holds.push(binding.hold());
-    const failure = (error: unknown) => meet(error, binding, uncertain);
+    const failure = (error: unknown): Met => {
+      // Libraries answer a failed COMMIT with ROLLBACK, and some report only that this failed, too: then it must say the same.
+      if (this.#uncertainty !== null) return { now: this.#uncertainty };
+      const met = meet(error, binding, uncertain);
+      if (met.now instanceof DatabaseRefusal && met.now.code === 'LK_OUTCOME_UNKNOWN') this.#uncertainty = met.now;
+      return met;
+    };
 
     if (typeof config?.submit === 'function') {
       interceptSubmittable(config, failure);
