@@ -52,10 +52,9 @@ export async function createShop(lanekeeper: Lanekeeper, settings: Settings): Pr
     bodyLimit: bodyLimitBytes,
   });
   const pool = lanekeeper.pool({ max: 10, application_name: `storefront ${lanekeeper.instance}` });
-  pool.on('error', (error) => app.log.warn({ err: error }, 'an idle connection broke'));
   const shop: Shop = {
     lanekeeper,
-    db: connect(pool),
+    db: connect(pool, (error) => app.log.warn({ err: error }, 'an idle connection broke')),
     assets: loadAssets(),
     attempts: new Attempts(),
     settings,

@@ -52,8 +52,6 @@ export class HealthChecks {
       query_timeout: timeoutMs,
       application_name: 'storefront health',
     });
-    // A connection that breaks while idle is replaced; what matters is what the next check finds.
-    pool.on('error', () => {});
     this.#db = connect(pool);
   }
 

@@ -7,7 +7,13 @@ export type Database = Kysely<ShopTables>;
 export type Reader = Database | Transaction<ShopTables>;
 export type Writer = Transaction<ShopTables>;
 
-/** Kysely on any pool of pg's shape: Lanekeeper's in the shop, plain pg's for migrations. `destroy()` ends the pool. */
-export function connect(pool: Pool): Database {
+/**
+ * Kysely on any pool of pg's shape: Lanekeeper's in the shop, plain pg's for migrations. `destroy()` ends the pool. A
+ * connection that breaks is told to `onBroken` and replaced; without a listener it would end the process.
+ */
+export function connect(pool: Pool, onBroken: (error: Error) => void = () => {}): Database {
+  pool.on('error', onBroken);
+  // While a client is out of the pool, nobody else listens to it. Whoever uses it is told by the failing query.
+  pool.on('connect', (client) => client.on('error', () => {}));
   return new Kysely<ShopTables>({ dialect: new PostgresDialect({ pool }) });
 }

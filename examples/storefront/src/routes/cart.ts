@@ -30,7 +30,7 @@ export function cartRoutes(app: FastifyInstance, shop: Shop): void {
 
   app.post('/cart', replayable, async (request, reply) => {
     const body = fieldsOf(request.body);
-    return change(request, reply, text(body, 'sku', 64), body.quantity ?? 1, 'add');
+    return change(request, reply, text(body, 'sku', 64), body.quantity === undefined ? 1 : body.quantity, 'add');
   });
 
   app.put<{ Params: { sku: string } }>('/cart/:sku', replayable, (request, reply) =>
@@ -51,7 +51,8 @@ export function cartRoutes(app: FastifyInstance, shop: Shop): void {
     const number = quantity(wanted);
     if (number === null)
       return sendProblem(shop, request, reply, invalid({ quantity: 'How many? A number from 0 to 99.' }));
-    const known = sku !== null && skuPattern.test(sku) ? await readProduct(db, sku) : null;
+    if (sku === null) return sendProblem(shop, request, reply, invalid({ sku: 'Which piece? Its `sku` is missing.' }));
+    const known = skuPattern.test(sku) ? await readProduct(db, sku) : null;
     if (known === null) return sendProblem(shop, request, reply, notFound('piece'));
     const cart = await writeCart(shop, request, { sku: known.sku, quantity: number, how: number === 0 ? 'set' : how });
     if (wantsJson(request)) return sendJson(reply, cartJson(cart));

@@ -1,0 +1,332 @@
+/** One shop, two coasts: who is sent where, what comes along, and what is said when it cannot be done. */
+import { Client } from 'pg';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { lease } from '../../support/applied.ts';
+import { until } from './hand-agent.ts';
+import { Shopper } from './shopper.ts';
+import { deskPassphrase, startTwoCoasts, type TwoCoasts } from './two-coasts.ts';
+
+let coasts: TwoCoasts;
+beforeAll(async () => {
+  coasts = await startTwoCoasts();
+});
+afterAll(() => coasts?.stop());
+
+const password = 'correct horse';
+type Side = 'ny' | 'la';
+const other = { ny: 'la', la: 'ny' } as const;
+let customers = 0;
+
+async function registered(dc: Side): Promise<{ shopper: Shopper; email: string; id: string }> {
+  customers += 1;
+  const email = `c${customers}@example.com`;
+  const shopper = new Shopper(coasts);
+  const answer = await shopper.post(dc, '/register', { email, password });
+  expect(answer.status, answer.body).toBe(201);
+  const { id } = answer.json.account;
+  await arrived(id, other[dc]);
+  return { shopper, email, id };
+}
+
+async function arrived(account: string, dc: Side): Promise<void> {
+  await until(`${account} is known in ${dc}`, async () => {
+    const rows = await coasts.rows(dc, 'SELECT FROM accounts JOIN lanekeeper.deed ON account = id WHERE id = $1', [
+      account,
+    ]);
+    return rows.length === 1;
+  });
+}
+
+async function homeOf(account: string, seenFrom: Side = 'ny'): Promise<unknown> {
+  return (await coasts.rows(seenFrom, 'SELECT home FROM lanekeeper.deed WHERE account = $1', [account]))[0]?.home;
+}
+
+async function guestOf(sku: string, dc: Side): Promise<string> {
+  const [row] = await coasts.rows<{ account_id: string }>(
+    dc,
+    'SELECT account_id FROM carts JOIN cart_lines ON cart_id = carts.id JOIN accounts a ON a.id = account_id WHERE sku = $1 AND a.email IS NULL',
+    [sku],
+  );
+  return row!.account_id;
+}
+
+/** As if nobody had used it for half an hour. */
+async function forgetUse(account: string): Promise<void> {
+  for (const dc of ['ny', 'la'] as const) {
+    await coasts.rows(dc, 'DELETE FROM lanekeeper.activity WHERE account = $1', [account]);
+  }
+}
+
+test('a session is known on both coasts; what it writes is written at home', async () => {
+  const { shopper, id } = await registered('ny');
+  const cart = await shopper.post('la', '/cart', { sku: 'bud-vase', quantity: 1 });
+  expect(cart).toMatchObject({ status: 200, dc: 'ny', json: { count: 1 } });
+  // Past the edge: the shop itself says where the request belongs, before it does anything.
+  const direct = await shopper.post('la', '/cart', { sku: 'bud-vase', quantity: 1 }, { direct: true });
+  expect(direct).toMatchObject({
+    status: 409,
+    dc: 'la',
+    headers: { 'lanekeeper-replay': 'dc=ny' },
+    json: { error: { code: 'LK_WRONG_HOME', home: 'ny', dataCenter: 'la' } },
+  });
+  const form = { form: { sku: 'bud-vase' }, accept: 'text/html', direct: true };
+  const page = await shopper.ask('la', 'POST', '/cart', form);
+  expect(page).toMatchObject({ status: 409, headers: { 'lanekeeper-replay': 'dc=ny' } });
+  expect(page.body).toContain('Your account is kept in New York');
+  expect(page.body).toContain('data-here="la"');
+  expect((await shopper.get('ny', '/cart')).json.count).toBe(1);
+  expect(await homeOf(id, 'la')).toBe('ny');
+  // Reads are served where they are asked for.
+  const orders = await shopper.page('la', '/orders');
+  expect(orders.status).toBe(200);
+});
+
+test('signing in on the other coast: in use there, so one is routed', async () => {
+  const { email, id } = await registered('ny');
+  const visitor = new Shopper(coasts);
+  const answer = await visitor.post('la', '/sign-in', { email, password });
+  expect(answer).toMatchObject({ status: 200, dc: 'ny', json: { account: { id, home: 'ny' } } });
+  expect(await homeOf(id)).toBe('ny');
+});
+
+test('signing in on the other coast: idle, so the account comes', async () => {
+  const { email, id } = await registered('ny');
+  await forgetUse(id);
+  const visitor = new Shopper(coasts);
+  const answer = await visitor.post('la', '/sign-in', { email, password });
+  expect(answer).toMatchObject({ status: 200, dc: 'la', json: { account: { id, home: 'la' } } });
+  expect(await homeOf(id, 'la')).toBe('la');
+  const cart = await visitor.post('la', '/cart', { sku: 'salt-pig', quantity: 1 });
+  expect(cart).toMatchObject({ status: 200, dc: 'la' });
+  const page = await visitor.page('la', '/');
+  expect(page.body).toContain('data-home="la"');
+  const numbers = await coasts.rows<{ id: string }>(
+    'la',
+    'SELECT l.id FROM cart_lines l JOIN carts c ON c.id = cart_id WHERE account_id = $1',
+    [id],
+  );
+  expect(numbers.map((row) => Number(row.id) % 8)).toEqual([2]);
+});
+
+test('a guest of one coast signs in to an account that is in use on the other: the cart comes along', async () => {
+  const { email, id, shopper } = await registered('ny');
+  await shopper.post('ny', '/cart', { sku: 'quart-jug', quantity: 1 });
+  const guest = new Shopper(coasts);
+  await guest.post('la', '/cart', { sku: 'quart-jug', quantity: 2 });
+  await guest.post('la', '/cart', { sku: 'oil-bottle', quantity: 1 });
+  const guestId = await guestOf('oil-bottle', 'la');
+  await arrived(guestId, 'ny');
+  const answer = await guest.post('la', '/sign-in', { email, password });
+  expect(answer).toMatchObject({ status: 200, dc: 'ny', json: { account: { id, home: 'ny' } } });
+  expect(await homeOf(guestId, 'ny')).toBe('ny');
+  const lines = [
+    { sku: 'quart-jug', quantity: 3 },
+    { sku: 'oil-bottle', quantity: 1 },
+  ];
+  expect((await guest.get('la', '/cart')).json.lines).toMatchObject(lines);
+  expect((await guest.get('la', '/cart')).json.lines).toMatchObject(lines);
+  const left = 'SELECT FROM cart_lines l JOIN carts c ON c.id = cart_id WHERE account_id = $1';
+  expect(await coasts.rows('ny', left, [guestId])).toEqual([]);
+});
+
+test('when the guest cannot come at once, its cart comes at a later look', async () => {
+  const { email } = await registered('ny');
+  const guest = new Shopper(coasts);
+  await guest.post('la', '/cart', { sku: 'butter-dome', quantity: 1 });
+  await arrived(await guestOf('butter-dome', 'la'), 'ny');
+  coasts.ny.agent.refuseMoves = 'the gate is shut';
+  try {
+    expect(await guest.post('la', '/sign-in', { email, password })).toMatchObject({ status: 200, dc: 'ny' });
+    expect((await guest.get('ny', '/cart')).json.count).toBe(0);
+    expect((await guest.page('ny', '/cart')).body).toContain('still on its way here');
+  } finally {
+    coasts.ny.agent.refuseMoves = null;
+  }
+  expect((await guest.get('ny', '/cart')).json.lines).toMatchObject([{ sku: 'butter-dome', quantity: 1 }]);
+  expect((await guest.page('ny', '/cart')).body).not.toContain('still on its way here');
+});
+
+test('one e-mail address, one account, on both coasts', async () => {
+  const { email } = await registered('ny');
+  const late = await new Shopper(coasts).post('la', '/register', { email: email.toUpperCase(), password });
+  expect(late).toMatchObject({ status: 409, dc: 'la', json: { error: { code: 'LK_CLAIM_TAKEN' } } });
+  for (let i = 0; i < 10; i++) {
+    const address = `race${i}@example.com`;
+    const both = await Promise.all(
+      (['ny', 'la'] as const).map((dc) => new Shopper(coasts).post(dc, '/register', { email: address, password })),
+    );
+    expect(both.map((answer) => answer.status).sort()).toEqual([201, 409]);
+  }
+  for (const dc of ['ny', 'la'] as const) {
+    const count = async () => (await coasts.rows(dc, "SELECT FROM accounts WHERE email LIKE 'race%'")).length;
+    await until(`all winners are in ${dc}`, async () => (await count()) === 10);
+    expect(await coasts.rows(dc, 'SELECT kind, detail FROM lanekeeper.incident')).toEqual([]);
+  }
+});
+
+test('nobody can say whether an address is free: nothing is stored, and it is said why', async () => {
+  const shopper = new Shopper(coasts);
+  coasts.la.agent.silentClaims = true;
+  try {
+    const answer = await shopper.post('la', '/register', { email: 'unsure@example.com', password });
+    expect(answer).toMatchObject({
+      status: 503,
+      headers: { 'retry-after': '2' },
+      json: { error: { code: 'LK_CLAIM_UNAVAILABLE', retryAfterMs: 2000 } },
+    });
+    const form = { email: 'unsure@example.com', password, name: 'Bo' };
+    const page = await shopper.send('la', '/register', form);
+    expect(page.status).toBe(503);
+    expect(page.body).toContain('does not answer');
+    expect(page.body).toContain('value="unsure@example.com"');
+  } finally {
+    coasts.la.agent.silentClaims = false;
+  }
+  expect(await coasts.rows('la', "SELECT FROM accounts WHERE email = 'unsure@example.com'")).toEqual([]);
+});
+
+test('a registration that fails after its claim gives the claim back', async () => {
+  const shopper = new Shopper(coasts);
+  // The claim's home is on the other coast, so that it can be had while this one may not write.
+  const email = await addressKeptIn('la');
+  await lease(coasts.pair.dc('ny'), -1000);
+  try {
+    const answer = await shopper.post('ny', '/register', { email, password });
+    expect(answer).toMatchObject({ status: 503, json: { error: { code: 'LK_NO_LEASE' } } });
+    const asked = coasts.ny.agent.asked.filter(({ body }) => body.value === email);
+    expect(asked.map(({ method }) => method)).toEqual(['POST', 'DELETE']);
+  } finally {
+    await lease(coasts.pair.dc('ny'), 600_000);
+  }
+  expect((await shopper.post('ny', '/register', { email, password })).status).toBe(201);
+});
+
+async function addressKeptIn(dc: Side): Promise<string> {
+  for (let i = 0; i < 100; i++) {
+    const email = `kept${i}@example.com`;
+    const [row] = await coasts.rows('ny', "SELECT home FROM lanekeeper.claim_holder('email', $1)", [email]);
+    if (row?.home === dc) return email;
+  }
+  throw new Error(`no claim is kept in ${dc}`);
+}
+
+test('an account that is not here yet is not a wrong password', async () => {
+  // The claim has arrived, the account has not: as when the streams between the coasts are slow.
+  const email = 'underway@example.com';
+  await coasts.rows('la', "INSERT INTO lanekeeper.claim (name, value, account) VALUES ('email', $1, 'ny_acc_x')", [
+    email,
+  ]);
+  const shopper = new Shopper(coasts);
+  expect(await shopper.post('la', '/sign-in', { email, password })).toMatchObject({
+    status: 409,
+    json: { error: { code: 'LK_UNKNOWN_ACCOUNT', dataCenter: 'la' } },
+  });
+  const page = await shopper.send('la', '/sign-in', { email, password });
+  expect(page.body).toContain('We are bringing your account over, one moment');
+});
+
+test('the desk: opened by its passphrase, finds by e-mail, id and number, edits at the customer’s home', async () => {
+  const { shopper, email, id } = await registered('ny');
+  await shopper.post('ny', '/cart', { sku: 'no-3-mug', quantity: 4 });
+  await shopper.post('ny', '/cart', { sku: 'bud-vase', quantity: 1 });
+  const { order } = (await shopper.post('ny', '/checkout', { requestId: 'desk-1' })).json;
+  await until(
+    'the order is in la',
+    async () => (await coasts.rows('la', 'SELECT FROM orders WHERE id = $1', [order.id])).length === 1,
+  );
+
+  // Whoever works at the desk is also a customer, with a home of their own.
+  const { shopper: clerk } = await registered('la');
+  const path = `/desk/orders/${order.id}`;
+  expect((await clerk.get('la', path)).json.error.code).toBe('SHOP_DESK_SIGN_IN');
+  expect((await clerk.post('la', path, { action: 'cancel' })).status).toBe(401);
+  expect((await clerk.post('la', '/desk/sign-in', { passphrase: 'open sesame' })).status).toBe(401);
+  expect((await clerk.post('la', '/desk/sign-in', { passphrase: deskPassphrase })).status).toBe(200);
+
+  const number = `${order.id.slice(-8, -4)} ${order.id.slice(-4)}`.toLowerCase();
+  for (const find of [email.toUpperCase(), order.id, id, number]) {
+    const found = await clerk.get('la', `/desk?find=${encodeURIComponent(find)}`);
+    expect(found, find).toMatchObject({
+      status: 200,
+      dc: 'la',
+      json: { customer: { account: id, email, home: 'ny' } },
+    });
+    expect(found.json.orders).toHaveLength(1);
+  }
+  expect((await clerk.get('la', '/desk?find=nobody@example.com')).status).toBe(404);
+
+  const change = { revision: 1, quantities: { 'no-3-mug': 2, 'bud-vase': 0 }, note: 'Two mugs only' };
+  const changed = await clerk.post('la', path, change);
+  expect(changed).toMatchObject({
+    status: 200,
+    dc: 'ny',
+    json: { order: { revision: 2, total: 6800, note: 'Two mugs only', lines: [{ sku: 'no-3-mug', quantity: 2 }] } },
+  });
+  expect((await shopper.get('ny', '/orders')).json).toMatchObject([
+    { id: order.id, total: 6800, note: 'Two mugs only' },
+  ]);
+  expect(await clerk.post('la', path, change)).toMatchObject({
+    status: 409,
+    json: { error: { code: 'SHOP_ORDER_CHANGED' } },
+  });
+  expect(await clerk.post('la', path, { revision: 2, quantities: { 'no-3-mug': 0 } })).toMatchObject({
+    status: 409,
+    json: { error: { code: 'SHOP_ORDER_EMPTY' } },
+  });
+  expect((await clerk.post('la', path, { revision: 2, quantities: { 'no-3-mug': 100 } })).status).toBe(400);
+  const cancelled = await clerk.send('la', path, { revision: '2', 'quantity.no-3-mug': '2', action: 'cancel' });
+  expect(cancelled).toMatchObject({ status: 303, headers: { location: `${path}?saved=1` } });
+  const [row] = await coasts.rows('ny', 'SELECT status, revision FROM orders WHERE id = $1', [order.id]);
+  expect(row).toEqual({ status: 'cancelled', revision: 3 });
+  expect((await clerk.post('la', path, { action: 'cancel' })).json.error.code).toBe('SHOP_ORDER_CANCELLED');
+});
+
+test('nobody can say whether the order went through: so it is said, and can be asked', async () => {
+  const { shopper } = await registered('ny');
+  await shopper.post('ny', '/cart', { sku: 'moon-jar', quantity: 1 });
+  await coasts.rows(
+    'ny',
+    `CREATE FUNCTION public.linger() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(20); RETURN NULL; END';
+     CREATE CONSTRAINT TRIGGER linger AFTER INSERT ON public.orders DEFERRABLE INITIALLY DEFERRED
+       FOR EACH ROW WHEN (NEW.note = 'linger') EXECUTE FUNCTION public.linger()`,
+  );
+  const requestId = 'uncertain-1';
+  const form = { requestId, note: 'linger' };
+  const sent = shopper.send('ny', '/checkout', form);
+  await killCommitting();
+  const page = await sent;
+  expect(page.status).toBe(503);
+  expect(page.body).toContain('We do not know whether your order went through');
+  expect(page.body).toContain(`href="/checkout/outcome/${requestId}"`);
+  const again = shopper.post('ny', '/checkout', form);
+  await killCommitting();
+  expect(await again).toMatchObject({
+    status: 503,
+    json: { error: { code: 'LK_OUTCOME_UNKNOWN', requestId, dataCenter: 'ny' } },
+  });
+  const asked = await shopper.page('ny', `/checkout/outcome/${requestId}`);
+  expect(asked.body).toContain('Not recorded here, so far');
+  // It was rolled back; the same form may be sent once more, and orders once.
+  const ordered = await shopper.post('ny', '/checkout', { requestId });
+  expect(ordered.status).toBe(201);
+  expect((await shopper.post('ny', '/checkout', { requestId })).json.order.id).toBe(ordered.json.order.id);
+  expect((await shopper.get('ny', '/orders')).json).toHaveLength(1);
+  const outcome = await shopper.page('ny', `/checkout/outcome/${requestId}`);
+  expect(outcome.headers.location).toBe(`/orders/${ordered.json.order.id}?placed=1`);
+});
+
+/** Waits for the backend that is in COMMIT, sleeping, and ends it. */
+async function killCommitting(): Promise<void> {
+  const superuser = new Client({ connectionString: coasts.pair.dc('ny').urls.superuser });
+  await superuser.connect();
+  try {
+    await until('a commit under way', async () => {
+      const { rows } = await superuser.query(
+        `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query ILIKE 'commit%'`,
+      );
+      return rows.length > 0;
+    });
+  } finally {
+    await superuser.end();
+  }
+}
