@@ -127,7 +127,8 @@ export interface Lanekeeper {
   /**
    * Does `work` at most once for this `requestId`: its result is recorded in the same transaction, and a repetition gets that
    * result back. `client` must be in a transaction, bound to an account.
-   * @throws {LanekeeperError} `LK_REQUEST_ID` when another account has used this id
+   * Ids are per account: the same id of another account is another request.
+   * @throws {TypeError} outside of a transaction, or where no account is bound
    */
   once<Result>(
     requestId: string,
