@@ -29,7 +29,7 @@ export async function checkPassword(password: string, hash: string): Promise<boo
 
 function derive(password: string, salt: Buffer, costLog2: number, r: number, p: number): Promise<Buffer> {
   const N = 2 ** costLog2;
-  const options: ScryptOptions = { N, r, p, maxmem: 160 * N * r };
+  const options: ScryptOptions = { N, r, p, maxmem: 128 * r * (N + p) + 1_048_576 };
   // The same letters typed on another keyboard are the same password.
   return new Promise((resolve, reject) => {
     scrypt(password.normalize('NFKC'), salt, keyBytes, options, (error, key) => (error ? reject(error) : resolve(key)));
