@@ -43,6 +43,7 @@ import { Upkeep } from './upkeep.ts';
 
 export type { MoveAnswer } from './moves.ts';
 export { type AgentLimits, type AgentOptions, defaultLimits, type Log } from './options.ts';
+export { type PeerAnswer, type PeerCall, Peers } from './peers.ts';
 export type { AgentStatus } from './status.ts';
 
 export type Agent = {

@@ -2,15 +2,16 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { loadConfiguration, parseDuration } from 'lanekeeper/config';
+import { loadConfiguration } from 'lanekeeper/config';
 import { createKeyRing } from 'lanekeeper/session';
-import { type Edge, startEdge } from '../edge/index.ts';
+import { startEdge } from '../edge/index.ts';
 import { placeOfCommand } from './lab-file.ts';
 import { type CliContext, CommandFailure, createOutput, exitCodes } from './output.ts';
+import { address, cannotListen, duration, jsonLog, type ListenAddress, untilStopped } from './serving.ts';
 
 type EdgeCommandOptions = {
   readonly config?: string;
-  readonly listen: { readonly host: string; readonly port: number };
+  readonly listen: ListenAddress;
   readonly trustProxy: readonly string[];
   readonly healthPath?: string;
   readonly tlsCert?: string;
@@ -81,30 +82,13 @@ async function runEdge(context: CliContext, options: EdgeCommandOptions): Promis
     ...(options.healthPath === undefined ? {} : { applicationHealthPath: options.healthPath }),
     ...(metricsToken ? { metricsToken } : {}),
     limits: { drainMs: options.drain },
-    log: (level, event, details) => {
-      context.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), level, event, ...details })}\n`);
-    },
-  }).catch((error: NodeJS.ErrnoException) => {
-    if (error.syscall !== 'listen') throw error;
-    const { host, port } = options.listen;
-    throw new CommandFailure(`Cannot listen on ${host}:${port} (${error.code}).`, { exitCode: exitCodes.unreachable });
-  });
+    log: jsonLog(context),
+  }).catch((error: unknown) => cannotListen(error, options.listen));
   output.line(`The edge of ${configuration.here} listens on ${output.colors.bold(edge.url)}`);
   output.result({ ready: { url: edge.url } });
-  await untilStopped(edge, output.remark);
-}
-
-/** Until SIGTERM or SIGINT; the same signal once more ends the process at once. */
-async function untilStopped(edge: Edge, remark: (text: string) => void): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const stop = (): void => {
-      process.off('SIGTERM', stop).off('SIGINT', stop);
-      resolve();
-    };
-    process.on('SIGTERM', stop).on('SIGINT', stop);
-  });
+  await untilStopped();
   const { cut } = await edge.close();
-  if (cut > 0) remark(`${cut} connections were still in use and have been cut.`);
+  if (cut > 0) output.remark(`${cut} connections were still in use and have been cut.`);
 }
 
 function tlsOf(
@@ -128,20 +112,7 @@ function pem(directory: string, file: string): string {
   }
 }
 
-function address(text: string): { readonly host: string; readonly port: number } {
-  const match = /^(?:\[([0-9a-f:.]+)\]|([^:[\]]+)):(\d{1,5})$/i.exec(text);
-  const port = Number(match?.[3]);
-  if (match === null || port > 65_535) throw new InvalidArgumentError('Write HOST:PORT, for example 127.0.0.1:8080.');
-  return { host: (match[1] ?? match[2]) as string, port };
-}
-
 function wholeNumber(text: string): number {
   if (!/^\d{1,8}$/.test(text)) throw new InvalidArgumentError('A whole number.');
   return Number(text);
-}
-
-function duration(text: string): number {
-  const ms = parseDuration(text);
-  if (ms === null) throw new InvalidArgumentError('A number and a unit, for example 20s.');
-  return ms;
 }

@@ -8,6 +8,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { agentCommand } from './agent.ts';
 import { applyCommand } from './apply.ts';
 import { configCommand } from './config.ts';
 import { doctorCommand } from './doctor.ts';
@@ -17,7 +18,9 @@ import { keysCommand } from './keys.ts';
 import { labCommand, loadLab } from './lab.ts';
 import { type CliContext, colorsFor, exitCodes, processContext, reportError } from './output.ts';
 import { planCommand } from './plan.ts';
+import { rehomeCommand } from './rehome.ts';
 import { removeCommand } from './remove.ts';
+import { statusCommand } from './status.ts';
 import { verifyCommand } from './verify.ts';
 
 export { processContext };
@@ -34,7 +37,10 @@ const commands: readonly CommandFactory[] = [
   applyCommand,
   verifyCommand,
   removeCommand,
+  agentCommand,
   edgeCommand,
+  statusCommand,
+  rehomeCommand,
 ];
 
 const closing = `

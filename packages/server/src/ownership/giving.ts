@@ -35,7 +35,7 @@ export function onGiveAsked(turn: Turn, event: Extract<OwnershipEvent, { kind: '
   }
   const reasons = reasonsNotToStart(turn.state, request.to, turn.nowMs);
   if (reasons.length > 0) return answer(turn, request.account, [id], { kind: 'refused', reasons });
-  const deadlineMs = turn.nowMs + turn.state.settings.drainMs;
+  const deadlineMs = turn.nowMs + Math.min(request.withinMs, turn.state.settings.drainMs);
   setMove(turn, request.account, { role: 'giver', phase: 'queued', request, asked: [id], deadlineMs });
   startQueued(turn);
 }
@@ -135,13 +135,13 @@ function startQueued(turn: Turn): void {
     running++;
     const round = nextRound(turn);
     const { request, asked } = move;
-    setMove(turn, account, { role: 'giver', phase: 'reading', request, asked, round });
+    setMove(turn, account, { role: 'giver', phase: 'reading', request, asked, round, deadlineMs: move.deadlineMs });
     turn.actions.push({ kind: 'read-facts', round, account });
   }
 }
 
 function onFacts(turn: Turn, move: In<'reading'>, result: Extract<GivingEvent, { kind: 'facts' }>['result']): void {
-  const { request, asked } = move;
+  const { request, asked, deadlineMs } = move;
   const { account, to } = request;
   const done = (outcome: GiveOutcome) => {
     setMove(turn, account, null);
@@ -154,18 +154,9 @@ function onFacts(turn: Turn, move: In<'reading'>, result: Extract<GivingEvent, {
   const reasons = reasonsNotToStart(turn.state, to, turn.nowMs);
   if (reasons.length > 0) return done({ kind: 'refused', reasons });
   const round = nextRound(turn);
-  const { drainMs } = turn.state.settings;
   const { epoch } = result.facts;
-  setMove(turn, account, {
-    role: 'giver',
-    phase: 'opening',
-    request,
-    asked,
-    round,
-    epoch,
-    deadlineMs: turn.nowMs + drainMs,
-  });
-  turn.actions.push({ kind: 'begin-drain', round, account, to, forMs: drainMs });
+  setMove(turn, account, { role: 'giver', phase: 'opening', request, asked, round, epoch, deadlineMs });
+  turn.actions.push({ kind: 'begin-drain', round, account, to, forMs: Math.max(1, deadlineMs - turn.nowMs) });
 }
 
 function onDrainBegun(
@@ -206,6 +197,7 @@ function onDrainBegun(
 function waitFor(turn: Turn, draining: In<'draining'>, waitingFor: readonly string[]): void {
   const { request, asked, epoch, move, deadlineMs } = draining;
   if (waitingFor.length > 0) return setMove(turn, request.account, { ...draining, waitingFor });
+  if (turn.nowMs >= deadlineMs) return keep(turn, draining, [reason('not-drained')]);
   const reasons = reasonsToAbort(turn, draining);
   if (reasons.length > 0) return keep(turn, draining, reasons);
   // M1: the last moment at which this side alone decides.

@@ -312,7 +312,7 @@ describe('giving', () => {
     arrivedAgoMs: null,
     movesAgoMs: [],
   };
-  const request = { account: 'a1', to: 'la', ifIdle: true, expected: null };
+  const request = { account: 'a1', to: 'la', ifIdle: true, expected: null, withinMs: 60_000 };
   const ask = (agent: Driver, id = 'r1') => agent.send({ kind: 'give-asked', id, request });
   const known = (agent: Driver, changes: Partial<Facts> = {}) => {
     const { round } = agent.take('read-facts');
@@ -521,7 +521,11 @@ describe('receiving', () => {
 
   it('answers whoever asked for an account that came back before the answer did', () => {
     const agent = new Driver().lead();
-    agent.send({ kind: 'give-asked', id: 'r1', request: { account: 'a1', to: 'la', ifIdle: false, expected: null } });
+    agent.send({
+      kind: 'give-asked',
+      id: 'r1',
+      request: { account: 'a1', to: 'la', ifIdle: false, expected: null, withinMs: 60_000 },
+    });
     arrive(agent);
     expect(agent.take('answer')).toMatchObject({
       ids: ['r1'],

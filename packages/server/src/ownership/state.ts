@@ -105,6 +105,8 @@ export type GiveRequest = {
   readonly ifIdle: boolean;
   /** What the one who asks has seen; null: whatever it is now. */
   readonly expected: Epoch | null;
+  /** It is no use later than this: when it was not given by then, it is kept. At most `drainMs` counts. */
+  readonly withinMs: number;
 };
 
 type GivingBase = {
@@ -118,7 +120,7 @@ type GivingBase = {
 export type Giving = GivingBase &
   (
     | { readonly phase: 'queued'; readonly deadlineMs: number }
-    | { readonly phase: 'reading'; readonly round: number }
+    | { readonly phase: 'reading'; readonly round: number; readonly deadlineMs: number }
     | { readonly phase: 'opening'; readonly round: number; readonly epoch: Epoch; readonly deadlineMs: number }
     | {
         readonly phase: 'draining';

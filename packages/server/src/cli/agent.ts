@@ -1,0 +1,87 @@
+/** `lanekeeper agent`: keeps the lease of one data center and moves accounts; see `../agent/index.ts`. */
+import { readFileSync } from 'node:fs';
+import { Command, Option } from 'commander';
+import { databaseUrl, loadConfiguration, witnessUrl } from 'lanekeeper/config';
+import { createKeyRing } from 'lanekeeper/session';
+import { defaultLimits, startAgent } from '../agent/index.ts';
+import { postgresLeaseStore } from '../lease/index.ts';
+import { placeOfCommand } from './lab-file.ts';
+import { type CliContext, createOutput } from './output.ts';
+import { address, cannotListen, duration, jsonLog, type ListenAddress, untilStopped } from './serving.ts';
+
+type AgentCommandOptions = {
+  readonly config?: string;
+  readonly listen: ListenAddress;
+  readonly url?: string;
+  readonly instance?: string;
+  readonly transactionLimit: number;
+  readonly json?: boolean;
+};
+
+const defaultListen = '127.0.0.1:7411';
+const defaultTransactionLimit = '10s';
+
+export function agentCommand(context: CliContext): Command {
+  return new Command('agent')
+    .description('run an agent of this data center: it keeps the lease, moves accounts and watches the streams')
+    .option('--config <file>', 'the configuration')
+    .addOption(
+      new Option('--listen <host:port>', 'where its API listens; port 0 takes a free one')
+        .argParser(address)
+        .default(address(defaultListen), defaultListen),
+    )
+    .option('--url <url>', 'where the other agents of this data center reach it (default: where it listens)')
+    .option('--instance <name>', 'its name among the agents of this data center (default: made up)')
+    .addOption(
+      new Option('--transaction-limit <duration>', 'end transactions that have written and are older than this')
+        .argParser(duration)
+        .default(defaultLimits.transactionMs, defaultTransactionLimit),
+    )
+    .option('--json', 'print {"ready": {"url"}} as JSON when it listens')
+    .addHelpText(
+      'after',
+      `
+Run two or more per data center; one leads. Connects to the local PostgreSQL as the agent's role, to the witness, and to
+the other data centers' agents. Says what happens on stderr, as JSON.
+GET /health     200 while this data center may write; for supervisors and load balancers
+GET /metrics    for Prometheus; keep it from the outside
+
+Examples:
+  $ LANEKEEPER_DC=ny lanekeeper agent --listen 0.0.0.0:7411 --url http://ny-agent-1.internal:7411`,
+    )
+    .action((options: AgentCommandOptions) => runAgent(context, options));
+}
+
+async function runAgent(context: CliContext, options: AgentCommandOptions): Promise<void> {
+  const output = createOutput(context, { json: options.json });
+  const { env, config } = placeOfCommand(context, { config: options.config });
+  const { configuration } = await loadConfiguration({ file: config, env, directory: context.directory });
+  const { here, cluster } = configuration;
+  const agent = await startAgent({
+    configuration,
+    keys: createKeyRing(configuration, { env }),
+    databaseUrl: databaseUrl(configuration, here, 'agent', env),
+    leaseStore: postgresLeaseStore({
+      url: witnessUrl(configuration, env, here),
+      cluster,
+      applicationName: `lanekeeper agent ${here}`,
+    }),
+    ...options.listen,
+    ...(options.url === undefined ? {} : { url: options.url }),
+    ...(options.instance === undefined ? {} : { instance: options.instance }),
+    version: productVersion(),
+    limits: { transactionMs: options.transactionLimit },
+    log: jsonLog(context),
+  }).catch((error: unknown) => cannotListen(error, options.listen));
+  output.line(`The agent of ${here} listens on ${output.colors.bold(agent.url)}`);
+  output.result({ ready: { url: agent.url } });
+  await untilStopped();
+  await agent.close();
+}
+
+function productVersion(): string {
+  const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+    version: string;
+  };
+  return manifest.version;
+}
