@@ -1,4 +1,6 @@
 /** `lanekeeper lab` and what belongs to it. The `lanekeeper` command loads this when it is called. */
+import { existsSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { dataCenterNamePattern, parseDuration } from 'lanekeeper/config';
 import { linkCommand } from './cli-link.ts';
@@ -27,6 +29,8 @@ type LabArguments = {
 export function labCommand(context: LabContext): Command {
   const command = new Command('lab')
     .description('run two data centers on this machine, for real, with a shop in them')
+    // Without it `lab status --dir x` would give --dir to `lab`.
+    .enablePositionalOptions()
     .option('--data-centers <names>', 'their short names, with commas', dataCenterNames, ['ny', 'la'])
     .option('--rtt <duration>', 'round trip between them, for example 60ms', duration, 60)
     .option('--app <command>', 'run this in place of the storefront: it must listen on HOST and PORT')
@@ -172,8 +176,12 @@ function showProgress(context: LabContext, json: boolean, progress: LabProgress)
   } else stderr.write(`${progress.event.name} runs again\n`);
 }
 
+/** How a person calls us from here: by name where it is installed, else through npx. */
 function program(context: LabContext): string {
-  return context.env.npm_lifecycle_event === 'start' ? 'npx lanekeeper' : 'lanekeeper';
+  const folders = (context.env.PATH ?? '').split(delimiter).filter((folder) => !folder.includes('node_modules'));
+  return folders.some((folder) => folder !== '' && existsSync(join(folder, 'lanekeeper')))
+    ? 'lanekeeper'
+    : 'npx lanekeeper';
 }
 
 function isFound(context: LabContext, dir: string): boolean {

@@ -68,6 +68,8 @@ Exit codes:
 export async function run(argv: readonly string[], context: CliContext): Promise<number> {
   const json = argv.includes('--json');
   const program = new Command('lanekeeper')
+    // An option after a command's name is that command's, also where the one above it has the same.
+    .enablePositionalOptions()
     .description(
       'One application, live in several data centers on plain PostgreSQL, each customer written in one place only.',
     )
