@@ -1,5 +1,11 @@
 /** Publications, slots and subscriptions between two real clusters, as the roles they run as. */
-import { ensureStreams, judgeStreams, readStreams, type StreamsReport } from '@lanekeeper/server/postgres';
+import {
+  applyChanges,
+  ensureStreams,
+  judgeStreams,
+  readStreams,
+  type StreamsReport,
+} from '@lanekeeper/server/postgres';
 import { Client } from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { applyPair, connectAs, lease } from '../support/applied.ts';
@@ -143,6 +149,48 @@ test('a wrong password and an unreachable peer are said without the password', a
   const result = await ensure(la, { ...la.env, LANEKEEPER_REPLICATION_PASSWORD: 'se-cret' });
   expect(result).toMatchObject({ kind: 'ensured', ready: false, streams: [{ kind: 'waiting' }, { kind: 'waiting' }] });
   expect(JSON.stringify(result)).not.toContain('se-cret');
+});
+
+test('a table that joins running streams is closed until every data center reads it, and no row of it is lost', async () => {
+  const add = (dc: TestDataCenter) =>
+    pair.configure(dc.name, (written) => ({
+      ...written,
+      tables: { ...written.tables, reviews: { class: 'system-of-record', account: 'account_id' } },
+    }));
+  for (const dc of [ny, la]) {
+    await runSql(
+      dc.urls.owner,
+      `CREATE TABLE reviews (id bigserial PRIMARY KEY, account_id text NOT NULL);
+      GRANT SELECT, INSERT, UPDATE, DELETE ON reviews TO lanekeeper_application;
+      GRANT USAGE ON SEQUENCE reviews_id_seq TO lanekeeper_application`,
+    );
+  }
+  const apply = async (dc: TestDataCenter) => {
+    const result = await applyChanges(connectAs(dc, 'owner'), add(dc));
+    if (result.kind !== 'applied') throw new Error(result.kind);
+    await ensureStreams({ connect: connectAs(dc, 'agent'), configuration: add(dc), env: dc.env });
+    return result.plan.closed;
+  };
+  const review = (dc: TestDataCenter, account: string) =>
+    runSql(dc.urls.application, 'INSERT INTO reviews (account_id) VALUES ($1)', [account]).then(
+      () => 'written',
+      (error: { code: string }) => error.code,
+    );
+  expect(await apply(ny)).toEqual(['public.reviews']);
+  expect(await review(ny, 'a')).toBe('LK003');
+  expect(await apply(la)).toEqual(['public.reviews']);
+  // la reads it now, and has said so in the stream; ny does not read la's yet.
+  await expect.poll(() => review(ny, 'a'), wait).toBe('written');
+  expect(await review(la, 'b')).toBe('LK003');
+  expect(await apply(ny)).toEqual([]);
+  await expect.poll(() => review(la, 'b'), wait).toBe('written');
+  expect(await apply(la)).toEqual([]);
+  for (const dc of [ny, la]) {
+    const triggers = await runSql(dc.urls.owner, "SELECT FROM pg_trigger WHERE tgname = 'lanekeeper_closed'");
+    expect(triggers).toHaveLength(0);
+    const accounts = 'SELECT array_agg(DISTINCT account_id ORDER BY account_id) AS a FROM reviews';
+    await expect.poll(() => runSql(dc.urls.owner, accounts), wait).toEqual([{ a: ['a', 'b'] }]);
+  }
 });
 
 test('a table missing from the subscription, or of another shape, is found', async () => {

@@ -176,6 +176,14 @@ CREATE TABLE lanekeeper.stream (
   CONSTRAINT stream_pkey PRIMARY KEY (subscription)
 );
 
+CREATE TABLE lanekeeper.subscribed (
+  relation text NOT NULL,
+  publisher text NOT NULL,
+  subscriber text NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT subscribed_pkey PRIMARY KEY (relation, publisher, subscriber)
+);
+
 CREATE TABLE lanekeeper.succession (
   term bigint NOT NULL,
   kind text NOT NULL,
@@ -216,6 +224,7 @@ COMMENT ON COLUMN lanekeeper.piece.hash IS 'Of the SQL that created it: another 
 COMMENT ON COLUMN lanekeeper.piece.removal IS 'The SQL that takes it away, also when nothing declares it any more.';
 COMMENT ON COLUMN lanekeeper.piece.fingerprint IS 'Of what PostgreSQL held after it was created: another one now means that somebody changed it by hand.';
 COMMENT ON TABLE lanekeeper.stream IS 'Subscriptions of this data center. PostgreSQL shows a connection string only to superusers; its salted hash here says whether the configured one is still the same.';
+COMMENT ON TABLE lanekeeper.subscribed IS 'Written by a data center when its subscription has a table; arriving here, in the stream, it says that what is written here from now on arrives there.';
 COMMENT ON TABLE lanekeeper.succession IS 'One row moves the home of everything a data center holds. Every fence reads this table, so that a lock on it waits for all writers.';
 COMMENT ON TABLE lanekeeper.tick IS 'One row per transaction that passed the fence, to carry the check at commit. The agent empties it.';
 
@@ -746,6 +755,24 @@ BEGIN
     DETAIL = json_strip_nulls(json_build_object('account', account, 'home', home, 'term', term, 'counter', counter,
                                                 'dc', lanekeeper.dc(), 'table', relation))::text,
     DATATYPE = coalesce(home, ''), TABLE = coalesce(relation, ''), SCHEMA = 'lanekeeper';
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.refuse_closed()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  missing text;
+BEGIN
+  SELECT d INTO missing FROM unnest(lanekeeper.dcs()) d WHERE d <> lanekeeper.dc() AND NOT EXISTS (
+    SELECT FROM lanekeeper.subscribed s WHERE s.relation = TG_ARGV[0] AND s.publisher = lanekeeper.dc() AND s.subscriber = d) LIMIT 1;
+  IF missing IS NOT NULL THEN
+    PERFORM lanekeeper.refuse('LK003', format('%I.%I is not open yet: %s does not read it', TG_TABLE_SCHEMA, TG_TABLE_NAME, missing),
+      TG_ARGV[0], NULL, NULL, NULL, NULL, format('Run `lanekeeper apply` in %s, then here again.', missing));
+  END IF;
+  RETURN NULL;
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.refuse_missing(accounts text[], relation text)

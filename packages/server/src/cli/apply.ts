@@ -50,6 +50,7 @@ type Outcome = {
   readonly postponed: readonly Step[];
   readonly streams: readonly StreamOutcome[];
   readonly undeclared: readonly string[];
+  readonly closed: readonly string[];
 };
 
 /** How long between two looks at the other data centers. */
@@ -81,6 +82,7 @@ async function runApply(context: CliContext, options: ApplyCommandOptions): Prom
   }
   for (const step of outcome.postponed)
     output.line(`${output.colors.yellow('!')} later: ${step.title}: ${step.waitsFor}`);
+  for (const table of outcome.closed) output.line(`${output.colors.yellow('!')} ${closedBecause(table)}`);
   const complete = isComplete(outcome);
   const steps = outcome.done.length === 0 ? 'nothing had to be changed' : `${count(outcome.done.length, 'step')} done`;
   output.line(`${complete ? output.colors.green('✓') : output.colors.yellow('!')} ${here}: ${steps}`);
@@ -91,6 +93,7 @@ async function runApply(context: CliContext, options: ApplyCommandOptions): Prom
     postponed: outcome.postponed.map(stepForScript),
     streams: outcome.streams,
     undeclared: outcome.undeclared,
+    closed: outcome.closed,
   });
   if (needsPerson(outcome) || (options.wait > 0 && !complete)) throw new SilentExit(exitCodes.no);
 }
@@ -111,19 +114,20 @@ async function applyOnce(
     );
   const first = await apply();
   if (Object.keys(configuration.dataCenters).length === 1) {
-    return { done: first.done, postponed: first.postponed, streams: [], undeclared: first.plan.undeclared };
+    return { done: first.done, postponed: first.postponed, streams: [], undeclared: first.plan.undeclared, closed: [] };
   }
   display.streams();
   const ensured = await ensureStreams({ connect: connect(here, 'agent'), configuration, env });
   if (ensured.kind === 'unavailable') throw unavailable(ensured, here, 'agent');
   const streams = ensured.kind === 'ensured' ? ensured.streams : [];
   // Now that the streams are there, what waited for them may go on.
-  const second = first.postponed.length > 0 ? await apply() : null;
+  const second = first.postponed.length > 0 || first.plan.closed.length > 0 ? await apply() : null;
   return {
     done: [...first.done, ...(second?.done ?? [])],
     postponed: second?.postponed ?? first.postponed,
     streams,
     undeclared: first.plan.undeclared,
+    closed: (second ?? first).plan.closed,
   };
 }
 
@@ -159,7 +163,9 @@ function orThrow(result: ApplyResult, here: string): Extract<ApplyResult, { kind
 
 function isComplete(outcome: Outcome): boolean {
   return (
-    outcome.postponed.length === 0 && outcome.streams.every(({ kind }) => kind !== 'waiting' && !isForPerson(kind))
+    outcome.postponed.length === 0 &&
+    outcome.closed.length === 0 &&
+    outcome.streams.every(({ kind }) => kind !== 'waiting' && !isForPerson(kind))
   );
 }
 
@@ -171,8 +177,17 @@ function isForPerson(kind: StreamOutcome['kind']): boolean {
   return kind === 'lost' || kind === 'failed';
 }
 
+function closedBecause(table: string): string {
+  return `${table} refuses writes until the other data centers read it: apply there, then here again`;
+}
+
 function waitsFor(outcome: Outcome): string {
-  return outcome.streams.find(({ kind }) => kind === 'waiting')?.message ?? outcome.postponed[0]?.waitsFor ?? '';
+  return (
+    outcome.streams.find(({ kind }) => kind === 'waiting')?.message ??
+    outcome.postponed[0]?.waitsFor ??
+    outcome.closed.map(closedBecause)[0] ??
+    ''
+  );
 }
 
 function duration(text: string): number {

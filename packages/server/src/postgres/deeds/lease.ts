@@ -7,6 +7,7 @@ import {
   type Positions,
 } from 'lanekeeper/model';
 import type { Queryable } from '../queryable.ts';
+import { slotName, streamNames } from '../streams/names.ts';
 
 export type ClockReading = {
   /** Milliseconds since 1970 by the server's clock. */
@@ -25,7 +26,7 @@ export async function readClock(client: Queryable): Promise<ClockReading> {
 export type ProofReading = {
   readonly incarnation: Incarnation;
   readonly positions: Positions;
-  /** Triggers of the fence that are missing or disabled. */
+  /** Triggers of the fence that are missing or disabled, and slots that peers have yet to make. */
   readonly fenceProblems: readonly { readonly relation: string; readonly trigger: string; readonly problem: string }[];
   readonly maxPreparedTransactions: number;
   readonly inRecovery: boolean;
@@ -85,11 +86,32 @@ export async function readProof(
     }
     return positions;
   };
+  const slots = await readMissingSlots(client, Object.keys(subscriptions));
   return {
     ...rest,
+    fenceProblems: [...rest.fenceProblems, ...slots],
     incarnation: { systemIdentifier, timeline, generation: 1 },
     positions: { log, received: furthest('received'), applied: furthest('applied') },
   };
+}
+
+/**
+ * What is written before a peer has its slots never reaches it. A peer that has read this data center before, and whose
+ * slots were dropped since, is another matter: that is red in `status`, and for a person.
+ */
+async function readMissingSlots(
+  client: Queryable,
+  peers: readonly DataCenterName[],
+): Promise<ProofReading['fenceProblems']> {
+  const wanted = peers.flatMap((peer) => streamNames.map((stream) => ({ peer, slot: slotName(peer, stream) })));
+  const { rows } = await client.query<{ slot: string }>(
+    `SELECT w.slot FROM jsonb_to_recordset($1) AS w(peer text, slot text)
+      WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_replication_slots s
+          WHERE s.slot_name = w.slot AND s.database = current_database())
+        AND NOT EXISTS (SELECT FROM lanekeeper.subscribed r WHERE r.publisher = lanekeeper.dc() AND r.subscriber = w.peer)`,
+    [JSON.stringify(wanted)],
+  );
+  return rows.map(({ slot }) => ({ relation: 'the list of slots', trigger: slot, problem: 'missing' }));
 }
 
 /**

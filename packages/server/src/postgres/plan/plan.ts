@@ -15,6 +15,7 @@ import { type Migration, pendingMigrations } from '../migrate/index.ts';
 import type { Piece } from '../piece.ts';
 import { peersOf } from '../streams/names.ts';
 import { publicationPieces } from '../streams/publications.ts';
+import { closedTables, closingPieces } from './closed.ts';
 import { chunkSql, fillsOf } from './fill.ts';
 import { ownDeeds, ownDeedsSql } from './own-deeds.ts';
 import { sequencesToStride, strideSequence, strideSql } from './sequences.ts';
@@ -29,8 +30,13 @@ export function planSteps(configuration: Configuration, present: PresentState, m
     ...otherInstallation(configuration, present),
     ...missingTables(configuration, present.catalog),
   ];
-  if (problems.length > 0) return { steps: [], problems, undeclared };
-  const pieces = [...fencePieces(configuration, present.catalog), ...publicationPieces(configuration, present.catalog)];
+  if (problems.length > 0) return { steps: [], problems, undeclared, closed: [] };
+  const closed = closedTables(configuration, present);
+  const pieces = [
+    ...closingPieces(present.catalog, closed),
+    ...fencePieces(configuration, present.catalog),
+    ...publicationPieces(configuration, present.catalog),
+  ];
   const steps = [
     ...pending.map(migrationStep),
     ...installationSteps(configuration, present),
@@ -40,7 +46,7 @@ export function planSteps(configuration: Configuration, present: PresentState, m
     ...ownDeedSteps(configuration, present),
     ...fillSteps(configuration, present),
   ];
-  return { steps, problems, undeclared };
+  return { steps, problems, undeclared, closed };
 }
 
 /** SHA-256 of the SQL that makes a piece. */

@@ -8,7 +8,8 @@ import { type AppliedMigration, readAppliedMigrations } from '../migrate/index.t
 import type { Piece } from '../piece.ts';
 import type { Queryable } from '../queryable.ts';
 import { splitName } from '../sql-text.ts';
-import { slotName, streamNames } from '../streams/names.ts';
+import { publicationName, type StreamName, slotName, streamNames } from '../streams/names.ts';
+import { readPublishedTables } from '../streams/rows.ts';
 import { readFingerprints } from './fingerprint.ts';
 import { type SequenceUse, sequencesToStride } from './sequences.ts';
 
@@ -37,6 +38,10 @@ export type PresentState = {
   readonly fills: ReadonlyMap<string, FillState>;
   /** Accounts of Lanekeeper's own (claim buckets, the single home, accounts of rows without one) that have a deed. */
   readonly ownDeeds: ReadonlySet<string>;
+  /** What the publications hold now; null: there is none. */
+  readonly published: Readonly<Record<StreamName, readonly TableName[] | null>>;
+  /** Which peers have said that they read a table from here. */
+  readonly readBy: ReadonlyMap<TableName, ReadonlySet<DataCenterName>>;
   /** Peers for which this data center keeps both slots, so that nothing written here is lost to them. */
   readonly slotsFor: ReadonlySet<DataCenterName>;
 };
@@ -66,6 +71,11 @@ export async function readPresentState(
     sequenceUse,
     fills: bookkeeping ? await readFills(client) : new Map(),
     ownDeeds: await readOwnDeeds(client, migrations, ownAccounts),
+    published: {
+      homed: await readPublishedTables(client, publicationName('homed')),
+      rest: await readPublishedTables(client, publicationName('rest')),
+    },
+    readBy: migrations.some((done) => done.number >= 4) ? await readReaders(client, configuration) : new Map(),
     slotsFor: await readSlots(client, configuration),
   };
 }
@@ -128,6 +138,17 @@ async function readOwnDeeds(
     [accounts],
   );
   return new Set(rows.map((row) => row.account));
+}
+
+async function readReaders(
+  client: Queryable,
+  configuration: Configuration,
+): Promise<ReadonlyMap<TableName, ReadonlySet<DataCenterName>>> {
+  const { rows } = await client.query<{ relation: TableName; subscribers: DataCenterName[] }>(
+    'SELECT relation, array_agg(subscriber) AS subscribers FROM lanekeeper.subscribed WHERE publisher = $1 GROUP BY relation',
+    [configuration.here],
+  );
+  return new Map(rows.map((row) => [row.relation, new Set(row.subscribers)]));
 }
 
 async function readSlots(client: Queryable, configuration: Configuration): Promise<ReadonlySet<DataCenterName>> {

@@ -53,4 +53,6 @@ export type Plan = {
   readonly problems: readonly PlanProblem[];
   /** Tables that are neither declared nor ignored: unfenced, not replicated, red in `status`. */
   readonly undeclared: readonly TableName[];
+  /** Tables that refuse writes until the other data centers read them. */
+  readonly closed: readonly TableName[];
 };

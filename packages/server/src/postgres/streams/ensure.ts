@@ -27,7 +27,7 @@ import { quoteName, quoteText } from '../fence/names.ts';
 import { databaseProblem } from '../transaction.ts';
 import { hashConnection, isSameConnection, subscriptionConnection } from './connection.ts';
 import { peersOf, publicationName, type StreamName, slotName, streamNames, subscriptionName } from './names.ts';
-import { readPublishedTables, readSlot, readSubscription, type SubscriptionRow } from './rows.ts';
+import { readPublishedTables, readSlot, readSubscription, readSubscriptions, type SubscriptionRow } from './rows.ts';
 
 export type StreamOutcome = {
   readonly publisher: DataCenterName;
@@ -68,16 +68,31 @@ export async function ensureStreams(options: EnsureStreamsOptions): Promise<Ensu
   try {
     const lock = await takeApplyLock(client, options.waitMs ?? 30_000, () => {}, 'streams');
     if (lock.kind === 'held') return { kind: 'busy' };
+    if (!(await isApplied(client))) {
+      const message = `${options.configuration.here} is not prepared yet: run \`lanekeeper apply\` here`;
+      const wanted = peersOf(options.configuration).flatMap((publisher) =>
+        streamNames.map((stream): StreamOutcome => ({ publisher, stream, kind: 'waiting', message })),
+      );
+      return { kind: 'ensured', ready: false, streams: wanted };
+    }
     const streams: StreamOutcome[] = [];
     for (const publisher of peersOf(options.configuration)) {
       streams.push(...(await ensureFrom(client, options, publisher)));
     }
+    await tellPublishers(client, options.configuration);
     await releaseApplyLock(client, 'streams');
     const ready = streams.every((outcome) => ['created', 'changed', 'unchanged'].includes(outcome.kind));
     return { kind: 'ensured', ready, streams };
   } finally {
     await client.end();
   }
+}
+
+async function isApplied(client: Client): Promise<boolean> {
+  const { rows } = await client.query<{ there: boolean }>(
+    `SELECT to_regclass('lanekeeper.stream') IS NOT NULL AND to_regclass('lanekeeper.subscribed') IS NOT NULL AS there`,
+  );
+  return rows[0]?.there === true;
 }
 
 async function ensureFrom(
@@ -167,6 +182,8 @@ async function create(context: Context, slotIsThere: boolean): Promise<Outcome> 
     PUBLICATION ${quoteName(publicationName(stream))}
     WITH (create_slot = false, slot_name = ${quoteText(slot)}, copy_data = false, ${optionsOf(stream)})`);
   await rememberConnection(client, name, connection);
+  // What was said of an earlier subscription says nothing of this one.
+  await client.query('DELETE FROM lanekeeper.subscribed WHERE publisher = $1 AND subscriber = $2', [publisher, here]);
   const how = slotIsThere ? 'with the slot that was there' : 'and its slot';
   return { kind: 'created', message: `subscribed to ${publicationName(stream)} of ${publisher} ${how}` };
 }
@@ -210,6 +227,38 @@ async function adjust(context: Context, present: SubscriptionRow, published: rea
   if (changes.length === 0)
     return { kind: 'unchanged', message: `subscribed to ${publicationName(stream)} of ${publisher}` };
   return { kind: 'changed', message: changes.join(', ') };
+}
+
+/**
+ * Says in the stream which tables are read here, for those who keep a table closed until it is. Only once they read what is
+ * written here: a row from before would never reach them.
+ */
+async function tellPublishers(client: Client, configuration: Configuration): Promise<void> {
+  const { here } = configuration;
+  for (const publisher of peersOf(configuration)) {
+    const { rows } = await client.query<{ n: number }>(
+      `SELECT count(*)::int AS n FROM pg_catalog.pg_replication_slots
+        WHERE database = current_database() AND slot_name = ANY ($1)`,
+      [streamNames.map((stream) => slotName(publisher, stream))],
+    );
+    if (rows[0]?.n !== streamNames.length) continue;
+    const subscriptions = await readSubscriptions(
+      client,
+      streamNames.map((stream) => subscriptionName(publisher, stream)),
+    );
+    const ready = subscriptions.flatMap(({ tables, notReady }) =>
+      tables.filter((table) => !notReady.some((one) => one.table === table)),
+    );
+    await client.query(
+      `INSERT INTO lanekeeper.subscribed (relation, publisher, subscriber) SELECT t, $2, $3 FROM unnest($1::text[]) t
+        ON CONFLICT DO NOTHING`,
+      [ready, publisher, here],
+    );
+    await client.query(
+      'DELETE FROM lanekeeper.subscribed WHERE publisher = $2 AND subscriber = $3 AND NOT relation = ANY ($1)',
+      [ready, publisher, here],
+    );
+  }
 }
 
 async function rememberConnection(client: Client, subscription: string, connection: string): Promise<void> {

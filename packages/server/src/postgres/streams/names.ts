@@ -28,6 +28,7 @@ export const ownHomedTables: readonly TableName[] = [
   'lanekeeper.succession',
   'lanekeeper.claim',
   'lanekeeper.outcome',
+  'lanekeeper.subscribed',
 ];
 
 /** The other data centers, in the order of their numbers. */
