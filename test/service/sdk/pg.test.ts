@@ -1,10 +1,16 @@
 /** `lanekeeper/pg` against real PostgreSQL: what it adds to pg, and that it takes nothing away. */
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { once } from 'node:events';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { createLanekeeper, findLanekeeperError, type Lanekeeper, LanekeeperError } from 'lanekeeper';
 import { Client, Pool } from 'lanekeeper/pg';
 import pg from 'pg';
+import { from as copyFrom } from 'pg-copy-streams';
+import Cursor from 'pg-cursor';
+import QueryStream from 'pg-query-stream';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { type Shop, startShop } from './shop.ts';
+import { type Shop, startShop, until } from './shop.ts';
 
 let shop: Shop;
 let ny: Lanekeeper;
@@ -85,31 +91,90 @@ test('in callbacks too, for pools, clients, query objects', async () => {
   for (const failure of failures) expect(failure).toMatchObject({ code: 'LK_WRONG_HOME', details: { home: 'la' } });
 });
 
-test('callbacks run in the context of whoever asked, however the pool is shared', async () => {
+test('callbacks run in the context of whoever asked, not of whoever opened the socket', async () => {
   const pool = openPool({ max: 2 });
-  const accounts = Array.from({ length: 60 }, (_, i) => ['a1', 'a2', 'a3'][i % 3] as string);
-  const seen = await Promise.all(
-    accounts.map((account, i) =>
-      ny.forAccount(account, () => {
-        const refusedFor = (error: unknown) => findLanekeeperError(error)?.details.account;
-        // TRUNCATE names no account: the one in the refusal is the one this work is bound to.
-        if (i % 2 === 0) return pool.query('TRUNCATE orders').catch(refusedFor);
-        return new Promise((resolve) => {
+  const context = new AsyncLocalStorage<number>();
+  const inConnect: (number | undefined)[] = [];
+  const inQuery: (number | undefined)[] = [];
+  const inPoolQuery: (number | undefined)[] = [];
+  await Promise.all(
+    Array.from({ length: 30 }, (_, i) =>
+      context.run(i, async () => {
+        await new Promise<void>((resolve) => {
           pool.connect((_error, client, done) => {
-            void client?.query('BEGIN', () => {
-              void client.query('TRUNCATE orders', (error) => {
-                void client.query('ROLLBACK', () => {
-                  done();
-                  resolve(refusedFor(error));
-                });
-              });
+            inConnect[i] = context.getStore();
+            void client?.query('SELECT 1', () => {
+              inQuery[i] = context.getStore();
+              done();
+              resolve();
             });
+          });
+        });
+        await new Promise<void>((resolve) => {
+          pool.query('SELECT $1::int', [i], () => {
+            inPoolQuery[i] = context.getStore();
+            resolve();
           });
         });
       }),
     ),
   );
+  const expected = Array.from({ length: 30 }, (_, i) => i);
+  expect(inConnect).toEqual(expected);
+  expect(inQuery).toEqual(expected);
+  expect(inPoolQuery).toEqual(expected);
+});
+
+/** TRUNCATE names no account: the one in the refusal is the one that the connection was bound to. */
+const boundTo = (error: unknown) => findLanekeeperError(error)?.details.account;
+
+test('connections are for the work that uses them, however the pool is shared', async () => {
+  const pool = openPool({ max: 2 });
+  const accounts = Array.from({ length: 60 }, (_, i) => ['a1', 'a2', 'a3'][i % 3] as string);
+  const seen = await Promise.all(
+    accounts.map((account, i) =>
+      ny.forAccount(account, async () => {
+        if (i % 2 === 0) return pool.query('TRUNCATE orders').catch(boundTo);
+        const client = await pool.connect();
+        try {
+          await client.query('BEGIN');
+          return await client.query('TRUNCATE orders').catch(boundTo);
+        } finally {
+          await client.query('ROLLBACK');
+          client.release();
+        }
+      }),
+    ),
+  );
   expect(seen).toEqual(accounts);
+});
+
+test('a client stays with the work that took it, whoever sends its queries', async () => {
+  const pool = openPool({ max: 2 });
+  const jobs: (() => void)[] = [];
+  // A library that collects queries and sends them in one go, in its own context.
+  const later = (job: () => Promise<unknown>) =>
+    new Promise((resolve, reject) => {
+      jobs.push(() => job().then(resolve, reject));
+    });
+  const truncateFor = (account: string) =>
+    ny.forAccount(account, async () => {
+      const client = await pool.connect();
+      try {
+        return await later(() => client.query('TRUNCATE orders')).catch(boundTo);
+      } finally {
+        client.release();
+      }
+    });
+  const results = Promise.all([truncateFor('a1'), truncateFor('a2')]);
+  await until('both queries', () => jobs.length === 2);
+  await ny.forAccount('a3', async () => {
+    for (const job of jobs) job();
+  });
+  expect(await results).toEqual(['a1', 'a2']);
+  const client = await pool.connect();
+  expect(await client.query('TRUNCATE orders').catch(boundTo)).toBeUndefined();
+  client.release();
 });
 
 test('outside of any work they are plain pg', async () => {
@@ -120,6 +185,31 @@ test('outside of any work they are plain pg', async () => {
   await client.connect();
   expect((await client.query('SELECT id FROM orders')).rows).toEqual([{ id: 'outside' }]);
   await client.end();
+});
+
+test('cursors, query streams and COPY work, and their errors are refusals, too', async () => {
+  const pool = openPool();
+  await pool.query("INSERT INTO orders SELECT 'many' || n, 'a2', n FROM generate_series(1, 500) n");
+  const client = await pool.connect();
+  const cursor = client.query(new Cursor("SELECT total FROM orders WHERE id LIKE 'many%' ORDER BY total"));
+  expect((await cursor.read(3)).map(({ total }) => total)).toEqual([1, 2, 3]);
+  await cursor.close();
+  let streamed = 0;
+  for await (const _row of client.query(new QueryStream("SELECT id FROM orders WHERE id LIKE 'many%'"))) streamed += 1;
+  expect(streamed).toBe(500);
+  await pipeline(
+    Readable.from(Array.from({ length: 100 }, (_, i) => `copied${i}\ta2\t${i}\n`)),
+    client.query(copyFrom('COPY orders FROM STDIN')),
+  );
+  expect((await client.query("SELECT count(*)::int FROM orders WHERE id LIKE 'copied%'")).rows).toEqual([
+    { count: 100 },
+  ]);
+  const refused = { code: 'LK_WRONG_HOME', details: { account: 'b2', home: 'la' } };
+  const refusedCursor = client.query(new Cursor("INSERT INTO orders VALUES ('cursor', 'b2') RETURNING id"));
+  await expect(refusedCursor.read(1)).rejects.toMatchObject(refused);
+  const copied = pipeline(Readable.from(['copied\tb2\t1\n']), client.query(copyFrom('COPY orders FROM STDIN')));
+  await expect(copied).rejects.toMatchObject(refused);
+  client.release();
 });
 
 test('a snapshot from before a move: the fence says 40001, the application learns where the account went', async () => {

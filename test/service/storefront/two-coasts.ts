@@ -52,9 +52,7 @@ export async function startTwoCoasts({ env = {} }: { env?: NodeJS.ProcessEnv } =
     for (const one of stops.splice(0).reverse()) await one();
   };
   try {
-    const example = new URL('../../../examples/storefront/lanekeeper.yaml', import.meta.url);
-    const { tables, ignore, claims } = parse(await readFile(example, 'utf8')) as WrittenConfiguration;
-    const pair = await testPair({ schema: 'SELECT', configuration: { tables, ...given({ ignore, claims }) } });
+    const pair = await testPair({ schema: 'SELECT', configuration: await exampleSections() });
     stops.push(() => pair.stop());
     for (const name of pair.names) await prepare(pair, name);
     await applyPair(pair);
@@ -119,8 +117,11 @@ export async function startTwoCoasts({ env = {} }: { env?: NodeJS.ProcessEnv } =
   }
 }
 
-function given<Fields extends object>(fields: Fields): { [Name in keyof Fields]: NonNullable<Fields[Name]> } {
-  return fields as { [Name in keyof Fields]: NonNullable<Fields[Name]> };
+/** What the example's own configuration says of its tables. */
+export async function exampleSections(): Promise<Pick<WrittenConfiguration, 'tables' | 'ignore' | 'claims'>> {
+  const example = new URL('../../../examples/storefront/lanekeeper.yaml', import.meta.url);
+  const { tables, ignore, claims } = parse(await readFile(example, 'utf8'));
+  return { tables, ignore, claims };
 }
 
 /** What `dist/migrate.js` does. */
