@@ -6,7 +6,15 @@ import { randomBytes } from 'node:crypto';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Cluster, ensureDatabase, type Role, roleUrl, type SettingValue, startCluster } from '@lanekeeper/lab';
+import {
+  type Cluster,
+  ensureDatabase,
+  type Role,
+  roleUrl,
+  type SettingValue,
+  startCluster,
+  watchOver,
+} from '@lanekeeper/lab';
 import type { RoleName } from 'lanekeeper/config';
 import { Client } from 'pg';
 
@@ -49,6 +57,8 @@ export async function testCluster(
   const dir = await mkdtemp(join(tmpdir(), 'lanekeeper-test-'));
   // PostgreSQL runs as another user when we are root, and has to walk through here.
   await chmod(dir, 0o755);
+  // Also when the worker is killed.
+  const released = watchOver({ folders: [dir] });
   const passwords = options.passwords ?? testPasswords();
   const role = (name: RoleName): Role => ({ name: testRoleNames[name], password: passwords[name] });
   const roles = {
@@ -83,6 +93,7 @@ export async function testCluster(
     async stop() {
       await cluster.stop('immediate');
       await rm(dir, { recursive: true, force: true });
+      released();
     },
   };
 }

@@ -12,6 +12,7 @@ export { type LinksAccess, LinksClient, LinksError, type LinksState } from './li
 export type { DirectionSettings, LinkMode } from './links/direction.ts';
 export { type DirectionState, Links, type Route, type RouteRequest } from './links/links.ts';
 export { startLinks } from './links/start.ts';
+export { type Belongings, watchOver } from './processes/caretaker.ts';
 export { type LeashedProcess, liveProcesses, runLeashed, spawnLeashed } from './processes/leash.ts';
 export { descendantsOf, sleepMs } from './processes/observe.ts';
 export { readyUrl } from './processes/ready.ts';

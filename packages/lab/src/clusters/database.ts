@@ -20,10 +20,16 @@ export async function ensureDatabase(cluster: Cluster, options: DatabaseOptions)
     await ensureRole(client, agent, '');
     await ensureRole(client, replication, 'REPLICATION');
     await client.query(`GRANT ${escapeIdentifier(owner.name)} TO ${escapeIdentifier(agent.name)}`);
-    await client.query(`GRANT pg_create_subscription, pg_monitor TO ${escapeIdentifier(agent.name)}`);
+    await client.query(`GRANT pg_create_subscription, pg_monitor, pg_signal_backend TO ${escapeIdentifier(agent.name)}`);
     await ensureOwned(client, options.name, owner);
     await client.query(`GRANT CREATE ON DATABASE ${escapeIdentifier(options.name)} TO ${escapeIdentifier(agent.name)}`);
   });
+  // Rights on functions are a database's own.
+  await asSuperuser(cluster, options.name, (client) =>
+    client.query(
+      `GRANT EXECUTE ON FUNCTION pg_catalog.pg_replication_origin_progress(text, boolean) TO ${escapeIdentifier(agent.name)}`,
+    ),
+  );
 }
 
 /** A database with nobody but its owner, for the witness. Safe to repeat. */
