@@ -20,7 +20,9 @@ export async function ensureDatabase(cluster: Cluster, options: DatabaseOptions)
     await ensureRole(client, agent, '');
     await ensureRole(client, replication, 'REPLICATION');
     await client.query(`GRANT ${escapeIdentifier(owner.name)} TO ${escapeIdentifier(agent.name)}`);
-    await client.query(`GRANT pg_create_subscription, pg_monitor, pg_signal_backend TO ${escapeIdentifier(agent.name)}`);
+    await client.query(
+      `GRANT pg_create_subscription, pg_monitor, pg_signal_backend TO ${escapeIdentifier(agent.name)}`,
+    );
     await ensureOwned(client, options.name, owner);
     await client.query(`GRANT CREATE ON DATABASE ${escapeIdentifier(options.name)} TO ${escapeIdentifier(agent.name)}`);
   });

@@ -64,9 +64,19 @@ export async function readRolesFacts(
     const row = rows.find((candidate) => candidate.name === names[role]);
     return row ? { ...row, exists: true } : absent;
   };
-  const database = await client.query<{ name: string }>('SELECT current_database() AS name');
+  const { rows: rest } = await client.query<{ name: string; origins: boolean; uptime: boolean }>(
+    `SELECT current_database() AS name,
+        coalesce((SELECT has_function_privilege(r.oid, 'pg_catalog.pg_replication_origin_progress(text, boolean)', 'EXECUTE')
+          FROM pg_catalog.pg_roles r WHERE r.rolname = $1), false) AS origins,
+        coalesce((SELECT has_function_privilege(r.oid, 'pg_catalog.pg_read_file(text)', 'EXECUTE')
+          AND pg_has_role(r.oid, 'pg_read_server_files', 'USAGE') FROM pg_catalog.pg_roles r WHERE r.rolname = $2), false) AS uptime`,
+    [names.agent, names.owner],
+  );
+  const database = rest[0] ?? { name: '', origins: false, uptime: false };
   return {
-    database: database.rows[0]?.name ?? '',
+    database: database.name,
+    agentReadsOrigins: database.origins,
+    ownerReadsUptime: database.uptime,
     names,
     roles: {
       owner: factsOf('owner'),

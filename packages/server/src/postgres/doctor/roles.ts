@@ -34,6 +34,10 @@ export type RolesFacts = {
   readonly database: string;
   readonly names: Readonly<Record<RoleName, string>>;
   readonly roles: Readonly<Record<RoleName, RoleFacts>>;
+  /** The agent may call `pg_replication_origin_progress`. */
+  readonly agentReadsOrigins: boolean;
+  /** The owner may read the machine's uptime from `/proc`. */
+  readonly ownerReadsUptime: boolean;
   readonly tables: readonly TableRights[];
 };
 
@@ -43,7 +47,7 @@ export function judgeRoles(facts: RolesFacts): Found[] {
   const missing = (Object.keys(facts.names) as RoleName[]).filter((role) => !facts.roles[role].exists);
   return [
     ...missing.map((role) => missingRole(facts, role)),
-    ...(missing.length === 0 ? [...judgeAttributes(facts), ...judgeMemberships(facts)] : []),
+    ...(missing.length === 0 ? [...judgeAttributes(facts), ...judgeMemberships(facts), ...judgeFunctions(facts)] : []),
     ...judgeTables(facts),
   ];
 }
@@ -151,7 +155,8 @@ function judgeMemberships({ names, roles }: RolesFacts): Found[] {
   const found: Found[] = [];
   const wanted = [
     ['pg_create_subscription', 'it creates the subscriptions'],
-    ['pg_monitor', 'it watches the streams and ends transactions that are too old'],
+    ['pg_monitor', 'it watches the streams'],
+    ['pg_signal_backend', 'it ends transactions that have passed the fence and do not come to an end'],
     [names.owner, 'what is applied is applied as the owner of the tables, and it calls what the owner created'],
   ] as const;
   for (const [role, why] of wanted) {
@@ -178,6 +183,35 @@ function judgeMemberships({ names, roles }: RolesFacts): Found[] {
       what: `${names.application} is a member of ${role}`,
       why,
       mend,
+      ...bySuperuser,
+    });
+  }
+  return found;
+}
+
+/** What is worth having, and not everybody wants to give. */
+function judgeFunctions({ names, agentReadsOrigins, ownerReadsUptime }: RolesFacts): Found[] {
+  const found: Found[] = [];
+  if (!agentReadsOrigins) {
+    found.push({
+      severity: 'warning',
+      code: 'role-origins',
+      subject: names.agent,
+      what: `${names.agent} may not read how far streams have been applied to disk`,
+      why: 'a database restored from an old copy is known by it, and gets no lease',
+      mend: `GRANT EXECUTE ON FUNCTION pg_catalog.pg_replication_origin_progress(text, boolean) TO ${quoteName(names.agent)};`,
+      ...bySuperuser,
+    });
+  }
+  if (!ownerReadsUptime) {
+    const owner = quoteName(names.owner);
+    found.push({
+      severity: 'advice',
+      code: 'role-uptime',
+      subject: names.owner,
+      what: `${names.owner} may not read /proc/uptime`,
+      why: 'a lease is then also counted by a clock that nobody can set; the grant opens other files of the server to it, too',
+      mend: `GRANT pg_read_server_files TO ${owner}; GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_file(text) TO ${owner};`,
       ...bySuperuser,
     });
   }

@@ -20,7 +20,8 @@ export function publicationPieces(configuration: Configuration, catalog: Catalog
     const name = publicationName(stream);
     const own = stream === 'homed' ? ownHomedTables : [];
     const tables = [...own, ...publishedTables(configuration, catalog, stream, configuration.here)];
-    const list = tables.map((table) => quoteTable(splitName(table))).join(', ');
+    // ONLY: what inherits from a table is declared by itself. Partitions come with theirs in any case.
+    const list = tables.map((table) => `ONLY ${quoteTable(splitName(table))}`).join(', ');
     const options = `(publish = 'insert, update, delete', publish_via_partition_root = true)`;
     return {
       kind: 'publication',

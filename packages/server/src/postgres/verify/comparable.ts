@@ -7,7 +7,8 @@ import type { StreamName } from '../streams/names.ts';
 export type Comparable = {
   readonly table: TableName;
   readonly stream: StreamName;
-  readonly quoted: string;
+  /** As it stands in FROM: with ONLY, since what inherits from a table is declared by itself. */
+  readonly from: string;
   readonly key: readonly ColumnInfo[];
   /** Sorted by name, generated columns left out: they are computed on each side. */
   readonly columns: readonly string[];
@@ -41,7 +42,7 @@ export function comparableOf(
   return {
     table: name,
     stream,
-    quoted: quoteTable(here),
+    from: `${here.kind === 'partitioned' ? '' : 'ONLY '}${quoteTable(here)}`,
     key,
     columns: ours,
     byteOrder: !textOrderIsSame && key.some((column) => isText(column.type)),
@@ -102,17 +103,17 @@ function rowHash(c: Comparable, alias = ''): string {
 
 /** How many rows, and the sum of their hashes: whatever the order in which they are read. */
 export function chunkHashSql(c: Comparable, range: Range): string {
-  return `SELECT count(*)::int AS rows, coalesce(sum(${rowHash(c)}), 0)::text AS hash FROM ${c.quoted} WHERE ${rangeCondition(c, range)}`;
+  return `SELECT count(*)::int AS rows, coalesce(sum(${rowHash(c)}), 0)::text AS hash FROM ${c.from} WHERE ${rangeCondition(c, range)}`;
 }
 
 /** The key of the `size`-th row of the range; no row when there are not so many. */
 export function boundarySql(c: Comparable, range: Range, size: number): string {
   const order = keyExpressions(c).join(', ');
-  return `SELECT ${keyTexts(c)} AS key FROM ${c.quoted} WHERE ${rangeCondition(c, range)} ORDER BY ${order} OFFSET ${size - 1} LIMIT 1`;
+  return `SELECT ${keyTexts(c)} AS key FROM ${c.from} WHERE ${rangeCondition(c, range)} ORDER BY ${order} OFFSET ${size - 1} LIMIT 1`;
 }
 
 export function rowHashesSql(c: Comparable, range: Range): string {
-  return `SELECT ${keyTexts(c)} AS key, ${rowHash(c)}::text AS hash FROM ${c.quoted} WHERE ${rangeCondition(c, range)}`;
+  return `SELECT ${keyTexts(c)} AS key, ${rowHash(c)}::text AS hash FROM ${c.from} WHERE ${rangeCondition(c, range)}`;
 }
 
 /** The named rows: $1 is a JSON array of keys. With `lock`, they stay as they are until the transaction ends. */
@@ -127,7 +128,7 @@ export function namedValuesSql(c: Comparable): string {
 
 function namedRows(c: Comparable): string {
   const match = c.key.map((column, index) => `t.${quoteName(column.name)} = (k.key ->> ${index})::${column.type}`);
-  return `jsonb_array_elements($1::jsonb) AS k(key) JOIN ${c.quoted} t ON ${match.join(' AND ')}`;
+  return `jsonb_array_elements($1::jsonb) AS k(key) JOIN ${c.from} t ON ${match.join(' AND ')}`;
 }
 
 /** Whether text sorts alike: one row, equal on both sides when it does. */
