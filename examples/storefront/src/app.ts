@@ -50,6 +50,8 @@ export async function createShop(lanekeeper: Lanekeeper, settings: Settings): Pr
     logController: new LogController({ disableRequestLogging: true }),
     trustProxy: settings.trustProxy,
     bodyLimit: bodyLimitBytes,
+    // While we close, the edge may still send over connections that it holds; they are answered and then closed.
+    return503OnClosing: false,
   });
   const pool = lanekeeper.pool({ max: 10, application_name: `storefront ${lanekeeper.instance}` });
   const shop: Shop = {
@@ -68,6 +70,7 @@ export async function createShop(lanekeeper: Lanekeeper, settings: Settings): Pr
   await app.register(fastifyLanekeeper, { lanekeeper });
   const origins = Object.values(lanekeeper.configuration.dataCenters).map((dc) => new URL(dc.url).origin);
   guard(app, shop, origins);
+  letGoOnClose(app);
   humanRefusals(app, shop);
   app.setErrorHandler((error: FastifyError, request, reply) => meet(shop, error, request, reply));
   app.setNotFoundHandler((request, reply) => sendProblem(shop, request, reply, notFound()));
@@ -89,6 +92,18 @@ export async function createShop(lanekeeper: Lanekeeper, settings: Settings): Pr
     routes(app, shop);
   }
   return app;
+}
+
+/** A connection whose last request was under way when we closed would be kept, by the edge, until it times out. */
+function letGoOnClose(app: FastifyInstance): void {
+  let closing = false;
+  app.addHook('preClose', async () => {
+    closing = true;
+  });
+  app.addHook('onSend', async (_request, reply, payload) => {
+    if (closing) reply.header('connection', 'close');
+    return payload;
+  });
 }
 
 function guard(app: FastifyInstance, shop: Shop, origins: readonly string[]): void {
