@@ -3,7 +3,6 @@ import { categories } from '../catalog/goods.ts';
 import type { Assets } from '../web/assets.ts';
 import { type Html, html, type Part } from '../web/html.ts';
 import { placeOf, type Visit } from '../web/visit.ts';
-import { things } from './parts.ts';
 
 export type View = { readonly visit: Visit; readonly assets: Assets };
 
@@ -87,7 +86,7 @@ ${
     ? html`<a href="/sign-in">Sign in</a>`
     : html`<a href="/orders">${customer.name === '' ? 'Your orders' : customer.name}</a>`
 }
-<a class="cart" href="/cart" aria-label="Cart, ${things(cartCount)}">Cart<b data-cart-count>${cartCount}</b></a>
+<a class="cart" href="/cart">Cart <b data-cart-count>${cartCount}</b><span class="hidden"> ${cartCount === 1 ? 'thing' : 'things'}</span></a>
 </nav>
 <nav class="shelves" aria-label="Shelves">
 <ul>${categories.map(
