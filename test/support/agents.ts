@@ -191,13 +191,23 @@ export async function testInstance(url: string, name: string): Promise<TestInsta
   client.on('error', () => {});
   const drains: { account: string; move: number }[] = [];
   const undrains: { account: string; move: number }[] = [];
-  const instance = { drains, undrains, stuck: false, close: () => client.end() };
+  let said: Promise<unknown> = Promise.resolve();
+  const instance = {
+    drains,
+    undrains,
+    stuck: false,
+    close: async () => {
+      await said;
+      await client.end();
+    },
+  };
   client.on('notification', ({ payload = '' }) => {
     const word = JSON.parse(payload) as { kind: string; move: number; account: string };
     if (word.kind === 'undrain') undrains.push({ account: word.account, move: word.move });
     if (word.kind !== 'drain') return;
     drains.push({ account: word.account, move: word.move });
-    if (!instance.stuck) client.query('SELECT lanekeeper.drained($1, $2)', [word.move, name]).catch(() => {});
+    if (instance.stuck) return;
+    said = said.then(() => client.query('SELECT lanekeeper.drained($1, $2)', [word.move, name])).catch(() => {});
   });
   await client.connect();
   await client.query('LISTEN lanekeeper_app');
