@@ -8,6 +8,7 @@ export {
 export { asSuperuser, type DatabaseOptions, ensureDatabase, type Role, roleUrl } from './clusters/database.ts';
 export { canListenOn, freePort } from './clusters/ports.ts';
 export type { SettingValue } from './clusters/settings.ts';
+export type { DataCenterDescription, LabDescription } from './lab/description.ts';
 export { type LinksAccess, LinksClient, LinksError, type LinksState } from './links/client.ts';
 export type { DirectionSettings, LinkMode } from './links/direction.ts';
 export { type DirectionState, Links, type Route, type RouteRequest } from './links/links.ts';

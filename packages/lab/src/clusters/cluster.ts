@@ -7,7 +7,7 @@ import { access, chown, mkdir, open, readFile, realpath, rename, rm, writeFile }
 import { join } from 'node:path';
 import { Client } from 'pg';
 import { type LeashedProcess, spawnLeashed } from '../processes/leash.ts';
-import { descendantsOf, sleepMs } from '../processes/observe.ts';
+import { commandOf, descendantsOf, sleepMs } from '../processes/observe.ts';
 import { findNative, type Native } from './native.ts';
 import { freePort } from './ports.ts';
 import { clusterSettings, hostBasedAuthentication, type SettingValue } from './settings.ts';
@@ -245,11 +245,10 @@ async function endStalePostmaster(data: string): Promise<void> {
   const lines = (await readFile(join(data, 'postmaster.pid'), 'utf8').catch(() => '')).split('\n');
   const pid = Number(lines[0]);
   if (!Number.isInteger(pid) || pid <= 1 || lines[1] !== data) return;
-  const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
-  if (!command.split('\0').includes(data)) return;
+  if (!(await commandOf(pid)).includes(data)) return;
   process.kill(pid, 'SIGQUIT');
   for (let tries = 0; tries < 100; tries += 1) {
-    if (!(await exists(`/proc/${pid}`))) return;
+    if (!(await commandOf(pid)).includes(data)) return;
     await sleepMs(50);
   }
   process.kill(pid, 'SIGKILL');

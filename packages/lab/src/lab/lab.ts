@@ -127,6 +127,7 @@ export async function startLab(options: LabOptions, disposer: Disposer): Promise
   );
   stopIfClosed();
 
+  await setDistance(links, options.rttMs);
   const description = await describe({
     names,
     dir,
@@ -156,8 +157,15 @@ async function publish(
   }
 }
 
-async function startLinksProcess(options: LabOptions, logFile: string, disposer: Disposer): Promise<LinksClient> {
-  const links = await startLinks({ defaults: { delayMs: options.rttMs / 2 }, logFd: openSync(logFile, 'a') });
+/** Distance matters from the first customer on: until then everything is next door, so that starting is quick. */
+async function setDistance(links: LinksClient, rttMs: number): Promise<void> {
+  for (const { from, to } of (await links.state()).directions) {
+    if (from !== customersSite && to !== customersSite) await links.change(from, to, { delayMs: rttMs / 2 });
+  }
+}
+
+async function startLinksProcess(_options: LabOptions, logFile: string, disposer: Disposer): Promise<LinksClient> {
+  const links = await startLinks({ defaults: { delayMs: 0 }, logFd: openSync(logFile, 'a') });
   await disposer.add(() => links.stop());
   return links.client;
 }
@@ -235,7 +243,6 @@ async function writeConfigurations(lab: {
     const { edge } = addresses.dataCenters[name] as LabAddresses['dataCenters'][string];
     if (edge.host === namesHost) continue;
     await links.addRoute({ from: customersSite, to: name, target: edge, listen: { host: namesHost, port: edge.port } });
-    await links.changeBoth(customersSite, name, { delayMs: 0 });
   }
   return files;
 }

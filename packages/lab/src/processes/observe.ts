@@ -77,3 +77,11 @@ export async function processStart(pid: number): Promise<string | null> {
 export async function isSameProcess(pid: number, start: string): Promise<boolean> {
   return (await processStart(pid)) === start;
 }
+
+/** The command line of a process; empty when there is none. */
+export async function commandOf(pid: number): Promise<string> {
+  const { stdout } = await promisify(execFile)('ps', ['-o', 'args=', '-ww', '-p', String(pid)]).catch(() => ({
+    stdout: '',
+  }));
+  return stdout.trim();
+}
