@@ -20,7 +20,10 @@ export async function settled(superuserUrls: Readonly<Record<string, string>>, w
   }
 }
 
-/** X1: errors and conflicts that PostgreSQL counted while applying; `{}` when there were none. */
+/**
+ * X1: errors and conflicts that PostgreSQL counted while applying; `{}` when there were none. That a row was last written
+ * in the other data center is no conflict here but what a move is for (`…_origin_differs`, with track_commit_timestamp).
+ */
 export async function applyTrouble(superuserUrls: Readonly<Record<string, string>>): Promise<Record<string, unknown>> {
   const trouble: Record<string, unknown> = {};
   for (const [dataCenter, url] of Object.entries(superuserUrls)) {
@@ -30,7 +33,7 @@ export async function applyTrouble(superuserUrls: Readonly<Record<string, string
     );
     for (const { subname, stats } of rows) {
       for (const [name, value] of Object.entries(stats)) {
-        if (/^(apply_error_count|sync.*error_count|confl_)/.test(name) && value !== 0)
+        if (/^(apply_error_count|sync.*error_count|confl_(?!\w+_origin_differs))/.test(name) && value !== 0)
           trouble[`${dataCenter} ${subname} ${name}`] = value;
       }
     }
