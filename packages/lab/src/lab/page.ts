@@ -37,7 +37,7 @@ export function renderPage(facts: PageFacts, paint: Paint): string {
       `  2. Open ${paint.cyan(urlOf(description, second))}: the same session, the same cart, served by the account's home.`,
     );
     lines.push(
-      `  3. Look at the strip at the foot of the page: which data center served it, and where the account lives.`,
+      `  3. Look at the strip at the top of the page: which data center served it, and where the account lives.`,
     );
     lines.push(
       `  4. The desk, where the staff edits orders: ${paint.cyan(`${urlOf(description, first)}/desk`)}  ${paint.dim(`passphrase ${facts.deskPassphrase}`)}`,
