@@ -203,4 +203,7 @@ test('a table missing from the subscription, or of another shape, is found', asy
   expect(found).toContain('table-not-subscribed');
   expect(found).toContain('schema-differs');
   expect(found).toContain('undeclared-table');
+  expect(found).not.toContain('unfenced-table');
+  await runSql(la.urls.owner, 'ALTER TABLE orders DISABLE TRIGGER lanekeeper_fence_insert');
+  expect(await codes()).toContain('unfenced-table');
 });

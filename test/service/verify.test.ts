@@ -99,6 +99,8 @@ test('equal tables are equal whatever the order of columns and the settings of s
     ['lanekeeper.succession', 'equal', 0, 0],
     ['lanekeeper.claim', 'equal', 0, 0],
     ['lanekeeper.outcome', 'equal', 0, 0],
+    // What la has said that it reads.
+    ['lanekeeper.subscribed', 'equal', 10, 10],
     ['public.Odd "Names"', 'equal', 50, 50],
     ['public.accounts', 'equal', 1000, 1000],
     ['public.orders', 'equal', 6000, 6000],

@@ -34,6 +34,7 @@ const codes: Readonly<Record<StreamProblem['code'], ReasonCode | null>> = {
   'apply-errors': null,
   // Red in `status`; no reason to keep an account where it is.
   'undeclared-table': null,
+  'unfenced-table': null,
 };
 
 export type GateInput = {

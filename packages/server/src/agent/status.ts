@@ -93,6 +93,7 @@ function problemsIn(
   if (lease.kind === 'none') problems.push(`no lease: ${lease.reasons.join('; ') || 'not asked for yet'}`);
   for (const [name, { reasons }] of Object.entries(peers))
     for (const one of reasons) problems.push(`no moves to or from ${name}: ${one}`);
+  for (const table of streams?.unfenced ?? []) problems.push(`${table} has no fence yet: run \`lanekeeper apply\``);
   for (const table of streams?.undeclared ?? []) problems.push(`${table} is not declared, so nothing fences it`);
   for (const one of streams?.outgoing ?? [])
     if (one.walStatus === 'lost' || one.walStatus === 'unreserved')

@@ -7,12 +7,13 @@ export type ApplyDisplay = {
   progress(event: ApplyEvent): void;
   streams(): void;
   waiting(what: string): void;
-  end(): void;
+  /** Resolves when nothing more is drawn. */
+  end(how: 'done' | 'failed'): Promise<void>;
 };
 
 /** With `--json`, nothing: the result says it all. */
 export function createApplyDisplay(context: CliContext, output: Output): ApplyDisplay {
-  if (output.json) return { progress: () => {}, streams: () => {}, waiting: () => {}, end: () => {} };
+  if (output.json) return { progress: () => {}, streams: () => {}, waiting: () => {}, end: async () => {} };
   return context.stdout.isTTY === true && context.stdout === process.stdout ? movingDisplay() : plainDisplay(output);
 }
 
@@ -51,7 +52,7 @@ function plainDisplay(output: Output): ApplyDisplay {
     progress: (event) => say(lineOf(event)),
     streams: () => {},
     waiting: (what) => say(`waiting: ${what}`),
-    end: () => {},
+    end: async () => {},
   };
 }
 
@@ -59,13 +60,15 @@ type Task = ListrTaskWrapper<unknown, never, never>;
 
 /** A list whose one task lasts as long as the command works; its output is the step at hand. */
 function movingDisplay(): ApplyDisplay {
-  let finish: () => void = () => {};
+  let finish: (how: 'done' | 'failed') => void = () => {};
   let task: Task | null = null;
   let total = 0;
   let done = 0;
-  const work = new Promise<void>((resolve) => {
-    finish = resolve;
+  const work = new Promise<void>((resolve, reject) => {
+    finish = (how) => (how === 'done' ? resolve() : reject(new Error('Database: not finished')));
   });
+  // It may fail before the list has come to it.
+  work.catch(() => {});
   const list = new Listr(
     [
       {
@@ -79,8 +82,8 @@ function movingDisplay(): ApplyDisplay {
     ],
     { concurrent: true, rendererOptions: { collapseSubtasks: false } },
   );
-  const running = list.run();
-  running.catch(() => {});
+  // Why it failed is said by the command.
+  const running = list.run().catch(() => {});
   const show = (text: string): void => {
     if (task) task.output = text;
   };
@@ -97,6 +100,9 @@ function movingDisplay(): ApplyDisplay {
     },
     streams: () => show('streams'),
     waiting: (what) => show(`waiting: ${what}`),
-    end: () => finish(),
+    end: async (how) => {
+      finish(how);
+      await running;
+    },
   };
 }

@@ -71,9 +71,11 @@ async function runApply(context: CliContext, options: ApplyCommandOptions): Prom
       const next = await applyOnce(command, display, options);
       outcome = { ...next, done: [...outcome.done, ...next.done] };
     }
-  } finally {
-    display.end();
+  } catch (error) {
+    await display.end('failed');
+    throw error;
   }
+  await display.end('done');
   printUndeclared(output, outcome.undeclared);
   for (const stream of outcome.streams) {
     const ok = stream.kind === 'created' || stream.kind === 'changed' || stream.kind === 'unchanged';

@@ -33,7 +33,13 @@ async function runPlan(context: CliContext, options: DatabaseOptions & { readonl
   if (plan.problems.length > 0) throw refused(plan.problems);
   printUndeclared(output, plan.undeclared);
   if (plan.steps.length === 0) output.line(`${output.colors.green('✓')} ${here} is as the configuration declares it.`);
-  for (const group of groupByTitle(plan.steps)) printGroup(output, group, options.sql === true);
+  let locked = '';
+  for (const group of groupByTitle(plan.steps)) {
+    const lock = lockOf(group);
+    // A table is locked once for all its triggers, and said once.
+    printGroup(output, group, { sql: options.sql === true, lock: lock === locked ? '' : lock });
+    locked = lock;
+  }
   if (plan.steps.length > 0) output.line(`\n${summary(plan.steps)}. \`lanekeeper apply\` does it.`);
   output.result({ dataCenter: here, steps: plan.steps.map(stepForScript), undeclared: plan.undeclared });
 }
@@ -52,17 +58,25 @@ function groupByTitle(steps: readonly Step[]): readonly (readonly [Step, ...Step
 
 const signs = { create: '+', change: '~', remove: '-' } as const;
 
-function printGroup(output: Output, group: readonly [Step, ...Step[]], withSql: boolean): void {
+function lockOf(group: readonly Step[]): string {
+  const lock = group.find((step) => step.lock !== null)?.lock;
+  return lock ? `locks ${lock.table}, ${lock.mode}: ${lock.blocks}` : '';
+}
+
+function printGroup(
+  output: Output,
+  group: readonly [Step, ...Step[]],
+  also: { readonly sql: boolean; readonly lock: string },
+): void {
   const { colors } = output;
   const [first] = group;
   const paint = { create: colors.green, change: colors.yellow, remove: colors.red }[first.kind];
   output.line(`${paint(signs[first.kind])} ${first.title} ${colors.dim(`(${first.why})`)}`);
-  const lock = group.find((step) => step.lock !== null)?.lock;
-  if (lock) output.line(colors.dim(`    locks ${lock.table}, ${lock.mode}: ${lock.blocks}`));
+  if (also.lock !== '') output.line(colors.dim(`    ${also.lock}`));
   const rows = group.reduce((sum, step) => sum + (step.estimatedRows ?? 0), 0);
   if (rows > 0) output.line(colors.dim(`    about ${count(rows, 'row')}`));
   if (first.waitsFor !== null) output.line(colors.yellow(`    later: ${first.waitsFor}`));
-  for (const step of withSql ? group : []) output.line(colors.dim(step.sql.replace(/^/gm, '    ')));
+  for (const step of also.sql ? group : []) output.line(colors.dim(step.sql.replace(/^/gm, '    ')));
 }
 
 function summary(steps: readonly Step[]): string {

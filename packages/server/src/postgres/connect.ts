@@ -91,7 +91,8 @@ function unavailable(error: unknown, client: Client): Unavailable {
   return {
     kind: 'unavailable',
     reason,
-    message: `PostgreSQL at ${where} ${explanations[reason]}: ${String(message ?? error)}`,
+    // What the driver says of a missing password is about itself.
+    message: `PostgreSQL at ${where} ${explanations[reason]}${reason === 'no-password' ? '' : `: ${String(message ?? error)}`}`,
     code: known,
   };
 }

@@ -3,8 +3,9 @@ import type { Configuration, Table, TableName } from 'lanekeeper/config';
 import type { Catalog, TableInfo, UniqueIndexInfo } from '../catalog.ts';
 import { undeclaredTables } from '../fence/index.ts';
 import { quoteName, quoteTable } from '../fence/names.ts';
-import { declaredName, sequencesToStride } from '../plan/sequences.ts';
+import { sequencesToStride } from '../plan/sequences.ts';
 import { quoteList } from '../sql-text.ts';
+import { declaredName } from '../streams/names.ts';
 import type { Found } from './finding.ts';
 
 export function lintSchema(configuration: Configuration, catalog: Catalog): Found[] {

@@ -154,16 +154,20 @@ function judgeAttributes({ names, roles, database }: RolesFacts): Found[] {
 function judgeMemberships({ names, roles }: RolesFacts): Found[] {
   const found: Found[] = [];
   const wanted = [
-    ['pg_create_subscription', 'it creates the subscriptions'],
-    ['pg_monitor', 'it watches the streams'],
-    ['pg_signal_backend', 'it ends transactions that have passed the fence and do not come to an end'],
-    [names.owner, 'what is applied is applied as the owner of the tables, and it calls what the owner created'],
+    ['pg_create_subscription', 'error', 'it creates the subscriptions'],
+    ['pg_monitor', 'error', 'it watches the streams'],
+    ['pg_signal_backend', 'warning', 'it ends transactions that have passed the fence and do not come to an end'],
+    [
+      names.owner,
+      'error',
+      'what is applied is applied as the owner of the tables, and it calls what the owner created',
+    ],
   ] as const;
-  for (const [role, why] of wanted) {
+  for (const [role, severity, why] of wanted) {
     if (roles.agent.superuser || roles.agent.inherits.includes(role)) continue;
     const mend = `GRANT ${quoteName(role)} TO ${quoteName(names.agent)};`;
     found.push({
-      severity: 'error',
+      severity,
       code: 'role-membership',
       subject: names.agent,
       what: `${names.agent} is not a member of ${role}`,

@@ -7,8 +7,7 @@ import type { Configuration, TableName } from 'lanekeeper/config';
 import type { Catalog } from '../catalog.ts';
 import { quoteTable, quoteText } from '../fence/names.ts';
 import type { Piece } from '../piece.ts';
-import { peersOf, publishedTables, streamNames } from '../streams/names.ts';
-import { declaredName } from './sequences.ts';
+import { declaredName, peersOf, publishedTables, streamNames } from '../streams/names.ts';
 import type { PresentState } from './state.ts';
 
 /** Sorted. */

@@ -2,9 +2,10 @@
  * Strided sequences: every data center draws the numbers that leave its own remainder, so that no two ever draw the same.
  * Pure: what to set a sequence to, or null when it is right already.
  */
-import { type Configuration, matchesPattern, type TableName } from 'lanekeeper/config';
+import { type Configuration, matchesPattern } from 'lanekeeper/config';
 import type { Catalog, SequenceInfo } from '../catalog.ts';
 import { quoteTable, quoteText } from '../fence/names.ts';
+import { declaredName } from '../streams/names.ts';
 
 export type SequenceTarget = {
   readonly increment: bigint;
@@ -36,15 +37,6 @@ export function sequencesToStride(configuration: Configuration, catalog: Catalog
     const declared = configuration.tables[declaredName(catalog, sequence.table)];
     return declared?.class === 'system-of-record' || declared?.class === 'system-of-reference';
   });
-}
-
-/** A partition stands for the table it is a part of, as far up as that goes. */
-export function declaredName(catalog: Catalog, table: TableName): TableName {
-  let name = table;
-  for (let parent = catalog.tables.get(name)?.partitionOf; parent; parent = catalog.tables.get(name)?.partitionOf) {
-    name = parent;
-  }
-  return name;
 }
 
 /**

@@ -48,6 +48,7 @@ const report = (dataCenter: string, change: Partial<StreamsReport> = {}): Stream
   tables: { 'public.orders': 'h1' },
   version: '000004.sql x',
   undeclared: [],
+  unfenced: [],
   positionLsn: '0/1',
   ...change,
 });
@@ -108,6 +109,11 @@ test('only together: a table missing from the subscription, another shape, anoth
 });
 
 test('everything at once, also without the peer', () => {
-  const here = report('la', { incoming: [incoming], outgoing: [outgoing], undeclared: ['public.stray'] });
-  expect(codes(judgeStreams(here, null, { lagBytesMax: 100 }))).toEqual(['undeclared-table']);
+  const here = report('la', {
+    incoming: [incoming],
+    outgoing: [outgoing],
+    undeclared: ['public.stray'],
+    unfenced: ['public.late'],
+  });
+  expect(codes(judgeStreams(here, null, { lagBytesMax: 100 }))).toEqual(['undeclared-table', 'unfenced-table']);
 });

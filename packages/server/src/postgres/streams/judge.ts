@@ -23,7 +23,8 @@ export type StreamProblem = {
     | 'lagging'
     | 'schema-differs'
     | 'version-differs'
-    | 'undeclared-table';
+    | 'undeclared-table'
+    | 'unfenced-table';
   readonly message: string;
 };
 
@@ -131,6 +132,7 @@ export function judgeStreams(
     ...here.undeclared.map(
       (table): StreamProblem => ({ code: 'undeclared-table', message: `${table} is not declared` }),
     ),
+    ...here.unfenced.map((table): StreamProblem => ({ code: 'unfenced-table', message: `${table} has no fence yet` })),
     ...here.incoming.flatMap((incoming) => judgeIncoming(incoming)),
     ...here.outgoing.flatMap((outgoing) => judgeOutgoing(outgoing, options.lagBytesMax)),
     ...(there === null ? [] : compareReports(here, there)),

@@ -47,6 +47,15 @@ export function streamOf(configuration: Configuration, table: TableName, from: D
   return declared.feeder === from ? 'rest' : null;
 }
 
+/** A partition stands for the table it is a part of, as far up as that goes. */
+export function declaredName(catalog: Catalog, table: TableName): TableName {
+  let name = table;
+  for (let parent = catalog.tables.get(name)?.partitionOf; parent; parent = catalog.tables.get(name)?.partitionOf) {
+    name = parent;
+  }
+  return name;
+}
+
 /**
  * The user's tables that `from` publishes in `stream`, sorted. Partitions are not among them: they travel as their
  * partitioned table, so that one attached later is in the stream at once.

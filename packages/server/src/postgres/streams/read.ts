@@ -4,11 +4,20 @@
  */
 import type { Configuration, TableName } from 'lanekeeper/config';
 import type { DataCenterName } from 'lanekeeper/model';
+import type { Catalog } from '../catalog.ts';
 import { undeclaredTables } from '../fence/index.ts';
 import { readCatalog } from '../inspect/read-catalog.ts';
 import { readAppliedMigrations } from '../migrate/index.ts';
 import type { Queryable } from '../queryable.ts';
-import { peersOf, publicationName, type StreamName, slotName, streamNames, subscriptionName } from './names.ts';
+import {
+  declaredName,
+  peersOf,
+  publicationName,
+  type StreamName,
+  slotName,
+  streamNames,
+  subscriptionName,
+} from './names.ts';
 import { readPublishedTables, readSubscriptions, type SubscriptionRow } from './rows.ts';
 import { tableHashes } from './schema-hash.ts';
 
@@ -61,6 +70,8 @@ export type StreamsReport = {
   /** The last file of `sql/` and its checksum; null before the first. */
   readonly version: string | null;
   readonly undeclared: readonly TableName[];
+  /** Homed tables and partitions without the statement triggers of the fence: attached or created after the last `apply`. */
+  readonly unfenced: readonly TableName[];
   readonly positionLsn: string;
 };
 
@@ -80,9 +91,21 @@ export async function readStreams(client: Queryable, configuration: Configuratio
     tables: tableHashes(catalog, configuration),
     version: last ? `${last.file} ${last.checksum.slice(0, 16)}` : null,
     undeclared: undeclaredTables(configuration, catalog),
+    unfenced: unfencedTables(configuration, catalog),
     positionLsn: position.rows[0]?.lsn ?? '0/0',
   };
 }
+
+function unfencedTables(configuration: Configuration, catalog: Catalog): readonly TableName[] {
+  return [...catalog.tables.values()]
+    .filter((table) => configuration.tables[declaredName(catalog, table.name)]?.class === 'system-of-record')
+    .filter((table) => !table.triggers.some(({ name, enabled }) => name === fenceTrigger && enabled !== 'D'))
+    .map((table) => table.name)
+    .sort();
+}
+
+/** One stands for all: `apply` creates and drops those of a table together. */
+const fenceTrigger = 'lanekeeper_fence_insert';
 
 type WorkerRow = {
   readonly name: string;

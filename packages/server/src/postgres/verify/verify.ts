@@ -188,8 +188,7 @@ async function verifyOne(
     const upTo = await readBoundary(here, c, { after, upTo: null }, size);
     const range: Range = { after, upTo };
     const [ours, theirs] = await Promise.all([readChunk(here, c, range), readChunk(there, c, range)]);
-    totals.here += ours.rows;
-    totals.there += theirs.rows;
+    let counted = { here: ours.rows, there: theirs.rows };
     if (ours.rows !== theirs.rows || ours.hash !== theirs.hash) {
       for await (const suspects of suspectsIn(here, there, c, range)) {
         const settled = await settle(here, there, c, suspects, {
@@ -201,11 +200,16 @@ async function verifyOne(
         reason = settled.reason ?? reason;
         const room = Math.max(0, max - differences.length);
         differences.push(...(await describe(here, there, c, settled.different.slice(0, room))));
-        report(totals.here, totals.different);
+        report(totals.here + counted.here, totals.different);
         // A stream that stands still, or so many differences that naming more helps nobody.
         if (settled.unsettled.length > 0 || totals.different >= max) break;
       }
+      // What was on its way has arrived.
+      const [again, over] = await Promise.all([readChunk(here, c, range), readChunk(there, c, range)]);
+      counted = { here: again.rows, there: over.rows };
     }
+    totals.here += counted.here;
+    totals.there += counted.there;
     report(totals.here, totals.different);
     if (totals.different >= max) {
       reason = `given up after ${totals.different} differences`;
