@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { dataCenterNamePattern, parseDuration } from 'lanekeeper/config';
+import { dataCenterNamePattern, defaultFiles, parseDuration } from 'lanekeeper/config';
 import { linkCommand } from './cli-link.ts';
 import { statusCommand, stopCommand } from './cli-running.ts';
 import type { LabContext } from './context.ts';
@@ -10,12 +10,12 @@ import { findApplication } from './lab/application.ts';
 import { findDescription, readDescription } from './lab/description.ts';
 import { Disposer } from './lab/disposer.ts';
 import { openFolder } from './lab/folder.ts';
-import { type LabProgress, startLab } from './lab/lab.ts';
+import { type Lab, type LabProgress, startLab } from './lab/lab.ts';
 import { renderPage } from './lab/page.ts';
 import { liveProcesses } from './processes/leash.ts';
 
 type LabArguments = {
-  readonly dataCenters: readonly string[];
+  readonly dataCenters?: readonly string[];
   readonly rtt: number;
   readonly app?: string;
   readonly schema?: string;
@@ -31,7 +31,11 @@ export function labCommand(context: LabContext): Command {
     .description('run two data centers on this machine, for real, with a shop in them')
     // Without it `lab status --dir x` would give --dir to `lab`.
     .enablePositionalOptions()
-    .option('--data-centers <names>', 'their short names, with commas', dataCenterNames, ['ny', 'la'])
+    .option(
+      '--data-centers <names>',
+      'their short names, with commas (default: those of --config, else ny,la)',
+      dataCenterNames,
+    )
     .option('--rtt <duration>', 'round trip between them, for example 60ms', duration, 60)
     .option('--app <command>', 'run this in place of the storefront: it must listen on HOST and PORT')
     .option('--schema <file>', 'SQL that makes the tables of --app')
@@ -82,56 +86,59 @@ async function runLab(context: LabContext, options: LabArguments): Promise<void>
   }
   const { folder } = opened;
   const disposer = new Disposer();
-  await disposer.add(() => folder.release());
-  const stopping = stopOnSignal(context, disposer, options.json ?? false);
 
+  const starting = startLab(
+    {
+      dataCenters: options.dataCenters ?? found.application.dataCenters ?? ['ny', 'la'],
+      rttMs: options.rtt,
+      application: found.application,
+      folder,
+      // A person has a browser, which resolves names; a script has what the system has.
+      hosts: options.hosts === 'auto' && !options.json ? 'names' : options.hosts,
+      wellKnownPorts: !options.json,
+      onProgress: (progress) => showProgress(context, options.json ?? false, progress),
+    },
+    disposer,
+  );
+  const stop = async (): Promise<void> => {
+    await disposer.close();
+    // Starting gives up when it sees that; its folder is removed when nothing is written there any more.
+    await starting.catch(() => {});
+    await folder.release();
+  };
+  const stopping = stopOnSignal(context, stop, options.json ?? false);
   try {
-    const lab = await startLab(
-      {
-        dataCenters: options.dataCenters,
-        rttMs: options.rtt,
-        application: found.application,
-        folder,
-        // A person has a browser, which resolves names; a script has what the system has.
-        hosts: options.hosts === 'auto' && !options.json ? 'names' : options.hosts,
-        wellKnownPorts: !options.json,
-        onProgress: (progress) => showProgress(context, options.json ?? false, progress),
-      },
-      disposer,
-    );
+    const lab = await starting;
     if (options.json) context.stdout.write(`${JSON.stringify(lab.description)}\n`);
-    else {
-      const page = renderPage(
-        {
-          description: lab.description,
-          storefront: found.application.kind === 'storefront',
-          rttMs: options.rtt,
-          tookMs: performance.now() - startMs,
-          deskPassphrase: lab.secrets.deskPassphrase,
-          keep: options.keep ?? false,
-          program: program(context),
-          found: isFound(context, lab.description.dir),
-        },
-        context.colors,
-      );
-      context.stdout.write(`${page}\n`);
-    }
+    else showPage(context, options, lab, found.application.kind === 'storefront', performance.now() - startMs);
   } catch (error) {
-    const wasAsked = disposer.closed;
-    await disposer.close().catch(() => {});
-    if (wasAsked) return stopping.done();
+    if (disposer.closed) return stopping.done();
+    await stop();
     context.fail((error as Error).message, { exitCode: 1, hint: null });
   }
-  await stopping.asked;
-  stopping.done();
+  return stopping.done();
+}
+
+function showPage(context: LabContext, options: LabArguments, lab: Lab, storefront: boolean, tookMs: number): void {
+  const facts = {
+    description: lab.description,
+    storefront,
+    rttMs: options.rtt,
+    tookMs,
+    deskPassphrase: lab.secrets.deskPassphrase,
+    keep: options.keep ?? false,
+    program: program(context),
+    found: isFound(context, lab.description.dir),
+  };
+  context.stdout.write(`${renderPage(facts, context.colors)}\n`);
 }
 
 /** The first SIGINT, SIGTERM or SIGHUP stops in order; the second ends everything at once. */
-function stopOnSignal(context: LabContext, disposer: Disposer, json: boolean) {
+function stopOnSignal(context: LabContext, stop: () => Promise<void>, json: boolean): { done(): Promise<void> } {
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
   let count = 0;
   let resolve: () => void;
-  const asked = new Promise<void>((settle) => {
+  const stopped = new Promise<void>((settle) => {
     resolve = settle;
   });
   const onSignal = (): void => {
@@ -141,16 +148,16 @@ function stopOnSignal(context: LabContext, disposer: Disposer, json: boolean) {
       process.exit(1);
     }
     if (!json) context.stderr.write('\nStopping …\n');
-    disposer.close().then(resolve, (error: unknown) => {
+    stop().then(resolve, (error: unknown) => {
       context.stderr.write(`${(error as Error).message}\n`);
       resolve();
     });
   };
   for (const signal of signals) process.on(signal, onSignal);
   return {
-    /** Settles when everything has stopped. */
-    asked,
-    done(): void {
+    /** Waits for the signal, and until everything has stopped. */
+    async done(): Promise<void> {
+      await stopped;
       for (const signal of signals) process.off(signal, onSignal);
     },
   };
@@ -185,6 +192,9 @@ function program(context: LabContext): string {
 }
 
 function isFound(context: LabContext, dir: string): boolean {
+  // A configuration in the working folder comes before any lab.
+  if (!context.env.LANEKEEPER_LAB && defaultFiles.some((name) => existsSync(join(context.directory, name))))
+    return false;
   const file = findDescription(context.directory, context.env.LANEKEEPER_LAB);
   return file !== null && readDescription(file)?.dir === dir;
 }

@@ -19,6 +19,8 @@ export type LabApplication = {
   prepare(owner: { readonly url: string; readonly env: NodeJS.ProcessEnv }): Promise<void>;
   /** Null: there are none, guess from the tables. */
   readonly sections: Sections | null;
+  /** The names of two data centers in its configuration; null: any will do. */
+  readonly dataCenters: readonly string[] | null;
   /** Publishes what one data center writes for all, once rows travel; `env` is that data center's. */
   publish?(owner: { readonly url: string; readonly env: NodeJS.ProcessEnv }): Promise<void>;
 };
@@ -70,6 +72,7 @@ export async function findApplication(options: ApplicationOptions): Promise<Appl
       args: ['-c', options.app],
       cwd: options.directory,
       sections: read?.sections ?? null,
+      dataCenters: read?.dataCenters ?? null,
       prepare: async ({ url }) => {
         if (schema !== null) await runScript(url, schema);
       },
@@ -98,6 +101,7 @@ function findStorefront(): ApplicationResult {
       args: [main],
       cwd: folder,
       sections: read.sections,
+      dataCenters: null,
       prepare: (owner) => runStep(folder, 'migrate.js', owner),
       publish: (owner) => runStep(folder, 'seed.js', owner),
     },
@@ -132,7 +136,7 @@ function findConfig(options: ApplicationOptions): FileResult {
 }
 
 type SectionsResult =
-  | { readonly kind: 'read'; readonly sections: Sections }
+  | { readonly kind: 'read'; readonly sections: Sections; readonly dataCenters: readonly string[] | null }
   | Extract<ApplicationResult, { kind: 'wrong' }>;
 
 /** What does not depend on where things run; the lab writes the rest itself. */
@@ -169,7 +173,8 @@ function pick(value: unknown, file: string): SectionsResult {
     const { keys: _keys, domain: _domain, ...rest } = sections.sessions as Record<string, unknown>;
     sections.sessions = rest;
   }
-  return { kind: 'read', sections: sections as Sections };
+  const names = typeof written.dataCenters === 'object' ? Object.keys(written.dataCenters ?? {}) : [];
+  return { kind: 'read', sections: sections as Sections, dataCenters: names.length === 2 ? names : null };
 }
 
 function wrong(message: string, hint: string): Extract<ApplicationResult, { kind: 'wrong' }> {

@@ -195,6 +195,8 @@ export async function applyEverywhere(lab: {
   readonly secrets: LabSecrets;
   readonly configFiles: Readonly<Record<string, string>>;
   readonly environments: Environments;
+  /** True when everything is being stopped, so that waiting has no end any more. */
+  readonly givenUp: () => boolean;
 }): Promise<void> {
   const places = await Promise.all(
     lab.names.map(async (name) => {
@@ -224,7 +226,7 @@ export async function applyEverywhere(lab: {
           result.kind === 'ensured' ? result.streams.map(({ message }) => message).join('; ') : whyNotApplied(result);
         const hopeless =
           result.kind === 'ensured' && result.streams.some(({ kind }) => kind === 'lost' || kind === 'failed');
-        if (hopeless || performance.now() > deadlineMs) throw new Error(`streams in ${name}: ${why}`);
+        if (hopeless || lab.givenUp() || performance.now() > deadlineMs) throw new Error(`streams in ${name}: ${why}`);
         await sleepMs(300);
       }
     }),

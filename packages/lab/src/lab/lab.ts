@@ -81,6 +81,7 @@ export async function startLab(options: LabOptions, disposer: Disposer): Promise
   const logs = join(dir, 'logs');
   mkdirSync(logs, { recursive: true });
   const secrets = secretsIn(dir, names);
+  const givenUp = (): boolean => disposer.closed;
   const stopIfClosed = (): void => {
     if (disposer.closed) throw new Error('The lab was stopped while it started');
   };
@@ -114,14 +115,14 @@ export async function startLab(options: LabOptions, disposer: Disposer): Promise
     (environments[name] as Record<string, string>).LANEKEEPER_CONFIG = file;
   }
   await timed('Fence, deeds and streams', () =>
-    applyEverywhere({ names, clusters, secrets, configFiles, environments }),
+    applyEverywhere({ names, clusters, secrets, configFiles, environments, givenUp }),
   );
   stopIfClosed();
 
   const { application } = options;
   await timed(`Agents, edges and ${application.kind === 'storefront' ? 'the storefront' : 'your application'}`, () =>
     all(
-      startServices({ supervisor, names, addresses, secrets, environments, clusters, application }),
+      startServices({ supervisor, names, addresses, secrets, environments, clusters, application, givenUp }),
       publish(application, sections, clusters, secrets, environments),
     ),
   );

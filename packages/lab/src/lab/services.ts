@@ -18,6 +18,8 @@ export async function startServices(lab: {
   readonly environments: Environments;
   readonly clusters: LabClusters;
   readonly application: LabApplication;
+  /** True when everything is being stopped, so that waiting has no end any more. */
+  readonly givenUp: () => boolean;
 }): Promise<void> {
   const specs = lab.names.flatMap((name) => {
     const at = lab.addresses.dataCenters[name] as LabAddresses['dataCenters'][string];
@@ -35,8 +37,8 @@ export async function startServices(lab: {
     lab.names.flatMap((name) => {
       const at = lab.addresses.dataCenters[name] as LabAddresses['dataCenters'][string];
       return [
-        healthy(`the agent of ${name}`, at.agent, '/health'),
-        healthy(`the edge of ${name}`, at.edge, '/lanekeeper/health'),
+        healthy(`the agent of ${name}`, at.agent, '/health', lab.givenUp),
+        healthy(`the edge of ${name}`, at.edge, '/lanekeeper/health', lab.givenUp),
       ];
     }),
   );
@@ -110,10 +112,10 @@ function withoutOurs(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
 }
 
 /** Waits for an answer that is not 5xx. */
-async function healthy(what: string, { host, port }: Address, path: string): Promise<void> {
+async function healthy(what: string, { host, port }: Address, path: string, givenUp: () => boolean): Promise<void> {
   const deadlineMs = performance.now() + readyTimeoutMs;
   let last = 'no answer';
-  while (performance.now() < deadlineMs) {
+  while (performance.now() < deadlineMs && !givenUp()) {
     try {
       const response = await fetch(`http://${host}:${port}${path}`, {
         redirect: 'manual',

@@ -114,7 +114,9 @@ export class Service {
         stderr: log.fd,
       });
       void leashed.exited.then((end) => this.#ended(leashed, end));
-      this.#phase = { kind: 'starting', process: leashed };
+      // Stopped meanwhile: whoever stopped it found no process yet.
+      if (this.state().phase === 'stopped') leashed.signal('SIGKILL');
+      else this.#phase = { kind: 'starting', process: leashed };
       return leashed;
     } finally {
       await log.close();
@@ -174,6 +176,7 @@ export class Supervisor {
   readonly #logFolder: string;
   readonly #onEvent: (event: ServiceEvent) => void;
   readonly #services = new Map<string, Service>();
+  #closed = false;
 
   constructor(logFolder: string, onEvent: (event: ServiceEvent) => void = () => {}) {
     this.#logFolder = logFolder;
@@ -184,24 +187,17 @@ export class Supervisor {
   async start(spec: ServiceSpec): Promise<Service> {
     if (this.#services.has(spec.name)) throw new Error(`There is a service ${spec.name} already`);
     await mkdir(this.#logFolder, { recursive: true });
+    if (this.#closed) throw new Error(`${spec.name} is not started any more: everything is being stopped`);
     const service = new Service(spec, join(this.#logFolder, `${spec.name}.log`), this.#onEvent);
     this.#services.set(spec.name, service);
     await service.start();
     return service;
   }
 
-  service(name: string): Service | undefined {
-    return this.#services.get(name);
-  }
-
-  states(): readonly ServiceState[] {
-    return [...this.#services.values()].map((service) => service.state());
-  }
-
-  /** Stops the services whose names fit, all at once; by default all of them. */
-  async stop(which: (name: string) => boolean = () => true): Promise<void> {
-    const chosen = [...this.#services.values()].filter((service) => which(service.spec.name));
-    await Promise.all(chosen.map((service) => service.stop()));
+  /** Stops everything at once, for good. */
+  async stop(): Promise<void> {
+    this.#closed = true;
+    await Promise.all([...this.#services.values()].map((service) => service.stop()));
   }
 }
 
