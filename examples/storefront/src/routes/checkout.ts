@@ -12,7 +12,7 @@ import type { Shop } from '../shop.ts';
 import { checkoutPage } from '../views/cart.ts';
 import { outcomePage } from '../views/orders.ts';
 import { goTo, sendJson, sendPage, sendProblem, wantsJson } from '../web/answer.ts';
-import { fieldsOf, idPattern, text } from '../web/input.ts';
+import { fieldsOf, requestIdPattern, text } from '../web/input.ts';
 import { invalid, problem, problemOf, signInFirst } from '../web/problems.ts';
 import { placeOf, plainVisit, visitOf } from '../web/visit.ts';
 import { cartJson, replayable, settleGuest } from './cart.ts';
@@ -41,7 +41,7 @@ export function checkoutRoutes(app: FastifyInstance, shop: Shop): void {
     if (account === null) return sendProblem(shop, request, reply, signInFirst('/checkout'));
     const body = fieldsOf(request.body);
     const requestId = text(body, 'requestId', 128);
-    if (requestId === null || !idPattern.test(requestId)) {
+    if (requestId === null || !requestIdPattern.test(requestId)) {
       const missing = 'A checkout needs a request id of its own, so that sending it twice orders once.';
       return sendProblem(shop, request, reply, invalid({ requestId: missing }));
     }
@@ -66,7 +66,7 @@ export function checkoutRoutes(app: FastifyInstance, shop: Shop): void {
     const { account } = request.lanekeeper;
     if (account === null) return sendProblem(shop, request, reply, signInFirst(request.url));
     const { requestId } = request.params;
-    const outcome = idPattern.test(requestId)
+    const outcome = requestIdPattern.test(requestId)
       ? await lanekeeper.outcome<{ order: string }>(requestId)
       : ({ kind: 'unknown' } as const);
     // The record says which order; the order says whose it is.

@@ -64,7 +64,7 @@ export function outcomePage(
         ? 'There is no order under this form’s number here. It may still be on its way from the other coast, so ask again in a moment; or send the same form once more, which can never order twice.'
         : 'The connection broke at the very moment of saving. The order may be in the book, or not. Please do not start over: ask for the outcome.'
     }</p>
-<p><a class="button" href="/checkout/outcome/${requestId}">Ask for the outcome</a></p>
+<p><a class="button" href="/checkout/outcome/${encodeURIComponent(requestId)}">Ask for the outcome</a></p>
 <form method="post" action="/checkout" data-once><input type="hidden" name="requestId" value="${requestId}"><button class="link" type="submit">Send the same order once more</button></form>
 <p class="small">This form’s number is <code>${requestId}</code>.</p>
 </section>`,

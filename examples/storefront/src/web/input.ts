@@ -41,6 +41,9 @@ export const skuPattern = /^[a-z0-9-]{1,64}$/;
 /** Ids that the shop has drawn itself, or a client for its own requests. */
 export const idPattern = /^[\w.:-]{1,128}$/;
 
+/** What a client may call one of its requests: anything printable. It is its name, not ours. */
+export const requestIdPattern = /^[\p{L}\p{N}\p{P}\p{S} ]{1,128}$/u;
+
 /** A path of this shop to go to next; anything else is home. Nobody is sent to another host. */
 export function localPath(value: unknown): string {
   return typeof value === 'string' && /^\/(?![/\\])[\w\-./?=&%]*$/.test(value) ? value : '/';
