@@ -1,10 +1,13 @@
 /** One shop, two coasts: who is sent where, what comes along, and what is said when it cannot be done. */
 import { Client } from 'pg';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { lease } from '../../support/applied.ts';
 import { until } from './hand-agent.ts';
 import { Shopper } from './shopper.ts';
 import { deskPassphrase, startTwoCoasts, type TwoCoasts } from './two-coasts.ts';
+
+// Machines are busy at times; nothing here is measured.
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 let coasts: TwoCoasts;
 beforeAll(async () => {

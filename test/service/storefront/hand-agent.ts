@@ -143,7 +143,7 @@ async function query(pair: TestPair, dc: string, sql: string, values: unknown[])
   }
 }
 
-export async function until(what: string, holds: () => Promise<boolean> | boolean, timeoutMs = 10_000): Promise<void> {
+export async function until(what: string, holds: () => Promise<boolean> | boolean, timeoutMs = 30_000): Promise<void> {
   const deadlineMs = performance.now() + timeoutMs;
   while (!(await holds())) {
     if (performance.now() > deadlineMs) throw new Error(`waited in vain: ${what}`);

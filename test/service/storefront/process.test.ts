@@ -5,12 +5,15 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { freePort, type LeashedProcess, spawnLeashed } from '@lanekeeper/lab';
 import { Client } from 'pg';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { applyPair, lease } from '../../support/applied.ts';
 import { runSql } from '../../support/clusters.ts';
 import { type TestPair, testPair } from '../../support/pair.ts';
 import { until } from './hand-agent.ts';
 import { exampleSections } from './two-coasts.ts';
+
+// Machines are busy at times; nothing here is measured.
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 let pair: TestPair;
 let directory: string;
@@ -102,16 +105,16 @@ test('SIGTERM: requests in flight are answered, then it is gone', async () => {
       headers: { 'content-type': 'application/json', cookie },
       body: JSON.stringify({ sku: 'bud-vase', quantity }),
     });
-  await until('it answers', () =>
-    fetch(`${url}/health`)
-      .then((answer) => answer.status === 200)
-      .catch(() => false),
-  );
-  const first = await post(1);
-  const cookie = first.headers.getSetCookie()[0]?.split(';')[0] ?? '';
   const blocker = new Client({ connectionString: pair.dc('ny').urls.superuser });
   await blocker.connect();
   try {
+    await until('it answers', () =>
+      fetch(`${url}/health`)
+        .then((answer) => answer.status === 200)
+        .catch(() => false),
+    );
+    const first = await post(1);
+    const cookie = first.headers.getSetCookie()[0]?.split(';')[0] ?? '';
     await blocker.query('BEGIN; SELECT FROM carts FOR UPDATE');
     const waiting = post(2, cookie);
     await until('the request waits for the cart', async () => {

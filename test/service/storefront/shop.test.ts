@@ -1,9 +1,12 @@
 /** The shop on one coast: its pages, its JSON, its errors, against a real database behind a real edge. */
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { goods } from '../../../examples/storefront/src/catalog/goods.ts';
 import { lease } from '../../support/applied.ts';
 import { originOf, Shopper } from './shopper.ts';
 import { startTwoCoasts, type TwoCoasts } from './two-coasts.ts';
+
+// Machines are busy at times; nothing here is measured.
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 let coasts: TwoCoasts;
 beforeAll(async () => {
