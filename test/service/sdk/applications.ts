@@ -24,6 +24,7 @@ type Route = {
   readonly method: 'GET' | 'POST';
   readonly path: string;
   readonly replayable?: boolean;
+  readonly anywhere?: boolean;
   readonly handler: Handler;
 };
 
@@ -107,6 +108,12 @@ function routes({ lanekeeper, pool }: ApplicationOptions): Route[] {
     },
     {
       method: 'POST',
+      path: '/desk',
+      anywhere: true,
+      handler: async (scope, { id = '', account = '' }) => scope.forAccount(account, () => order(id, account)),
+    },
+    {
+      method: 'POST',
       path: '/for-two',
       handler: async (scope, { id = '', first = '', second = '' }) => {
         await scope.forAccount(first, () => order(id, first));
@@ -179,11 +186,11 @@ export async function startFastify(options: ApplicationOptions): Promise<Applica
         .send(`<h1>${(error as Error).message}</h1>`);
     });
   }
-  for (const { method, path, replayable: mayRepeat = false, handler } of routes(options)) {
+  for (const { method, path, replayable: mayRepeat = false, anywhere = false, handler } of routes(options)) {
     app.route<{ Body: Body }>({
       method,
       url: path,
-      config: { lanekeeper: { replayable: mayRepeat } },
+      config: { lanekeeper: { replayable: mayRepeat, anywhere } },
       handler: async (request, reply) => {
         handled.push(path);
         reply.header('set-cookie', 'theme=dark');
@@ -205,7 +212,8 @@ export async function startFastify(options: ApplicationOptions): Promise<Applica
 export async function startExpress(options: ApplicationOptions): Promise<Application> {
   const handled: string[] = [];
   const app = express();
-  app.use(lanekeeperExpress(options.lanekeeper));
+  const anywhere = new Set(routes(options).flatMap((route) => (route.anywhere ? [route.path] : [])));
+  app.use(lanekeeperExpress(options.lanekeeper, { anywhere: (request) => anywhere.has(request.path) }));
   app.use(express.json());
   for (const { method, path, replayable: mayRepeat = false, handler } of routes(options)) {
     const before = mayRepeat ? [replayable] : [];

@@ -182,6 +182,17 @@ for (const [framework, start] of [
       expect(swallowed.headers['lanekeeper-replay']).toBeUndefined();
     });
 
+    test("a route that finds out itself for whom it works does not go by the session's home", async () => {
+      const [own, customers, third] = [await newAccount('ny'), await newAccount('la'), await newAccount('ny')];
+      const browser = new Browser();
+      await browser.post(at('ny', '/sign-in'), { account: own });
+      const body = { id: `d-${customers}`, account: customers };
+      expectReplay(await browser.post(at('la', '/for'), body), 'la', 'ny');
+      expect((await browser.post(at('la', '/desk'), body)).status).toBe(200);
+      expect(await ordersOf('la', customers)).toEqual([`d-${customers}`]);
+      expectReplay(await browser.post(at('la', '/desk'), { id: 'x', account: third }), 'la', 'ny');
+    });
+
     test('sign-in of an account in use elsewhere is sent there, with nothing done', async () => {
       const account = await newAccount('la');
       const browser = new Browser();
@@ -204,7 +215,10 @@ for (const [framework, start] of [
       const page = await browser.post(at('ny', '/sign-in'), { account });
       // On a busy machine the move by hand takes longer than a sign-in waits; then it is routed, and finds the account here.
       if (page.status === 409) {
-        await until('the move', async () => (await site('ny').lanekeeper.whereIs(account))?.accepted === true);
+        await until('the move', async () => {
+          const where = await site('ny').lanekeeper.whereIs(account);
+          return where?.home === 'ny' && where.accepted;
+        });
         expect((await browser.post(at('ny', '/sign-in'), { account })).status).toBe(200);
       }
       expect(sessionIn('ny', browser)).toMatchObject({ account, home: 'ny', epoch: { term: 1, counter: 1 } });

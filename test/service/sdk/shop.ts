@@ -41,8 +41,9 @@ export type MoveByHand = {
 /** Longer than any test, since nobody renews it. */
 const leaseMs = 600_000;
 
-export async function startShop(): Promise<Shop> {
-  const pair = await testPair({ schema: shopSchema, configuration: { tables: shopTables } });
+/** `configuration`: laid over the shop's own. */
+export async function startShop(configuration: Partial<Omit<WrittenConfiguration, 'dataCenters'>> = {}): Promise<Shop> {
+  const pair = await testPair({ schema: shopSchema, configuration: { tables: shopTables, ...configuration } });
   try {
     await applyPair(pair);
     for (const name of pair.names) await lease(pair.dc(name), leaseMs);
