@@ -137,6 +137,15 @@ test('a slot that is gone is said and not made anew', async () => {
   const result = await ensure(la);
   expect(result).toMatchObject({ ready: false, streams: [{ kind: 'unchanged' }, { kind: 'lost' }] });
   expect(await codes()).toContain('no-slot');
+  // la has read ny before, so its slot that is gone does not stop ny; a data center that has not yet, does.
+  const client = new Client({ connectionString: ny.urls.agent });
+  await client.connect();
+  const { fenceProblems } = await readProof(client, { la: [], fra: [] }, false);
+  await client.end();
+  expect(fenceProblems.map(({ trigger, problem }) => `${trigger} ${problem}`)).toEqual([
+    'lanekeeper_fra_homed missing',
+    'lanekeeper_fra_rest missing',
+  ]);
   await runSql(
     la.urls.agent,
     'ALTER SUBSCRIPTION lanekeeper_ny_rest SET (slot_name = NONE); DROP SUBSCRIPTION lanekeeper_ny_rest',

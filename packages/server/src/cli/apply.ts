@@ -1,6 +1,5 @@
 /** `lanekeeper apply`: brings this data center's database to the declared state, streams included. Safe to repeat. */
-import { Command, InvalidArgumentError, Option } from 'commander';
-import { parseDuration } from 'lanekeeper/config';
+import { Command, Option } from 'commander';
 import { type ApplyResult, applyChanges, ensureStreams, type Step, type StreamOutcome } from '../postgres/index.ts';
 import { type ApplyDisplay, createApplyDisplay } from './apply-display.ts';
 import {
@@ -14,6 +13,7 @@ import {
 } from './database-command.ts';
 import { type CliContext, CommandFailure, createOutput, exitCodes, SilentExit } from './output.ts';
 import { printUndeclared, stepForScript } from './plan.ts';
+import { duration } from './serving.ts';
 
 type ApplyCommandOptions = DatabaseOptions & { readonly wait: number; readonly lockWait: number };
 
@@ -190,10 +190,4 @@ function waitsFor(outcome: Outcome): string {
     outcome.closed.map(closedBecause)[0] ??
     ''
   );
-}
-
-function duration(text: string): number {
-  const ms = parseDuration(text);
-  if (ms === null) throw new InvalidArgumentError('A number and a unit, for example 20s.');
-  return ms;
 }
