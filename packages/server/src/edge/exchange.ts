@@ -32,6 +32,9 @@ import { openTunnel } from './tunnel.ts';
 /** The client's connection, when the request asks to change its protocol. */
 export type Upgrade = { readonly protocol: string; readonly socket: Duplex; readonly head: Buffer };
 
+/** Writing a string costs less than writing a string and a buffer, as long as copying it is cheap. */
+const heldBytesMax = 16 * 1024;
+
 type Phase = 'deciding' | 'asking' | 'answering' | 'over';
 
 export class Exchange {
@@ -53,6 +56,9 @@ export class Exchange {
   #cookies: readonly string[] = [];
   #stall: Paced | null = null;
   #flowing = false;
+  /** The first piece of an answer whose length is known may wait for the rest of what has arrived already. */
+  #mayHold = false;
+  #held: Buffer | null = null;
 
   constructor(
     edge: EdgeContext,
@@ -172,6 +178,7 @@ export class Exchange {
     if (edge.draining || this.#upgrade !== null) read.headers.push('Connection', 'close');
     this.#response.writeHead(status, read.headers);
     this.#phase = 'answering';
+    this.#mayHold = read.hasLength;
     // The beginning of an event stream shall not wait for its first event.
     if (!read.hasLength) process.nextTick(flush, this);
   }
@@ -212,7 +219,27 @@ export class Exchange {
 
   /** Returns false when the client cannot take more for now. */
   data(chunk: Buffer): boolean {
+    if (this.#mayHold && chunk.length <= heldBytesMax) {
+      // Most answers are one small piece. If this one is, it goes out together with its head, as one string.
+      this.#mayHold = false;
+      this.#held = chunk;
+      process.nextTick(flush, this);
+      return true;
+    }
+    this.#release();
+    return this.#write(chunk);
+  }
+
+  #release(): void {
+    const held = this.#held;
+    if (held === null) return;
+    this.#held = null;
+    this.#write(held);
+  }
+
+  #write(chunk: Buffer): boolean {
     this.#flowing = true;
+    this.#mayHold = false;
     if (this.#response.write(chunk)) return true;
     if (this.#stall === null) {
       this.#stall = { sinceMs: 0, bytes: 0, waiting: false, onTooSlow: () => this.#tooSlow() };
@@ -230,7 +257,10 @@ export class Exchange {
       this.#response.addTrailers(readTrailers(trailers));
     }
     this.#finish();
-    this.#response.end();
+    const held = this.#held;
+    this.#held = null;
+    if (held === null) this.#response.end();
+    else this.#response.end(held.toString('latin1'), 'latin1');
   }
 
   failed(attempt: Attempt, kind: FailureKind): void {
@@ -364,8 +394,10 @@ export class Exchange {
     }
   }
 
-  /** See `answered`. */
+  /** See `answered` and `data`. */
   flush(): void {
+    if (this.#phase === 'over') return;
+    this.#release();
     if (!this.#flowing && this.#phase === 'answering' && !this.#response.writableEnded) this.#response.flushHeaders();
   }
 }
