@@ -3,6 +3,7 @@ import {
   applyChanges,
   ensureStreams,
   judgeStreams,
+  readProof,
   readStreams,
   type StreamsReport,
 } from '@lanekeeper/server/postgres';
@@ -142,7 +143,7 @@ test('a slot that is gone is said and not made anew', async () => {
   await client.connect();
   const { fenceProblems } = await readProof(client, { la: [], fra: [] }, false);
   await client.end();
-  expect(fenceProblems.map(({ trigger, problem }) => `${trigger} ${problem}`)).toEqual([
+  expect(fenceProblems.map(({ trigger, problem }) => `${trigger} ${problem}`).sort()).toEqual([
     'lanekeeper_fra_homed missing',
     'lanekeeper_fra_rest missing',
   ]);

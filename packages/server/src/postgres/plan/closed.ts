@@ -12,7 +12,8 @@ import type { PresentState } from './state.ts';
 
 /** Sorted. */
 export function closedTables(configuration: Configuration, present: PresentState): readonly TableName[] {
-  if (present.slotsFor.size === 0) return [];
+  // Nobody reads here yet, and nobody ever has.
+  if (present.slotsFor.size === 0 && present.readBy.size === 0) return [];
   const peers = peersOf(configuration);
   return streamNames
     .flatMap((stream) => {
