@@ -52,6 +52,13 @@ export async function createShop(lanekeeper: Lanekeeper, settings: Settings): Pr
     bodyLimit: bodyLimitBytes,
     // While we close, the edge may still send over connections that it holds; they are answered and then closed.
     return503OnClosing: false,
+    // A request id of 128 characters, each of which may take nine in a URL.
+    routerOptions: { maxParamLength: 1200 },
+    // What cannot be routed has passed no plugin.
+    frameworkErrors: (error, request, reply) => {
+      reply.header('lanekeeper-data-center', lanekeeper.here);
+      return meet(shop, error, request, reply);
+    },
   });
   const pool = lanekeeper.pool({ max: 10, application_name: `storefront ${lanekeeper.instance}` });
   const shop: Shop = {

@@ -221,8 +221,18 @@ test('a checkout needs a customer and a request id', async () => {
   expect((await guest.post('ny', '/checkout', { requestId: 'r1' })).status).toBe(401);
   expect((await guest.get('ny', '/cart')).json.count).toBe(1);
   const { shopper } = await registered();
-  for (const requestId of [undefined, '', 'with space', 'x'.repeat(129), 7]) {
+  for (const requestId of [undefined, '', 'line\nbreak', 'x'.repeat(129), 7]) {
     expect((await shopper.post('ny', '/checkout', { requestId })).status, String(requestId)).toBe(400);
+  }
+});
+
+test('a request id may be long and strange, and asked for again', async () => {
+  const { shopper } = await registered();
+  for (const requestId of ['x'.repeat(128), 'Ünïcode, mit Leerzeichen & 100 %/?#', '器'.repeat(128)]) {
+    await shopper.post('ny', '/cart', { sku: 'bud-vase', quantity: 1 });
+    const { order } = (await shopper.post('ny', '/checkout', { requestId })).json;
+    const outcome = await shopper.get('ny', `/checkout/outcome/${encodeURIComponent(requestId)}`);
+    expect(outcome.json, requestId).toMatchObject({ kind: 'done', order: { id: order.id } });
   }
 });
 
@@ -287,6 +297,18 @@ test('bodies that are no bodies', async () => {
   expect((await send({ a: 'x'.repeat(70_000) }, {})).status).toBe(413);
   expect((await send({ a: 'b' }, { 'content-type': 'text/plain' })).status).toBe(400);
   expect((await send({ a: 'b' }, { 'content-type': 'image/png' })).status).toBe(415);
+});
+
+test('addresses that are no addresses', async () => {
+  const shopper = new Shopper(coasts);
+  for (const path of ['/%zz', '/products/%ff%fe', `/orders/${'x'.repeat(3000)}`]) {
+    const page = await shopper.ask('ny', 'GET', path, { accept: 'text/html', direct: true });
+    expect([400, 401, 404, 414], path).toContain(page.status);
+    expect(page.dc, path).toBe('ny');
+    expect(page.body, path).toContain('<main id="main"');
+    const json = await shopper.ask('ny', 'GET', path, { direct: true });
+    expect(json.json.error.code, path).toMatch(/^SHOP_/);
+  }
 });
 
 test('pictures, style and font: compressed, and kept for ever under their own name', async () => {

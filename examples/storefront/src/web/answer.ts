@@ -4,7 +4,7 @@ import type { Shop } from '../shop.ts';
 import { problemPage } from '../views/problem.ts';
 import type { Html } from './html.ts';
 import type { Problem } from './problems.ts';
-import { plainVisit, type Visit, visitOf } from './visit.ts';
+import { plainVisit, scopeOf, type Visit, visitOf } from './visit.ts';
 
 /** `Accept: application/json`, or a JSON body from somebody who did not say. */
 export function wantsJson(request: FastifyRequest): boolean {
@@ -50,7 +50,7 @@ export function sendProblem(
   if (retryAfterMs !== null) reply.header('retry-after', String(Math.max(1, Math.ceil(retryAfterMs / 1000))));
   if (wantsJson(request)) {
     const { code, message, home, fields } = problem;
-    const requestId = problem.requestId ?? request.lanekeeper?.requestId ?? request.id;
+    const requestId = problem.requestId ?? scopeOf(request)?.requestId ?? request.id;
     const error = { code, message, dataCenter: shop.lanekeeper.here, home, retryAfterMs, requestId };
     return sendJson(reply, { error: fields === undefined ? error : { ...error, fields } }, problem.status);
   }
@@ -65,6 +65,6 @@ export function sendProblem(
 
 /** When something is wrong with the shop, its database is not asked for the decoration. */
 async function problemVisit(shop: Shop, request: FastifyRequest, { status }: Problem): Promise<Visit> {
-  if (status >= 500) return plainVisit(shop, request);
+  if (status >= 500 || scopeOf(request) === null) return plainVisit(shop, request);
   return visitOf(shop, request).catch(() => plainVisit(shop, request));
 }

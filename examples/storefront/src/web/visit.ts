@@ -28,8 +28,7 @@ export async function visitOf(shop: Shop, request: FastifyRequest): Promise<Visi
 
 /** The same without asking the database, for pages that say that something is wrong with it. */
 export function plainVisit(shop: Shop, request: FastifyRequest): Visit {
-  // A refusal may come before the session was read.
-  const scope: FastifyRequest['lanekeeper'] | undefined = request.lanekeeper;
+  const scope = scopeOf(request);
   const { lanekeeper, settings } = shop;
   return {
     path: request.url,
@@ -40,6 +39,15 @@ export function plainVisit(shop: Shop, request: FastifyRequest): Visit {
     customer: scope?.account ? { id: scope.account, name: '' } : null,
     cartCount: 0,
   };
+}
+
+/** Null for a request that could not even be routed: then nobody has looked at its session. */
+export function scopeOf(request: FastifyRequest): FastifyRequest['lanekeeper'] | null {
+  try {
+    return request.lanekeeper;
+  } catch {
+    return null;
+  }
 }
 
 function readVisitor({ db }: Shop, account: string) {
