@@ -26,6 +26,8 @@ export class LocalDatabase {
       query_timeout: options.statementMs,
     });
     this.#pool.on('error', () => {});
+    // One that is at work is the worker's business, whose query fails; unheard, the error would end the process.
+    this.#pool.on('connect', (client) => client.on('error', () => {}));
   }
 
   /** Runs with a connection to itself. One that failed in a way PostgreSQL did not report is thrown away. */

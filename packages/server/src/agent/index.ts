@@ -106,7 +106,6 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       mayReadOrigins: await mayReadOrigins(session),
       log,
     };
-    void observer.refresh();
     return new Reign({ settings, context, predecessor, onSettled: (settled) => arrivals.settle(settled) });
   };
 
@@ -225,6 +224,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     closeMs: limits.closeMs,
     log,
     reign: makeReign,
+    onLead: () => void observer.refresh(),
   });
   void listener.start();
   leadership.start();

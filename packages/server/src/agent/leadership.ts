@@ -30,6 +30,8 @@ export type LeadershipOptions = {
   readonly log: Log;
   /** Makes the reign of an agent that has just come to lead. */
   readonly reign: (session: Client, predecessor: LeaseCredential | null) => Promise<Reign>;
+  /** It has begun. */
+  readonly onLead: () => void;
 };
 
 export type Standing = {
@@ -137,6 +139,7 @@ export class Leadership {
     this.#reign = reign;
     log('info', 'leads', { instance, predecessor: predecessor?.holder ?? null });
     reign.start();
+    this.#options.onLead();
     void reign.ended.then((how) => {
       log(how === 'left' ? 'info' : 'warn', 'no longer leads', { instance, how });
       this.#wake();
