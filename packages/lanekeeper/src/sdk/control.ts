@@ -8,6 +8,7 @@
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import type { AccountId, DataCenterName } from '../model/index.ts';
+import type { RunSql } from './deeds.ts';
 
 export type ControlMessage =
   | {
@@ -43,7 +44,7 @@ type Phase =
 const firstPauseMs = 100;
 const longestPauseMs = 5_000;
 const connectTimeoutMs = 5_000;
-/** How long our own notification may take to come back. */
+/** How long a notification may take. */
 const hearTimeoutMs = 2_000;
 /** A half-open connection says nothing: ask now and then. */
 const heartbeatMs = 10_000;
@@ -52,13 +53,17 @@ export class ControlConnection {
   readonly #url: string;
   readonly #instance: string;
   readonly #events: ControlEvents;
+  readonly #run: RunSql;
   #phase: Phase = { kind: 'closed' };
   #pauseMs = firstPauseMs;
   #sent: Promise<unknown> = Promise.resolve();
+  #warned = false;
 
-  constructor(url: string, instance: string, events: ControlEvents) {
+  /** `run` works on other connections than this one. */
+  constructor(url: string, instance: string, run: RunSql, events: ControlEvents) {
     this.#url = url;
     this.#instance = instance;
+    this.#run = run;
     this.#events = events;
   }
 
@@ -102,7 +107,7 @@ export class ControlConnection {
       await client.connect();
       // Listen before enlisting: once the agent counts on our answer, no drain may pass unheard.
       await client.query('LISTEN lanekeeper_app');
-      await this.#hearOurselves(client);
+      await this.#hearSomebody(client);
       await client.query('SELECT lanekeeper.enlist($1)', [this.#instance]);
     } catch {
       this.#lost(client);
@@ -119,10 +124,10 @@ export class ControlConnection {
   }
 
   /**
-   * A pooler in transaction mode accepts LISTEN and never delivers: enlisted like that, we would make every move wait for an answer
-   * that cannot come.
+   * A pooler in transaction mode accepts LISTEN and delivers nothing later: enlisted like that, we would make every move wait for an
+   * answer that cannot come. So somebody else, on another connection, has to be heard first.
    */
-  async #hearOurselves(client: pg.Client): Promise<void> {
+  async #hearSomebody(client: pg.Client): Promise<void> {
     const nonce = randomUUID();
     let timer: NodeJS.Timeout | undefined;
     const heard = new Promise<boolean>((resolve) => {
@@ -132,17 +137,19 @@ export class ControlConnection {
       });
     });
     try {
-      await client.query("SELECT pg_catalog.pg_notify('lanekeeper_app', $1)", [
-        JSON.stringify({ kind: 'hello', nonce }),
-      ]);
+      const hello = JSON.stringify({ kind: 'hello', nonce });
+      await this.#run("SELECT pg_catalog.pg_notify('lanekeeper_app', $1)", [hello]);
       if (await heard) return;
     } finally {
       clearTimeout(timer);
     }
-    process.emitWarning('The control connection hears no notifications: it has to lead straight to PostgreSQL.', {
-      code: 'LK_CONTROL',
-      detail: 'Set LANEKEEPER_CONTROL_URL (or `controlUrl`) to a URL that does not pass a pooler in transaction mode.',
-    });
+    if (!this.#warned)
+      process.emitWarning('The control connection hears no notifications: it has to lead straight to PostgreSQL.', {
+        code: 'LK_CONTROL',
+        detail:
+          'Set LANEKEEPER_CONTROL_URL (or `controlUrl`) to a URL that does not pass a pooler in transaction mode.',
+      });
+    this.#warned = true;
     throw new Error('no notifications');
   }
 

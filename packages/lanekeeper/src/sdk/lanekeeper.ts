@@ -39,7 +39,7 @@ import { createTouch } from './touch.ts';
 
 /** For questions of the SDK's own, which are single statements by primary key. */
 const ownConnections = 2;
-const ownTimeoutMs = 2_000;
+const ownTimeoutMs = 5_000;
 
 /**
  * Makes Lanekeeper ready for one process of the application. The database may still be away: the SDK goes on trying.
@@ -64,7 +64,7 @@ export async function createLanekeeper(options: LanekeeperOptions = {}): Promise
   const run: RunSql = async (text, values) => (await own.query<Record<string, unknown>>(text, values)).rows;
   const deeds = new Deeds(run);
   const gate = new DrainGate((move) => control.reportDrained(move));
-  const control = new ControlConnection(controlUrl, instance, {
+  const control = new ControlConnection(controlUrl, instance, run, {
     up: () => {
       deeds.live = true;
     },
