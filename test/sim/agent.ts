@@ -97,7 +97,7 @@ export class SimAgent {
     const { timeline, random } = this.#world;
     if (this.state === null || reasonsNotToStart(this.state, this.peer, this.monoMs).length > 0) return;
     if (this.#world.requestsCut || random.chance(this.#world.lossRate)) return;
-    const request = { account, to: this.here, ifIdle: random.chance(0.5), expected: null };
+    const request = { account, to: this.here, ifIdle: random.chance(0.5), expected: null, withinMs: 2000 };
     timeline.after(this.#world.delayMs(), () => {
       const giver = this.#world.agent(this.peer);
       if (giver.state !== null) this.#world.asked.set(id, { giver, life: giver.life, answers: [] });
