@@ -81,7 +81,7 @@ test('bytes take at least the delay each way, and little more', async () => {
   roundTripsMs.sort((a, b) => a - b);
   expect(roundTripsMs[0]).toBeGreaterThanOrEqual(60);
   // The best of twenty, because other processes share this machine.
-  expect(roundTripsMs[0]).toBeLessThan(66);
+  expect(roundTripsMs[0]).toBeLessThan(80);
   socket.destroy();
 });
 
