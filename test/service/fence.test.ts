@@ -291,6 +291,8 @@ describe('ways round', () => {
       "SELECT lanekeeper.bear('b1')",
       "INSERT INTO lanekeeper.tick VALUES ('1')",
       "SELECT lanekeeper.claim_value('email', 'x', 'a1')",
+      "SELECT lanekeeper.digest('a1')",
+      'SELECT * FROM lanekeeper.fence_proof()',
     ]) {
       await refusedWith('42501', sql);
     }

@@ -27,7 +27,8 @@ function routine(signature: string, returns: string, attributes: string, body: s
     id: `function ${name}`,
     table: null,
     title,
-    create: `CREATE OR REPLACE FUNCTION ${signature} RETURNS ${returns} ${attributes} AS $lanekeeper$${body}$lanekeeper$`,
+    create: `CREATE OR REPLACE FUNCTION ${signature} RETURNS ${returns} ${attributes} AS $lanekeeper$${body}$lanekeeper$;
+REVOKE ALL ON FUNCTION ${signature} FROM PUBLIC`,
     drop: `DROP FUNCTION IF EXISTS ${signature.replace(/\b[a-z_]+ (text|bigint)/g, '$1')}`,
   };
 }
