@@ -233,6 +233,29 @@ export async function applyEverywhere(lab: {
   );
 }
 
+/** Waits until the other data centers have everything that this one has written so far. */
+export async function awaitArrival(url: string, givenUp: () => boolean): Promise<void> {
+  const client = new Client({ connectionString: url });
+  await client.connect();
+  try {
+    const position = (await client.query<{ lsn: string }>('SELECT pg_catalog.pg_current_wal_lsn() AS lsn')).rows[0]
+      ?.lsn;
+    const deadlineMs = performance.now() + streamsTimeoutMs;
+    while (performance.now() < deadlineMs && !givenUp()) {
+      const { rows } = await client.query<{ behind: string }>(
+        `SELECT count(*) AS behind FROM pg_catalog.pg_replication_slots
+          WHERE slot_type = 'logical' AND database = current_database() AND confirmed_flush_lsn < $1`,
+        [position],
+      );
+      if (Number(rows[0]?.behind) === 0) return;
+      await sleepMs(100);
+    }
+    throw new Error(`What was written has not arrived everywhere after ${streamsTimeoutMs} ms`);
+  } finally {
+    await client.end();
+  }
+}
+
 function whyNotApplied(result: { readonly kind: string }): string {
   const { kind, ...rest } = result as { kind: string; message?: string; problems?: readonly { message: string }[] };
   if (rest.message) return rest.message;

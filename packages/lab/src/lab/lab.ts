@@ -23,6 +23,7 @@ import type { LabApplication } from './application.ts';
 import { type Address, type View, writeConfiguration } from './configuration.ts';
 import {
   applyEverywhere,
+  awaitArrival,
   databaseName,
   type LabClusters,
   prepareDatabases,
@@ -123,7 +124,7 @@ export async function startLab(options: LabOptions, disposer: Disposer): Promise
   await timed(`Agents, edges and ${application.kind === 'storefront' ? 'the storefront' : 'your application'}`, () =>
     all(
       startServices({ supervisor, names, addresses, secrets, environments, clusters, application, givenUp }),
-      publish(application, sections, clusters, secrets, environments),
+      publish(application, sections, clusters, secrets, environments, givenUp),
     ),
   );
   stopIfClosed();
@@ -151,10 +152,14 @@ async function publish(
   clusters: LabClusters,
   secrets: LabSecrets,
   environments: Environments,
+  givenUp: () => boolean,
 ): Promise<void> {
+  if (!application.publish) return;
   for (const name of feedersOf(sections)) {
     const env = { PATH: process.env.PATH, ...environments[name] };
-    await application.publish?.({ url: clusters.urls(name, secrets).owner, env });
+    const { owner, agent } = clusters.urls(name, secrets);
+    await application.publish({ url: owner, env });
+    await awaitArrival(agent, givenUp);
   }
 }
 
