@@ -7,18 +7,18 @@ import { join } from 'node:path';
 import { type Browser, type BrowserContext, chromium, devices, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { runSql } from '../support/clusters.ts';
-import { type RunningLab, startLab } from '../support/running-lab.ts';
+import { dataCenterOf, type TestLab, testLab } from '../support/lab.ts';
 
 const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
 /** Where pictures are kept for people to look at; nothing is compared. */
 const pictures = process.env.LANEKEEPER_SCREENSHOTS;
 
 describe.skipIf(!existsSync(executablePath))('a browser (needs chromium)', () => {
-  let lab: RunningLab;
+  let lab: TestLab;
   let browser: Browser;
   beforeAll(async () => {
     if (pictures) mkdirSync(pictures, { recursive: true });
-    lab = await startLab();
+    lab = await testLab();
     browser = await chromium.launch({
       executablePath,
       args: [
@@ -61,8 +61,8 @@ describe.skipIf(!existsSync(executablePath))('a browser (needs chromium)', () =>
   }
 
   test('shop in ny, go on in la, check out once', { timeout: 120_000 }, async () => {
-    const ny = lab.dc('ny').edge;
-    const la = lab.dc('la').edge;
+    const ny = dataCenterOf(lab, 'ny').edge;
+    const la = dataCenterOf(lab, 'la').edge;
     const products = (await (await fetch(`${ny}/products`, { headers: { accept: 'application/json' } })).json()) as {
       sku: string;
     }[];
@@ -114,7 +114,7 @@ describe.skipIf(!existsSync(executablePath))('a browser (needs chromium)', () =>
     await page.goto(`${ny}/orders`);
     await look(page, 'desk-3-orders');
     const rows = await runSql<{ orders: number; things: number }>(
-      lab.dc('la').databases.owner,
+      dataCenterOf(lab, 'la').databases.owner,
       `SELECT count(DISTINCT o.id)::int AS orders, coalesce(sum(l.quantity), 0)::int AS things
          FROM accounts a JOIN orders o ON o.account_id = a.id JOIN order_lines l ON l.order_id = o.id WHERE a.email = $1`,
       [email],
@@ -128,17 +128,20 @@ describe.skipIf(!existsSync(executablePath))('a browser (needs chromium)', () =>
   }, async () => {
     const email = `rested-${Date.now()}@example.org`;
     const password = 'correct horse battery';
-    const response = await fetch(`${lab.dc('ny').edge}/register`, {
+    const response = await fetch(`${dataCenterOf(lab, 'ny').edge}/register`, {
       method: 'POST',
       headers: { accept: 'application/json', 'content-type': 'application/json' },
       body: JSON.stringify({ email, password, name: 'R' }),
     });
     expect(response.status).toBe(201);
     // Half an hour passes.
-    await runSql(lab.dc('ny').databases.superuser, "UPDATE lanekeeper.activity SET at = at - interval '1 hour'");
+    await runSql(
+      dataCenterOf(lab, 'ny').databases.superuser,
+      "UPDATE lanekeeper.activity SET at = at - interval '1 hour'",
+    );
     const context = await phone();
     const page = await context.newPage();
-    await page.goto(`${lab.dc('la').edge}/sign-in`);
+    await page.goto(`${dataCenterOf(lab, 'la').edge}/sign-in`);
     await page.getByLabel('E-mail').fill(email);
     await page.getByLabel('Password').fill(password);
     await page.getByRole('button', { name: 'Sign in', exact: true }).click();

@@ -8,20 +8,20 @@ import { createKeyRing, mintAgentToken } from 'lanekeeper/session';
 import { Client, type DatabaseError } from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { runSql } from '../support/clusters.ts';
+import { dataCenterOf, type TestLab, testLab } from '../support/lab.ts';
 import { finishAudit, readDeeds, startAudit } from '../support/origin-audit.ts';
-import { type RunningLab, startLab } from '../support/running-lab.ts';
 import { applyTrouble, settled } from '../support/settled.ts';
 
 const accounts = 120;
 const writers = 12;
 
-let lab: RunningLab;
+let lab: TestLab;
 let names: string[];
 let supers: Record<string, string>;
 beforeAll(async () => {
-  lab = await startLab();
-  names = Object.keys(lab.dataCenters);
-  supers = Object.fromEntries(names.map((name) => [name, lab.dc(name).databases.superuser]));
+  lab = await testLab();
+  names = Object.keys(lab.line.dataCenters);
+  supers = Object.fromEntries(names.map((name) => [name, dataCenterOf(lab, name).databases.superuser]));
 }, 120_000);
 afterAll(() => lab?.stop(), 60_000);
 
@@ -31,7 +31,7 @@ test.each([
 ])('$moves moves under write load, 16 at a time, $title', { timeout: 400_000 }, async ({ moves, slow }) => {
   const prefix = slow ? 'slow' : 'fast';
   await runSql(
-    lab.dc('ny').databases.application,
+    dataCenterOf(lab, 'ny').databases.application,
     `WITH made AS (INSERT INTO accounts (id) SELECT '${prefix}-' || i FROM generate_series(1, ${accounts}) i RETURNING id)
      INSERT INTO orders (id, account_id, total, placed_in) SELECT 'o-' || id, id, 0, 'ny' FROM made`,
   );
@@ -59,10 +59,10 @@ test.each([
   if (slow) await lab.command('lab', 'link', 'la', 'ny', '--heal');
   await settled(supers, 60_000);
   for (const ledger of ledgers) {
-    expect(ledger.surprises, await lab.logs()).toEqual([]);
+    expect(ledger.surprises).toEqual([]);
     for (const name of names) {
       const rows = await runSql<{ sku: string }>(
-        lab.dc(name).databases.owner,
+        dataCenterOf(lab, name).databases.owner,
         'SELECT sku FROM order_lines WHERE sku LIKE $1',
         [`${ledger.writer}/%`],
       );
@@ -95,7 +95,7 @@ test.each([
 async function write(writer: string, prefix: string, load: { readonly on: boolean }) {
   const clients = new Map<string, Client>();
   for (const name of names) {
-    const client = new Client({ connectionString: lab.dc(name).databases.application });
+    const client = new Client({ connectionString: dataCenterOf(lab, name).databases.application });
     await client.connect();
     clients.set(name, client);
   }
@@ -130,11 +130,11 @@ async function write(writer: string, prefix: string, load: { readonly on: boolea
 /** Moves accounts to and fro, 16 at a time, until so many have moved. */
 async function moveMany(prefix: string, wanted: number): Promise<Record<string, number>> {
   const { configuration } = await loadConfiguration({
-    file: lab.dc('ny').config,
-    env: { ...process.env, ...lab.dc('ny').environment },
+    file: dataCenterOf(lab, 'ny').config,
+    env: { ...process.env, ...dataCenterOf(lab, 'ny').environment },
     dc: 'ny',
   });
-  const ring = createKeyRing(configuration, { env: { ...process.env, ...lab.dc('ny').environment } });
+  const ring = createKeyRing(configuration, { env: { ...process.env, ...dataCenterOf(lab, 'ny').environment } });
   const outcomes: Record<string, number> = { moved: 0 };
   const homes = new Map<string, string>();
   let next = 0;
@@ -146,7 +146,7 @@ async function moveMany(prefix: string, wanted: number): Promise<Record<string, 
       const account = `${prefix}-${1 + (next++ % accounts)}`;
       const to = (homes.get(account) ?? 'ny') === 'ny' ? 'la' : 'ny';
       try {
-        const response = await fetch(new URL('/v1/moves', lab.dc('ny').agent), {
+        const response = await fetch(new URL('/v1/moves', dataCenterOf(lab, 'ny').agent), {
           method: 'POST',
           headers: { authorization: `Bearer ${mintAgentToken(ring, Date.now())}`, 'content-type': 'application/json' },
           body: JSON.stringify({ account, to, waitMs: 10_000, reason: 'test' }),

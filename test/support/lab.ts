@@ -4,7 +4,7 @@ import { mkdtemp, readdir, readFile, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { LabDescription } from '@lanekeeper/lab';
+import type { DataCenterDescription, LabDescription } from '@lanekeeper/lab';
 
 export const lanekeeperProgram = fileURLToPath(new URL('../../packages/server/bin/lanekeeper.js', import.meta.url));
 
@@ -68,6 +68,12 @@ export async function testLab(args: readonly string[] = [], timeoutMs = 90_000):
       return code;
     },
   };
+}
+
+export function dataCenterOf(lab: TestLab, name: string): DataCenterDescription {
+  const found = lab.line.dataCenters[name];
+  if (found === undefined) throw new Error(`the lab has no data center ${name}`);
+  return found;
 }
 
 function runCommand(args: readonly string[], cwd: string, env: NodeJS.ProcessEnv): Promise<CommandResult> {
