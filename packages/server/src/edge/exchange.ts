@@ -14,7 +14,7 @@ import { RequestBody } from './body.ts';
 import type { EdgeContext } from './context.ts';
 import { countRefusal, observe } from './counters.ts';
 import { type Instance, noteAnswer, noteFailure } from './instances.ts';
-import type { Paced } from './pace.ts';
+import { Reply } from './reply.ts';
 import { forApplication, forEdge, type Origin } from './request-headers.ts';
 import { type ReadResponse, readResponse, readTrailers } from './response-headers.ts';
 import {
@@ -32,15 +32,13 @@ import { openTunnel } from './tunnel.ts';
 /** The client's connection, when the request asks to change its protocol. */
 export type Upgrade = { readonly protocol: string; readonly socket: Duplex; readonly head: Buffer };
 
-/** Writing a string costs less than writing a string and a buffer, as long as copying it is cheap. */
-const heldBytesMax = 16 * 1024;
-
 type Phase = 'deciding' | 'asking' | 'answering' | 'over';
 
 export class Exchange {
   readonly #edge: EdgeContext;
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
+  readonly #reply: Reply;
   readonly #admitted: Admitted;
   readonly #facts: RequestFacts;
   readonly #origin: Origin;
@@ -54,11 +52,6 @@ export class Exchange {
   #attempt: Attempt | null = null;
   #tried: Instance[] = [];
   #cookies: readonly string[] = [];
-  #stall: Paced | null = null;
-  #flowing = false;
-  /** The first piece of an answer whose length is known may wait for the rest of what has arrived already. */
-  #mayHold = false;
-  #held: Buffer | null = null;
 
   constructor(
     edge: EdgeContext,
@@ -72,6 +65,7 @@ export class Exchange {
     this.#edge = edge;
     this.#request = request;
     this.#response = response;
+    this.#reply = new Reply(response, edge.reading, this);
     this.#admitted = admitted;
     this.#facts = facts;
     this.#origin = origin;
@@ -79,7 +73,7 @@ export class Exchange {
     this.#expectsContinue = more.expectsContinue;
     this.#lingerMs = more.lingerMs;
     if (admitted.body !== 0) {
-      this.#body = new RequestBody(request, admitted.body, edge.budget, edge.sending, () => this.#tooSlow());
+      this.#body = new RequestBody(request, admitted.body, edge.budget, edge.sending, () => this.tooSlow());
     }
   }
 
@@ -176,11 +170,8 @@ export class Exchange {
     );
     if (read.replay !== null && this.#replays(attempt, status, read, read.replay)) return;
     if (edge.draining || this.#upgrade !== null) read.headers.push('Connection', 'close');
-    this.#response.writeHead(status, read.headers);
+    this.#reply.head(status, read.headers, read.hasLength);
     this.#phase = 'answering';
-    this.#mayHold = read.hasLength;
-    // The beginning of an event stream shall not wait for its first event.
-    if (!read.hasLength) process.nextTick(flush, this);
   }
 
   /** True when the answer was an instruction to the edge and goes no further. */
@@ -219,55 +210,19 @@ export class Exchange {
 
   /** Returns false when the client cannot take more for now. */
   data(chunk: Buffer): boolean {
-    if (this.#mayHold && chunk.length <= heldBytesMax) {
-      // Most answers are one small piece. If this one is, it goes out together with its head, as one string.
-      this.#mayHold = false;
-      this.#held = chunk;
-      process.nextTick(flush, this);
-      return true;
-    }
-    this.#release();
-    return this.#write(chunk);
-  }
-
-  #release(): void {
-    const held = this.#held;
-    if (held === null) return;
-    this.#held = null;
-    this.#write(held);
-  }
-
-  #write(chunk: Buffer): boolean {
-    this.#flowing = true;
-    this.#mayHold = false;
-    if (this.#response.write(chunk)) return true;
-    if (this.#stall === null) {
-      this.#stall = { sinceMs: 0, bytes: 0, waiting: false, onTooSlow: () => this.#tooSlow() };
-      this.#response.on('drain', () => {
-        if (this.#stall !== null) this.#edge.reading.delete(this.#stall);
-        this.#attempt?.resume();
-      });
-    }
-    if (!this.#stall.waiting) this.#edge.reading.start(this.#stall);
-    return false;
+    return this.#reply.data(chunk);
   }
 
   complete(trailers: readonly (Buffer | string)[] | null): void {
-    if (this.#admitted.wantsTrailers && trailers !== null && trailers.length > 0) {
-      this.#response.addTrailers(readTrailers(trailers));
-    }
     this.#finish();
-    const held = this.#held;
-    this.#held = null;
-    if (held === null) this.#response.end();
-    else this.#response.end(held.toString('latin1'), 'latin1');
+    this.#reply.end(this.#admitted.wantsTrailers && trailers !== null ? readTrailers(trailers) : []);
   }
 
   failed(attempt: Attempt, kind: FailureKind): void {
     const edge = this.#edge;
     if (this.#phase === 'answering') {
       edge.counters.truncated += 1;
-      this.#cut();
+      this.#reply.cut();
       return;
     }
     if (kind === 'invalid') {
@@ -313,7 +268,7 @@ export class Exchange {
   #continue(): void {
     if (!this.#expectsContinue) return;
     this.#expectsContinue = false;
-    this.#response.writeContinue();
+    this.#reply.sayContinue();
   }
 
   #redirect({ peer }: Extract<Decision, { kind: 'redirect' }>): void {
@@ -338,12 +293,10 @@ export class Exchange {
 
   #answer(answer: Answer): void {
     this.#phase = 'answering';
-    const headers = [...answer.headers];
     // Whoever has not been told to continue may or may not send the body now: this connection is of no more use.
-    if (this.#edge.draining || this.#upgrade !== null || this.#expectsContinue) headers.push('Connection', 'close');
-    this.#response.writeHead(answer.status, headers);
+    const close = this.#edge.draining || this.#upgrade !== null || this.#expectsContinue;
     this.#finish();
-    this.#response.end(this.#request.method === 'HEAD' ? undefined : answer.body);
+    this.#reply.whole(answer, { close, hasBody: this.#request.method !== 'HEAD' });
   }
 
   /** Before the answer ends: what is left of the request is thrown away, but not for ever. */
@@ -357,53 +310,38 @@ export class Exchange {
     timer.unref();
   }
 
-  #tooSlow(): void {
-    this.#edge.counters.clientsTooSlow += 1;
-    if (this.#phase === 'deciding' && !this.#response.headersSent) {
-      const { here } = this.#edge;
-      const answer = refuse({ code: 'LK_TOO_SLOW', home: null, here, requestHeaders: this.#request.rawHeaders });
-      this.#response.writeHead(answer.status, [...answer.headers, 'Connection', 'close']);
-      this.#response.end(answer.body);
-      this.#phase = 'answering';
-      return;
-    }
-    this.#cut();
+  drained(): void {
+    this.#attempt?.resume();
   }
 
-  #cut(): void {
-    this.#response.destroy();
+  tooSlow(): void {
+    this.#edge.counters.clientsTooSlow += 1;
+    if (this.#phase !== 'deciding' || this.#reply.isBegun) {
+      this.#reply.cut();
+      return;
+    }
+    const { here } = this.#edge;
+    const answer = refuse({ code: 'LK_TOO_SLOW', home: null, here, requestHeaders: this.#request.rawHeaders });
+    this.#phase = 'answering';
+    this.#reply.whole(answer, { close: true, hasBody: true });
   }
 
   /** The answer is through, or the client's connection is gone. Safe to repeat. */
   closed(): void {
-    if (this.#stall !== null) this.#edge.reading.delete(this.#stall);
-    const { writableFinished } = this.#response;
+    this.#reply.close();
     this.#body?.close();
-    const attempt = this.#attempt;
     if (this.#phase === 'over') return;
     this.#phase = 'over';
-    if (!writableFinished) {
+    const attempt = this.#attempt;
+    if (!this.#reply.isThrough) {
       this.#edge.counters.clientsGone += 1;
       attempt?.abort();
     } else if (attempt !== null) {
       const { served } = this.#edge.counters;
-      observe(
-        attempt.destination.kind === 'edge' ? served.edge : served.application,
-        performance.now() - this.#startedMs,
-      );
+      const by = attempt.destination.kind === 'edge' ? served.edge : served.application;
+      observe(by, performance.now() - this.#startedMs);
     }
   }
-
-  /** See `answered` and `data`. */
-  flush(): void {
-    if (this.#phase === 'over') return;
-    this.#release();
-    if (!this.#flowing && this.#phase === 'answering' && !this.#response.writableEnded) this.#response.flushHeaders();
-  }
-}
-
-function flush(exchange: Exchange): void {
-  exchange.flush();
 }
 
 function wantsEvents(pairs: readonly string[]): boolean {

@@ -6,7 +6,8 @@
  * - `server.ts` takes it from the connection · `admit.ts` reads it as one thing or refuses it (`header-kinds.ts`)
  * - `identity.ts` finds out whose it is · `route.ts` decides where it goes, with `instances.ts`; both pure
  * - `exchange.ts` acts: `request-headers.ts` → `attempt.ts` over `upstream.ts` → `response-headers.ts`
- * - `body.ts` carries its body and keeps up to 64 KiB for a replay · `tunnel.ts` WebSockets · `pace.ts` slow clients
+ * - `body.ts` carries its body and keeps up to 64 KiB for a replay · `reply.ts` the answer, as fast as the client reads
+ * - `tunnel.ts` WebSockets · `pace.ts` slow clients
  * - `answers.ts`, `pages.ts` what the edge says itself · `probes.ts` who is there · `counters.ts` · `options.ts`
  *
  * Invariants. 1: what goes on is built from what was understood: one host, one framing, no header for the next hop only.
