@@ -17,7 +17,7 @@ import { fileURLToPath } from 'node:url';
 import { createConfiguration } from 'lanekeeper/config';
 import { createKeyRing, generateKeyPair, issueSession, newSessionId, parseSigningKey } from 'lanekeeper/session';
 import { machine, median, option, printTable, treeCpuSeconds } from '../measure.js';
-import { edge, haproxy, nginx, nodeProxyServer, startServers } from './proxies.js';
+import { edge, haproxy, nginx, nodeServer, startServers } from './proxies.js';
 
 const script = fileURLToPath(new URL('./load.lua', import.meta.url));
 const resultsFile = new URL('../results/edge.md', import.meta.url);
@@ -28,7 +28,8 @@ const variants = [
   { name: 'HAProxy, ES256', start: (site) => haproxy({ ...site, verified: true }) },
   { name: 'HAProxy, no verification', start: (site) => haproxy({ ...site, verified: false }) },
   { name: 'nginx, no verification', start: nginx },
-  { name: 'http-proxy-3, no verification', start: nodeProxyServer },
+  { name: 'http-proxy-3, no verification', start: (site) => nodeServer('node-proxy.js', site) },
+  { name: 'node:http and undici, bare, no verification', start: (site) => nodeServer('bare.js', site) },
 ];
 
 /** Of requests per CPU second, the edge's over the other's. */
@@ -39,6 +40,8 @@ const goals = [
   { of: 'edge, cold', over: 'HAProxy, ES256', goal: null },
   { of: 'edge, cold', over: 'http-proxy-3, no verification', goal: 1 },
   { of: 'edge, hot', over: 'nginx, no verification', goal: null },
+  { of: 'edge, hot', over: 'node:http and undici, bare, no verification', goal: null },
+  { of: 'node:http and undici, bare, no verification', over: 'HAProxy, no verification', goal: null },
 ];
 
 export async function run(args = []) {

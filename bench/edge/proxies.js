@@ -13,7 +13,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 
 const cli = new URL('../../packages/server/bin/lanekeeper.js', import.meta.url).pathname;
-const nodeProxy = new URL('./node-proxy.js', import.meta.url).pathname;
+const fileOf = (name) => new URL(`./${name}`, import.meta.url).pathname;
 
 /** A port that is free now, below the range of outgoing connections. */
 export async function freePort() {
@@ -142,9 +142,10 @@ backend peer
   return { port, pid: child.pid, stop: stopper(child) };
 }
 
-export async function nodeProxyServer({ servers }) {
+/** One of the files here: `node FILE PORT LOCAL PEER`. */
+export async function nodeServer(file, { servers }) {
   const port = await freePort();
-  const args = [nodeProxy, String(port), String(servers.local), String(servers.peer)];
+  const args = [fileOf(file), String(port), String(servers.local), String(servers.peer)];
   const child = spawn(process.execPath, args, { stdio: 'ignore' });
   await untilListening(port, child);
   return { port, pid: child.pid, stop: stopper(child) };

@@ -1,8 +1,10 @@
 /** The edge as it is run: `lanekeeper edge` in processes of its own. Its memory, its signals, its mistakes. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import http from 'node:http';
+import https from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -31,7 +33,14 @@ beforeAll(async () => {
       bytes += chunk.length;
     });
     request.on('end', () => {
-      const answer = () => response.end(JSON.stringify({ bytes, via: request.headers['lanekeeper-via'] }));
+      const answer = () =>
+        response.end(
+          JSON.stringify({
+            bytes,
+            via: request.headers['lanekeeper-via'],
+            proto: request.headers['x-forwarded-proto'],
+          }),
+        );
       if (request.url === '/slow') setTimeout(answer, 600);
       else answer();
     });
@@ -132,7 +141,7 @@ test('uploads of 30 MB, eight at a time, through two edges: their memory does no
   const before = await Promise.all([memoryOf(ny), memoryOf(la)]);
   const sent = 30_000_000;
   const results = await eight(sent);
-  expect(results).toEqual(Array.from({ length: 8 }, () => ({ bytes: sent, via: 'la' })));
+  expect(results).toEqual(Array.from({ length: 8 }, () => ({ bytes: sent, via: 'la', proto: 'http' })));
   const after = await Promise.all([memoryOf(ny), memoryOf(la)]);
   for (const [i, { peakBytes }] of after.entries()) {
     // 240 MB went through each.
@@ -150,6 +159,31 @@ test('SIGTERM: what is in flight is finished, then it is gone', async () => {
   await expect.poll(async () => (await ask(ny.url, '/lanekeeper/metrics')).body).toMatch(/instance_busy\{[^}]+\} 1$/m);
   ny.child.kill('SIGTERM');
   expect(await slow).toMatchObject({ status: 200, headers: { connection: 'close' } });
+  expect(await once(ny.child, 'exit')).toEqual([0, null]);
+});
+
+test('https: with a certificate, and the applications hear that it was', async () => {
+  const [cert, key] = [join(directory, 'cert.pem'), join(directory, 'key.pem')];
+  const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'];
+  const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', key];
+  execFileSync('openssl', ['req', '-x509', ...newKey, '-out', cert, '-days', '1', ...subject], { stdio: 'ignore' });
+  const ny = await start('ny', '--tls-cert', cert, '--tls-key', key);
+  expect(ny.url).toMatch(/^https:/);
+  const { port } = new URL(ny.url);
+  const body = await new Promise<string>((resolve, reject) => {
+    https
+      .get(
+        { host: '127.0.0.1', servername: 'localhost', port, path: '/proto', ca: readFileSync(cert), agent: false },
+        async (response) => {
+          let text = '';
+          for await (const chunk of response) text += chunk;
+          resolve(text);
+        },
+      )
+      .on('error', reject);
+  });
+  expect(JSON.parse(body)).toMatchObject({ proto: 'https' });
+  ny.child.kill('SIGTERM');
   expect(await once(ny.child, 'exit')).toEqual([0, null]);
 });
 
