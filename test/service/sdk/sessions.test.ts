@@ -1,4 +1,5 @@
 /** Sessions on Fastify and on Express: signing in and out, guests, cookies that are behind, handing over to another host. */
+import fc from 'fast-check';
 import { createLanekeeper } from 'lanekeeper';
 import { createKeyRing, mintHandoff, newSessionId, type Session } from 'lanekeeper/session';
 import { expect, test } from 'vitest';
@@ -168,6 +169,32 @@ onEachFramework(({ name, start, shop, site, at, newAccount, sessionIn }) => {
     const session = { ...sessionIn('ny', browser), account: theirs };
     await browser.get(at('ny', `/who?lanekeeper-handoff=${mintHandoff(ring, session, 'ny', Date.now())}`));
     expect((await browser.get(at('ny', '/who'))).json).toMatchObject({ account: mine });
+  });
+
+  test('whatever else stands in the cookie is nobody, and no error', async () => {
+    const account = await newAccount('ny');
+    const browser = new Browser();
+    await browser.post(at('ny', '/sign-in'), { account });
+    const valid = browser.sessionCookie ?? '';
+    const mangled = fc.oneof(
+      fc.nat(valid.length - 1).map((length) => valid.slice(0, length)),
+      fc
+        .tuple(fc.nat(valid.length - 1), fc.constantFrom('A', 'b', '_', '.', '%', '"'))
+        .filter(([index, letter]) => valid[index] !== letter)
+        .map(([index, letter]) => valid.slice(0, index) + letter + valid.slice(index + 1)),
+      fc.string({ unit: fc.constantFrom(...'abcXYZ019-_.=%"{}[]'), maxLength: 6_000 }),
+    );
+    await fc.assert(
+      fc.asyncProperty(mangled, async (cookie) => {
+        const stranger = new Browser();
+        stranger.cookies.set('__Secure-lanekeeper', cookie);
+        const page = await stranger.get(at('ny', '/who'));
+        expect([page.status, page.json.account]).toEqual([200, null]);
+        expect((await stranger.get(at('ny', `/who?lanekeeper-handoff=${encodeURI(cookie)}`))).status).toBe(303);
+        expect(stranger.sessionCookie).toBe(cookie);
+      }),
+      { numRuns: 60 },
+    );
   });
 
   test('two session cookies are nobody, and both are taken away', async () => {

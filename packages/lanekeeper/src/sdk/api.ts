@@ -126,7 +126,7 @@ export interface Lanekeeper {
   id(kind: string): string;
   /**
    * Does `work` at most once for this `requestId`: its result is recorded in the same transaction, and a repetition gets that
-   * result back. `client` must be in a transaction, bound to an account.
+   * result back, as JSON kept it (a Date has become a string). `client` must be in a transaction, bound to an account.
    * Ids are per account: the same id of another account is another request.
    * @throws {TypeError} outside of a transaction, or where no account is bound
    */
