@@ -331,7 +331,7 @@ describe('who may ask', () => {
       tokenOf('ny', Date.now() - 60_000),
       tokenOf('ny', Date.now() + 60_000),
     ])
-      for (const path of ['/v1/moves', '/v1/gives', '/v1/claims', '/v1/conflicts/answered'])
+      for (const path of ['/v1/moves', '/v1/gives', '/v1/claims'])
         expect(await call(token, path, move)).toMatchObject({ status: 401, body: { kind: 'unauthorized' } });
     expect((await call(forged, '/status')).status).toBe(401);
     expect((await call(whole, '/status')).status).toBe(200);

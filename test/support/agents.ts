@@ -17,6 +17,7 @@ import { postgresLeaseStore } from '@lanekeeper/server/lease';
 import { type Configuration, type WrittenConfiguration, witnessUrl } from 'lanekeeper/config';
 import { createKeyRing } from 'lanekeeper/session';
 import { Client } from 'pg';
+import { run } from '../../packages/server/src/cli/main.ts';
 import { runSql } from './clusters.ts';
 import type { TestPair } from './pair.ts';
 
@@ -43,6 +44,11 @@ export type TestAgents = {
   ): Promise<{ readonly status: number; readonly body: Record<string, unknown> }>;
   move(to: string, account: string, more?: Record<string, unknown>): Promise<Record<string, unknown>>;
   status(dc: string): Promise<AgentStatus>;
+  /** A command as typed in this data center, in this process. */
+  command(
+    dc: string,
+    ...argv: readonly string[]
+  ): Promise<{ readonly exitCode: number; readonly stdout: string; readonly stderr: string }>;
   /** Until the leading agent of every dc named has a lease and open gates. */
   untilReady(...dcs: readonly string[]): Promise<void>;
   stop(): Promise<void>;
@@ -80,6 +86,12 @@ export async function testAgents(
     configurations.set(here, configuration);
   }
   const configurationOf = (dc: string) => configurations.get(dc) as Configuration;
+
+  const fileOf = async (dc: string): Promise<string> => {
+    const file = join(pair.dc(dc).cluster.dir, `agent-${dc}.json`);
+    await writeFile(file, files.get(dc) as string);
+    return file;
+  };
 
   const log: LogEntry[] = [];
   const running = new Set<Agent>();
@@ -124,9 +136,8 @@ export async function testAgents(
       return closing;
     },
     async spawn(dc, number = 0) {
-      const { env, cluster } = pair.dc(dc);
-      const file = join(cluster.dir, `agent-${dc}.json`);
-      await writeFile(file, files.get(dc) as string);
+      const { env } = pair.dc(dc);
+      const file = await fileOf(dc);
       const listen = `127.0.0.1:${portOf(dc, number)}`;
       const child = await spawnLeashed(
         process.execPath,
@@ -149,6 +160,17 @@ export async function testAgents(
       const { status, body } = await agents.call(dc, dc, { method: 'GET', path: '/status' });
       if (status !== 200) throw new Error(`status of ${dc}: ${status} ${JSON.stringify(body)}`);
       return body as unknown as AgentStatus;
+    },
+    async command(dc, ...argv) {
+      const { env, cluster } = pair.dc(dc);
+      const said = { stdout: '', stderr: '' };
+      const exitCode = await run(argv, {
+        env: { ...env, NO_COLOR: '1', LANEKEEPER_CONFIG: await fileOf(dc) },
+        directory: cluster.dir,
+        stdout: { write: (text: string) => (said.stdout += text) },
+        stderr: { write: (text: string) => (said.stderr += text) },
+      });
+      return { exitCode, ...said };
     },
     async untilReady(...dcs) {
       let seen: unknown;

@@ -9,7 +9,6 @@
  *   POST   /v1/moves                MoveRequest → MoveAnswer
  *   POST   /v1/claims               {name, value, account} → ClaimAnswer; DELETE gives it back
  *   POST   /v1/gives                between agents: the destination asks the home for an account
- *   POST   /v1/conflicts/answered   a clean `verify` has shown that the conflicts so far did no harm
  */
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { AccountId, DataCenterName, Epoch } from 'lanekeeper/model';
@@ -48,7 +47,6 @@ export type ApiBackend = {
   move(request: MoveRequest): Promise<MoveAnswer>;
   claim(request: ClaimRequest): Promise<ClaimAnswer>;
   give(request: GiveRequest): Promise<GiveOutcome | null>;
-  conflictsAnswered(): Promise<void>;
 };
 
 export type ApiOptions = {
@@ -217,12 +215,6 @@ export function buildApi({ keys, backend, log }: ApiOptions): FastifyInstance {
         },
       });
     }
-
-    guarded.post('/v1/conflicts/answered', async ({ caller }) => {
-      await backend.conflictsAnswered();
-      log('info', 'conflicts answered', { caller });
-      return { kind: 'answered' };
-    });
   });
   return api;
 }

@@ -209,7 +209,6 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       move,
       claim: (request) => requestClaim({ configuration, database, peers }, request),
       give: async (request) => (await reign()?.give(request)) ?? null,
-      conflictsAnswered: () => observer.conflictsAnswered(),
     },
   });
   await api.listen({ host: options.host, port: options.port });

@@ -6,14 +6,7 @@
 import type { Configuration } from 'lanekeeper/config';
 import type { DataCenterName } from 'lanekeeper/model';
 import type { Reason } from '../ownership/index.ts';
-import {
-  answerConflicts,
-  countConflicts,
-  countHomes,
-  noteConflicts,
-  readStreams,
-  type StreamsReport,
-} from '../postgres/index.ts';
+import { countConflicts, countHomes, noteConflicts, readStreams, type StreamsReport } from '../postgres/index.ts';
 import type { LocalDatabase } from './database.ts';
 import { message } from './effects.ts';
 import { gateReasons } from './gate-reasons.ts';
@@ -70,12 +63,6 @@ export class Observer {
   /** A new leader needs to know at once. */
   async refresh(): Promise<void> {
     await Promise.all(this.#others.map((peer) => this.#ask(peer)));
-    await this.#look();
-  }
-
-  /** A clean `verify` has shown that the conflicts so far did no harm. */
-  async conflictsAnswered(): Promise<void> {
-    await this.#options.database.run(answerConflicts);
     await this.#look();
   }
 

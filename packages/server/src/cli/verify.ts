@@ -1,8 +1,24 @@
 /** `lanekeeper verify`: whether two data centers hold the same rows, and which differ. */
 import { Command, InvalidArgumentError } from 'commander';
 import { qualifiedName } from 'lanekeeper/config';
-import { type Difference, type TableVerdict, type VerifyProgress, verifyTables } from '../postgres/index.ts';
-import { count, type DatabaseOptions, openDatabaseCommand, unavailable } from './database-command.ts';
+import type { DataCenterName } from 'lanekeeper/model';
+import {
+  answerConflicts,
+  type Difference,
+  type Queryable,
+  readUnanswered,
+  type TableVerdict,
+  type UnansweredConflicts,
+  type VerifyProgress,
+  verifyTables,
+} from '../postgres/index.ts';
+import {
+  count,
+  type DatabaseCommand,
+  type DatabaseOptions,
+  openDatabaseCommand,
+  unavailable,
+} from './database-command.ts';
 import { type CliContext, CommandFailure, createOutput, exitCodes, type Output, SilentExit } from './output.ts';
 
 type VerifyCommandOptions = DatabaseOptions & {
@@ -29,7 +45,7 @@ export function verifyCommand(context: CliContext): Command {
       'after',
       `
 Connects to both as the agent. Rows on their way are waited for, not reported. Exit code 0: equal; 1: differences, or
-rows that could not be decided.`,
+rows that could not be decided. A full comparison that is clean opens the gate that conflicts in replication had closed.`,
     )
     .action((options: VerifyCommandOptions) => runVerify(context, options));
 }
@@ -47,6 +63,7 @@ async function runVerify(context: CliContext, options: VerifyCommandOptions): Pr
   }
   const tables = options.table.map((written) => tableName(written));
   let clean = true;
+  const conflicts = await readConflicts(connect, [here, ...others]);
   for (const there of options.with === undefined ? others : [options.with]) {
     const progress = progressLine(context, output);
     const result = await verifyTables({
@@ -79,6 +96,38 @@ async function runVerify(context: CliContext, options: VerifyCommandOptions): Pr
     clean &&= result.clean;
   }
   if (!clean) throw new SilentExit(exitCodes.no);
+  // Everything was compared, so whatever replication stumbled over before has left no trace.
+  if (tables.length === 0 && options.with === undefined) await answerFor(connect, conflicts);
+}
+
+type ConflictsByDataCenter = ReadonlyMap<DataCenterName, UnansweredConflicts>;
+
+async function readConflicts(
+  connect: DatabaseCommand['connect'],
+  dcs: readonly DataCenterName[],
+): Promise<ConflictsByDataCenter> {
+  const found = new Map<DataCenterName, UnansweredConflicts>();
+  for (const dc of dcs) found.set(dc, await onDatabase(connect, dc, readUnanswered));
+  return found;
+}
+
+async function answerFor(connect: DatabaseCommand['connect'], conflicts: ConflictsByDataCenter): Promise<void> {
+  for (const [dc, answered] of conflicts)
+    if (Object.keys(answered).length > 0) await onDatabase(connect, dc, (client) => answerConflicts(client, answered));
+}
+
+async function onDatabase<T>(
+  connect: DatabaseCommand['connect'],
+  dc: DataCenterName,
+  work: (client: Queryable) => Promise<T>,
+): Promise<T> {
+  const connected = await connect(dc, 'agent')('lanekeeper verify');
+  if (connected.kind === 'unavailable') throw unavailable(connected, dc, 'agent');
+  try {
+    return await work(connected.client);
+  } finally {
+    await connected.client.end();
+  }
 }
 
 function tableName(written: string): string {

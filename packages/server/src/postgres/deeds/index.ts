@@ -47,4 +47,6 @@ export {
   prune,
   readIncidents,
   readMoves,
+  readUnanswered,
+  type UnansweredConflicts,
 } from './upkeep.ts';

@@ -51,10 +51,22 @@ export async function noteConflicts(client: Queryable, subscription: string, see
   return Number(present.rows[0]?.unanswered ?? 0);
 }
 
-/** A clean `verify` has shown that nothing is missing. */
-export async function answerConflicts(client: Queryable): Promise<void> {
+/** Conflicts that nobody has answered for, by subscription. */
+export type UnansweredConflicts = Readonly<Record<string, number>>;
+
+export async function readUnanswered(client: Queryable): Promise<UnansweredConflicts> {
+  const { rows } = await client.query<{ subscription: string; unanswered: string }>(
+    'SELECT subscription, unanswered FROM lanekeeper.conflict_count WHERE unanswered > 0',
+  );
+  return Object.fromEntries(rows.map(({ subscription, unanswered }) => [subscription, Number(unanswered)]));
+}
+
+/** A clean `verify` has shown that those did no harm which were there when it began. */
+export async function answerConflicts(client: Queryable, answered: UnansweredConflicts): Promise<void> {
   await client.query(
-    'UPDATE lanekeeper.conflict_count SET unanswered = 0, at = clock_timestamp() WHERE unanswered > 0',
+    `UPDATE lanekeeper.conflict_count c SET unanswered = greatest(c.unanswered - a.value::bigint, 0), at = clock_timestamp()
+      FROM jsonb_each_text($1) a WHERE a.key = c.subscription`,
+    [JSON.stringify(answered)],
   );
 }
 
