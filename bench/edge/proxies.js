@@ -153,7 +153,7 @@ export async function nodeServer(file, { servers }) {
 
 /** `profile`: a directory for a CPU profile, or undefined. */
 export async function edge({ configFile, signingKeyFile, cookies, profile }) {
-  const profiling = profile ? ['--cpu-prof', `--cpu-prof-dir=${profile}`] : [];
+  const profiling = profile ? ['--cpu-prof', '--cpu-prof-interval=250', `--cpu-prof-dir=${profile}`] : [];
   const args = [...profiling, cli, 'edge', '--config', configFile, '--listen', '127.0.0.1:0', '--json'];
   const child = spawn(process.execPath, [...args, '--sessions', String(cookies), '--drain', '1s'], {
     env: { ...process.env, LANEKEEPER_DC: 'ny', LANEKEEPER_SIGNING_KEY_FILE: signingKeyFile },

@@ -76,10 +76,12 @@ afterAll(async () => {
   await rm(directory, { recursive: true, force: true });
 });
 
-async function start(dc: 'ny' | 'la', ...args: string[]): Promise<Process> {
+const start = (dc: 'ny' | 'la', ...args: string[]): Promise<Process> => startWith({}, dc, ...args);
+
+async function startWith(env: NodeJS.ProcessEnv, dc: 'ny' | 'la', ...args: string[]): Promise<Process> {
   const child = spawn(process.execPath, [command, 'edge', '--listen', '127.0.0.1:0', '--json', ...args], {
     cwd: directory,
-    env: { ...process.env, LANEKEEPER_DC: dc, LANEKEEPER_SIGNING_KEY: JSON.stringify(pairs[dc].privateJwk) },
+    env: { ...process.env, ...env, LANEKEEPER_DC: dc, LANEKEEPER_SIGNING_KEY: JSON.stringify(pairs[dc].privateJwk) },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   running.push(child);
@@ -162,29 +164,44 @@ test('SIGTERM: what is in flight is finished, then it is gone', async () => {
   expect(await once(ny.child, 'exit')).toEqual([0, null]);
 });
 
-test('https: with a certificate, and the applications hear that it was', async () => {
+test('https, from clients and from edge to edge: certificates are checked, and the applications hear that it was', async () => {
   const [cert, key] = [join(directory, 'cert.pem'), join(directory, 'key.pem')];
   const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'];
   const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', key];
   execFileSync('openssl', ['req', '-x509', ...newKey, '-out', cert, '-days', '1', ...subject], { stdio: 'ignore' });
-  const ny = await start('ny', '--tls-cert', cert, '--tls-key', key);
-  expect(ny.url).toMatch(/^https:/);
-  const { port } = new URL(ny.url);
+  const written = JSON.parse(await readFile(join(directory, 'lanekeeper.json'), 'utf8'));
+  written.dataCenters.la.edge = toLa.url.replace('http://127.0.0.1', 'https://localhost');
+  const config = join(directory, 'tls.json');
+  await writeFile(config, JSON.stringify(written));
+  const [ny, la, distrustful] = await Promise.all([
+    startWith({ NODE_EXTRA_CA_CERTS: cert }, 'ny', '--config', config),
+    start('la', '--config', config, '--tls-cert', cert, '--tls-key', key),
+    start('ny', '--config', config),
+  ]);
+  toLa.target = la.url;
+  await toLa.heal();
+  expect(la.url).toMatch(/^https:/);
+  const { port } = new URL(la.url);
   const body = await new Promise<string>((resolve, reject) => {
+    const ca = readFileSync(cert);
     https
-      .get(
-        { host: '127.0.0.1', servername: 'localhost', port, path: '/proto', ca: readFileSync(cert), agent: false },
-        async (response) => {
-          let text = '';
-          for await (const chunk of response) text += chunk;
-          resolve(text);
-        },
-      )
+      .get({ host: '127.0.0.1', servername: 'localhost', port, path: '/', ca, agent: false }, async (response) => {
+        let text = '';
+        for await (const chunk of response) text += chunk;
+        resolve(text);
+      })
       .on('error', reject);
   });
-  expect(JSON.parse(body)).toMatchObject({ proto: 'https' });
-  ny.child.kill('SIGTERM');
-  expect(await once(ny.child, 'exit')).toEqual([0, null]);
+  expect(JSON.parse(body)).toMatchObject({ via: 'la', proto: 'https' });
+  const headers = { host: 'ny.shop.localhost', cookie };
+  await expect.poll(async () => (await ask(ny.url, '/', { headers })).status, { timeout: 8_000 }).toBe(200);
+  // The customer came to ny by plain http, and that is what counts.
+  expect(JSON.parse((await ask(ny.url, '/', { headers })).body)).toMatchObject({ via: 'la', proto: 'http' });
+  expect((await ask(distrustful.url, '/', { headers })).status).toBe(307);
+  for (const { child } of [ny, la, distrustful]) {
+    child.kill('SIGTERM');
+    expect(await once(child, 'exit')).toEqual([0, null]);
+  }
 });
 
 test('without a key, and on an address that is taken: said, with an exit code', async () => {

@@ -4,6 +4,7 @@
  * The handlers given to `dispatch` are undici 7's older form (`onHeaders` with raw bytes, `onData` that returns false to
  * pause): the newer form parses every header into an object first, which nobody here reads. undici is pinned for that.
  */
+import { isIP } from 'node:net';
 import type { Readable } from 'node:stream';
 import { type Dispatcher, Pool } from 'undici';
 
@@ -27,23 +28,33 @@ export type Outgoing = {
   readonly endless: boolean;
 };
 
+/** undici reads `servername`, but its types do not name it. */
+type SendOptions = Dispatcher.DispatchOptions & { servername?: string };
+
 export class Upstream {
   readonly origin: string;
   /** Host and port, as a Host header names it. */
   readonly host: string;
   readonly #limits: UpstreamLimits;
+  /** Whose certificate is expected; undici would go by each request's Host instead. */
+  readonly #servername: string | null;
   #pool: Pool;
 
   constructor(origin: string, limits: UpstreamLimits) {
     this.origin = origin;
-    this.host = new URL(origin).host;
+    const { host, hostname, protocol } = new URL(origin);
+    this.host = host;
+    const isName = isIP(hostname.replace(/^\[|\]$/g, '')) === 0;
+    // Over plain http nobody looks at it, and having one saves undici from deriving it.
+    this.#servername = isName || protocol === 'http:' ? hostname : null;
     this.#limits = limits;
     this.#pool = this.#newPool();
   }
 
   send(outgoing: Outgoing, handler: Dispatcher.DispatchHandler): void {
     const { method, path, headers, body, upgrade } = outgoing;
-    const options: Dispatcher.DispatchOptions = { method: method as Dispatcher.HttpMethod, path, headers, body };
+    const options: SendOptions = { method: method as Dispatcher.HttpMethod, path, headers, body };
+    if (this.#servername !== null) options.servername = this.#servername;
     if (upgrade !== null) options.upgrade = upgrade;
     if (outgoing.endless) options.bodyTimeout = 0;
     // undici closes the connection after each HEAD in case the server sends a body against the rules; Node's parser would
