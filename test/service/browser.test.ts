@@ -86,6 +86,14 @@ describe.skipIf(!existsSync(executablePath))('a browser (needs chromium)', () =>
     await page.waitForURL((url) => url.pathname !== '/register');
     expect(await things(page)).toBe(2);
 
+    // The other coast's host shares no domain with this one here: the session goes along by a handoff.
+    await page.getByRole('link', { name: 'Los Angeles' }).click();
+    await page.waitForURL((url) => url.host === new URL(la).host && !url.search.includes('handoff'));
+    expect(await things(page)).toBe(2);
+    expect(await page.getByRole('link', { name: 'Your orders' }).first().isVisible()).toBe(true);
+    await page.goto(`${la}/cart`);
+    expect(await things(page)).toBe(2);
+
     const second = await phone();
     const mobile = await second.newPage();
     await mobile.goto(la);
@@ -102,7 +110,15 @@ describe.skipIf(!existsSync(executablePath))('a browser (needs chromium)', () =>
     // The account is in use in ny, so this customer was moved there, and the guest's cart came along.
     expect(await served(mobile)).toBe('ny');
     expect(await home(mobile)).toBe('ny');
-    await expect.poll(async () => (await mobile.reload(), await things(mobile)), { timeout: 10_000 }).toBe(3);
+    await expect
+      .poll(
+        async () => {
+          await mobile.reload();
+          return await things(mobile);
+        },
+        { timeout: 10_000 },
+      )
+      .toBe(3);
     await look(mobile, 'phone-2-cart');
     await mobile.goto(`${la}/checkout`);
     await look(mobile, 'phone-3-checkout');

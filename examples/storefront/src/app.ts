@@ -32,6 +32,7 @@ import { cartRoutes } from './routes/cart.ts';
 import { catalogRoutes } from './routes/catalog.ts';
 import { checkoutRoutes } from './routes/checkout.ts';
 import { deskRoutes } from './routes/desk.ts';
+import { elsewhereRoutes } from './routes/elsewhere.ts';
 import { orderRoutes } from './routes/orders.ts';
 import type { Settings } from './settings.ts';
 import type { Shop } from './shop.ts';
@@ -95,6 +96,7 @@ export async function createShop(lanekeeper: Lanekeeper, settings: Settings): Pr
     checkoutRoutes,
     orderRoutes,
     deskRoutes,
+    elsewhereRoutes,
   ]) {
     routes(app, shop);
   }

@@ -58,7 +58,8 @@ ${
   others.length === 0
     ? null
     : html`<p class="elsewhere">Same page from ${others.map(
-        (dc, i) => html`${i > 0 ? ', ' : ''}<a href="${dc.url}${visit.path}">${dc.place}</a>`,
+        (dc, i) =>
+          html`${i > 0 ? ', ' : ''}<a href="/in/${dc.name}?to=${encodeURIComponent(visit.path)}" rel="nofollow">${dc.place}</a>`,
       )}</p>`
 }
 </aside>`;

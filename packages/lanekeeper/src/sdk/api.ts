@@ -93,6 +93,12 @@ export interface RequestScope {
   beGuest(account: AccountId): Promise<void>;
   /** Ends the session, for a guest as well. */
   signOut(): Promise<void>;
+  /**
+   * The absolute URL of a path of this site in another dc, to redirect to at once: where the two hosts share no parent domain it
+   * carries the session in a handoff token, which is good once and for a minute. A path that leads to another host becomes `/`.
+   * @throws {LanekeeperError} `LK_CONFIG` when the configuration has no such dc
+   */
+  addressIn(dataCenter: DataCenterName, path: string): string;
   /** Forgets the guest after sign-in, once its cart has been taken over. */
   forgetGuest(): Promise<void>;
   /**

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { findHandoff } from './handoff.ts';
+import { findHandoff, handoffAddress, isWithin } from './handoff.ts';
 
 test('the token is taken out and the rest left as it was', () => {
   expect(findHandoff('/cart?lanekeeper-handoff=abc.def')).toEqual({ token: 'abc.def', clean: '/cart' });
@@ -24,4 +24,23 @@ test('the way on is always on this host', () => {
     ),
     { numRuns: 2_000 },
   );
+});
+
+test('an address in another data center is always of that data center', () => {
+  const base = 'http://la.shop.example:8080';
+  expect(handoffAddress(base, '/cart?a=1', 'tok.en')).toBe(`${base}/cart?a=1&lanekeeper-handoff=tok.en`);
+  expect(handoffAddress(base, '/cart', null)).toBe(`${base}/cart`);
+  fc.assert(
+    fc.property(fc.string({ unit: fc.constantFrom('/', '\\', '.', '?', '#', '\t', 'a', ':', '@', '%') }), (path) => {
+      expect(new URL(handoffAddress(base, path, 't')).origin).toBe(base);
+    }),
+  );
+});
+
+test('a cookie of the domain reaches the domain and what is below it', () => {
+  for (const host of ['shop.example', 'ny.shop.example', 'NY.shop.example:8080'])
+    expect(isWithin(host, 'shop.example')).toBe(true);
+  for (const host of ['notshop.example', 'example', '127.0.1.1:80', ''])
+    expect(isWithin(host, 'shop.example')).toBe(false);
+  expect(isWithin('shop.example', null)).toBe(false);
 });

@@ -10,6 +10,7 @@ import {
   clearCookies,
   cookieFor,
   issueSession,
+  mintHandoff,
   type NewSession,
   newSessionId,
   type Session,
@@ -20,6 +21,7 @@ import { ReplayError } from './answer.ts';
 import type { RequestScope, Whereabouts } from './api.ts';
 import type { Binding } from './binding.ts';
 import { Flight } from './flight.ts';
+import { handoffAddress, isWithin } from './handoff.ts';
 import { homeNow, runForAccount } from './job.ts';
 import { moveHereIfIdle } from './moves.ts';
 import { ownerOf, type Runtime } from './runtime.ts';
@@ -141,6 +143,19 @@ export class CurrentRequest implements RequestScope {
   async signOut(): Promise<void> {
     this.#session = null;
     this.clearCookies();
+  }
+
+  addressIn(dataCenter: DataCenterName, path: string): string {
+    const { configuration, ring } = this.#runtime;
+    const target = configuration.dataCenters[dataCenter];
+    if (target === undefined) throw new LanekeeperError('LK_CONFIG', `There is no data center ${dataCenter}.`);
+    const { session, host } = this.facts;
+    const carried = session !== null && this.#session === session ? session : null;
+    const shared =
+      isWithin(host, configuration.sessions.domain) &&
+      isWithin(new URL(target.url).host, configuration.sessions.domain);
+    const token = carried === null || shared ? null : mintHandoff(ring, carried, dataCenter, Date.now());
+    return handoffAddress(target.url, path, token);
   }
 
   async forgetGuest(): Promise<void> {
