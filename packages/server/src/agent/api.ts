@@ -10,6 +10,8 @@
  *   POST   /v1/claims               {name, value, account} → ClaimAnswer; DELETE gives it back
  *   POST   /v1/gives                between agents: the destination asks the home for an account
  */
+import { createServer as createHttpServer, type Server as HttpServer, type RequestListener } from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { AccountId, DataCenterName, Epoch } from 'lanekeeper/model';
 import { type KeyRing, verifyAgentToken } from 'lanekeeper/session';
@@ -53,6 +55,7 @@ export type ApiOptions = {
   readonly keys: KeyRing;
   readonly backend: ApiBackend;
   readonly log: Log;
+  readonly tls: { readonly cert: string; readonly key: string } | null;
 };
 
 declare module 'fastify' {
@@ -77,12 +80,15 @@ const epochSchema = {
 } as const;
 const reasonSchema = { type: ['string', 'null'], maxLength: 200 } as const;
 
-export function buildApi({ keys, backend, log }: ApiOptions): FastifyInstance {
+export function buildApi({ keys, backend, log, tls }: ApiOptions): FastifyInstance {
   const api = Fastify({
     bodyLimit,
-    keepAliveTimeout: keepAliveMs,
-    requestTimeout: 0,
     forceCloseConnections: true,
+    serverFactory: (handler: RequestListener): HttpServer => {
+      const server = tls === null ? createHttpServer(handler) : createHttpsServer(tls, handler);
+      server.keepAliveTimeout = keepAliveMs;
+      return server;
+    },
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
   });
   const dataCenterSchema = { type: 'string', enum: [...backend.dataCenters] };

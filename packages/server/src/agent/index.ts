@@ -9,7 +9,9 @@
  * Invariants.
  * 1 (R4) Only the session that holds the lead writes the lease, so an agent that lost the lead cannot.
  * 2 (R1) An agent decides nothing about a write: it makes deeds, acceptances and leases, and the fence judges by them.
- * 3 (R3) Nothing is kept in memory that a move needs after its give: deeds that wait are found in the database again.
+ * 3 (R3) Nothing is kept in memory that a move needs after its give: deeds that wait are found in the database again. An
+ *   account that was given is accepted or on its way back at most `acceptWithinMs` + 5 s (one sweep) after its deed arrived
+ *   where an agent leads that has the lease.
  * 4 (R6) What could not be learned is answered as `pending`, `unreachable` or `unavailable`, with a reason.
  * 5 Every wait has an end: statements, calls, drains, leaving.
  */
@@ -184,6 +186,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const api = buildApi({
     keys,
     log,
+    tls: options.tls ?? null,
     backend: {
       dataCenters: Object.keys(dataCenters),
       health,
@@ -213,7 +216,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   });
   await api.listen({ host: options.host, port: options.port });
   const { port } = api.server.address() as AddressInfo;
-  const url = options.url ?? `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`;
+  const scheme = options.tls === undefined ? 'http' : 'https';
+  const url = options.url ?? `${scheme}://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`;
 
   const leadership = new Leadership({
     instance,

@@ -42,6 +42,7 @@ export type Standing = {
 };
 
 const tryEveryMs = 500;
+const leaderLooksEveryMs = 1_000;
 /** A statement of the session that takes longer than this counts as a lost session. */
 const sessionTimeoutMs = 3_000;
 const aliveMs = 3_000;
@@ -154,7 +155,7 @@ export class Leadership {
   async #pause(): Promise<void> {
     if (this.#closed) return;
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, tryEveryMs);
+      const timer = setTimeout(resolve, this.reign === null ? tryEveryMs : leaderLooksEveryMs);
       this.#wake = () => {
         clearTimeout(timer);
         resolve();

@@ -16,6 +16,8 @@ export type AgentOptions = {
   readonly host: string;
   /** 0 takes a free one. */
   readonly port: number;
+  /** PEM. Without it, put something in front that speaks TLS when others are reached over open lines. */
+  readonly tls?: { readonly cert: string; readonly key: string };
   /** Where the other agents of this dc reach this one. Default: the address it listens on. */
   readonly url?: string;
   /** Names this process among the agents of its dc. Default: the dc's name and something random. */

@@ -1,5 +1,5 @@
 /** What the leading agent does now and then: ends old transactions, empties what is left behind, confirms or frees claims. */
-import { endOldTransactions, prune, sweepClaims } from '../postgres/index.ts';
+import { endOldTransactions, forgetOld, sweep, sweepClaims } from '../postgres/index.ts';
 import type { LocalDatabase } from './database.ts';
 import { message } from './effects.ts';
 import type { Observer } from './observer.ts';
@@ -16,7 +16,8 @@ export type UpkeepOptions = {
 };
 
 const transactionsEveryMs = 1_000;
-const pruneEveryMs = 5_000;
+const sweepEveryMs = 5_000;
+const forgetEveryMs = 10 * 60_000;
 const claimsEveryMs = 30_000;
 const claimsAtOnce = 100;
 const insufficientPrivilege = '42501';
@@ -35,7 +36,8 @@ export class Upkeep {
 
   start(): void {
     this.#repeat('old transactions', transactionsEveryMs, () => this.#endTransactions());
-    this.#repeat('pruning', pruneEveryMs, () => this.#options.database.run(prune));
+    this.#repeat('sweeping', sweepEveryMs, () => this.#options.database.run(sweep));
+    this.#repeat('forgetting', forgetEveryMs, () => this.#options.database.run(forgetOld));
     this.#repeat('claims', claimsEveryMs, () => this.#claims());
   }
 

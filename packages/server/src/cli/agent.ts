@@ -7,12 +7,14 @@ import { defaultLimits, startAgent } from '../agent/index.ts';
 import { postgresLeaseStore } from '../lease/index.ts';
 import { placeOfCommand } from './lab-file.ts';
 import { type CliContext, createOutput } from './output.ts';
-import { address, cannotListen, duration, jsonLog, type ListenAddress, untilStopped } from './serving.ts';
+import { address, cannotListen, duration, jsonLog, type ListenAddress, tlsOf, untilStopped } from './serving.ts';
 
 type AgentCommandOptions = {
   readonly config?: string;
   readonly listen: ListenAddress;
   readonly url?: string;
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
   readonly instance?: string;
   readonly transactionLimit: number;
   readonly json?: boolean;
@@ -31,6 +33,8 @@ export function agentCommand(context: CliContext): Command {
         .default(address(defaultListen), defaultListen),
     )
     .option('--url <url>', 'where the other agents of this data center reach it (default: where it listens)')
+    .option('--tls-cert <file>', 'serve https with this certificate chain (PEM)')
+    .option('--tls-key <file>', 'and this private key (PEM)')
     .option('--instance <name>', 'its name among the agents of this data center (default: made up)')
     .addOption(
       new Option('--transaction-limit <duration>', 'end transactions that have written and are older than this')
@@ -67,6 +71,7 @@ async function runAgent(context: CliContext, options: AgentCommandOptions): Prom
       applicationName: `lanekeeper agent ${here}`,
     }),
     ...options.listen,
+    ...tlsOf(context, options),
     ...(options.url === undefined ? {} : { url: options.url }),
     ...(options.instance === undefined ? {} : { instance: options.instance }),
     version: productVersion(),

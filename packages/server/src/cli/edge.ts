@@ -1,13 +1,11 @@
 /** `lanekeeper edge`: the reverse proxy in front of one data center; see `../edge/index.ts`. */
-import { readFileSync } from 'node:fs';
-import { resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { loadConfiguration } from 'lanekeeper/config';
 import { createKeyRing } from 'lanekeeper/session';
 import { startEdge } from '../edge/index.ts';
 import { placeOfCommand } from './lab-file.ts';
-import { type CliContext, CommandFailure, createOutput, exitCodes } from './output.ts';
-import { address, cannotListen, duration, jsonLog, type ListenAddress, untilStopped } from './serving.ts';
+import { type CliContext, createOutput } from './output.ts';
+import { address, cannotListen, duration, jsonLog, type ListenAddress, tlsOf, untilStopped } from './serving.ts';
 
 type EdgeCommandOptions = {
   readonly config?: string;
@@ -89,27 +87,6 @@ async function runEdge(context: CliContext, options: EdgeCommandOptions): Promis
   await untilStopped();
   const { cut } = await edge.close();
   if (cut > 0) output.remark(`${cut} connections were still in use and have been cut.`);
-}
-
-function tlsOf(
-  { directory }: CliContext,
-  { tlsCert, tlsKey }: EdgeCommandOptions,
-): { readonly tls?: { readonly cert: string; readonly key: string } } {
-  if (tlsCert === undefined && tlsKey === undefined) return {};
-  if (tlsCert === undefined || tlsKey === undefined) {
-    throw new CommandFailure('--tls-cert and --tls-key belong together.', { exitCode: exitCodes.usage });
-  }
-  return { tls: { cert: pem(directory, tlsCert), key: pem(directory, tlsKey) } };
-}
-
-function pem(directory: string, file: string): string {
-  try {
-    return readFileSync(resolve(directory, file), 'utf8');
-  } catch (error) {
-    throw new CommandFailure(`${file} cannot be read (${(error as NodeJS.ErrnoException).code}).`, {
-      exitCode: exitCodes.configuration,
-    });
-  }
 }
 
 function wholeNumber(text: string): number {

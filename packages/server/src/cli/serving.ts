@@ -1,4 +1,6 @@
 /** What the commands share that run until they are stopped: where to listen, what to log, when to end. */
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { InvalidArgumentError } from 'commander';
 import { parseDuration } from 'lanekeeper/config';
 import { type CliContext, CommandFailure, exitCodes } from './output.ts';
@@ -41,4 +43,28 @@ export async function untilStopped(): Promise<void> {
     };
     process.on('SIGTERM', stop).on('SIGINT', stop);
   });
+}
+
+export type TlsOptions = { readonly tlsCert?: string; readonly tlsKey?: string };
+
+/** `--tls-cert` and `--tls-key` */
+export function tlsOf(
+  { directory }: CliContext,
+  { tlsCert, tlsKey }: TlsOptions,
+): { readonly tls?: { readonly cert: string; readonly key: string } } {
+  if (tlsCert === undefined && tlsKey === undefined) return {};
+  if (tlsCert === undefined || tlsKey === undefined) {
+    throw new CommandFailure('--tls-cert and --tls-key belong together.', { exitCode: exitCodes.usage });
+  }
+  return { tls: { cert: pem(directory, tlsCert), key: pem(directory, tlsKey) } };
+}
+
+function pem(directory: string, file: string): string {
+  try {
+    return readFileSync(resolve(directory, file), 'utf8');
+  } catch (error) {
+    throw new CommandFailure(`${file} cannot be read (${(error as NodeJS.ErrnoException).code}).`, {
+      exitCode: exitCodes.configuration,
+    });
+  }
 }

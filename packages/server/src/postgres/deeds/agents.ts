@@ -58,11 +58,11 @@ export type AgentRow = { readonly instance: string; readonly url: string; readon
 /** Says that this agent is there, and returns all that said so lately. */
 export async function enrol(client: Queryable, instance: string, url: string): Promise<readonly AgentRow[]> {
   await client.query(
-    `INSERT INTO lanekeeper.agent (instance, url) VALUES ($1, $2)
+    `WITH gone AS (DELETE FROM lanekeeper.agent WHERE at < clock_timestamp() - interval '1 minute' AND instance <> $1)
+    INSERT INTO lanekeeper.agent (instance, url) VALUES ($1, $2)
       ON CONFLICT (instance) DO UPDATE SET url = excluded.url, at = clock_timestamp()`,
     [instance, url],
   );
-  await client.query(`DELETE FROM lanekeeper.agent WHERE at < clock_timestamp() - interval '1 minute'`);
   const { rows } = await client.query<AgentRow>(
     `SELECT instance, url, (extract(epoch FROM clock_timestamp() - at) * 1000)::float8 AS "silentMs"
       FROM lanekeeper.agent ORDER BY instance`,

@@ -24,9 +24,13 @@ export async function endOldTransactions(
   return rows.filter(({ ended }) => ended).map(({ pid, role, application }) => ({ pid, role, application }));
 }
 
-/** Empties what transactions left behind, and forgets what is older than a week. */
-export async function prune(client: Queryable): Promise<void> {
+/** Empties what transactions left behind. */
+export async function sweep(client: Queryable): Promise<void> {
   await client.query('SELECT lanekeeper.sweep()');
+}
+
+/** Forgets what is older than a week: what was observed, which moves there were, when accounts were last used. */
+export async function forgetOld(client: Queryable): Promise<void> {
   await client.query(`DELETE FROM lanekeeper.observation WHERE at < clock_timestamp() - interval '7 days'`);
   await client.query(`DELETE FROM lanekeeper.move_log WHERE at < clock_timestamp() - interval '7 days'`);
   await client.query(`DELETE FROM lanekeeper.activity WHERE at < clock_timestamp() - interval '7 days'`);
