@@ -213,6 +213,21 @@ describe('the application knows better', () => {
     }
   });
 
+  test('an address that causes too many replays is sent there itself', async () => {
+    const own = await startSites({ ny: [ny.app.url], la: [la.app.url], limits: { replays: 3 } });
+    ny.home = 'la';
+    try {
+      const statuses = [];
+      for (let i = 0; i < 5; i += 1) {
+        statuses.push((await ask(own.ny.edge.url, '/', { headers: withCookie(own.cookie('ny')) })).status);
+      }
+      expect(statuses).toEqual([200, 200, 200, 307, 307]);
+    } finally {
+      ny.home = null;
+      await own.stop();
+    }
+  });
+
   test('a data center that nobody knows', async () => {
     ny.home = 'fra';
     try {

@@ -5,6 +5,7 @@ import type { Counters } from './counters.ts';
 import type { Identity } from './identity.ts';
 import type { Log } from './options.ts';
 import type { Pace } from './pace.ts';
+import type { RateLimit } from './rate-limit.ts';
 import type { RoutingTable } from './route.ts';
 import type { Upstream } from './upstream.ts';
 
@@ -17,6 +18,8 @@ export type EdgeContext = {
   readonly identity: Identity;
   readonly counters: Counters;
   readonly budget: KeepBudget;
+  /** Replays by the customer's address. */
+  readonly replays: RateLimit;
   /** Clients that send, and clients that read. */
   readonly sending: Pace;
   readonly reading: Pace;

@@ -15,7 +15,7 @@ import type { EdgeContext } from './context.ts';
 import { countRefusal, observe } from './counters.ts';
 import { type Instance, noteAnswer, noteFailure } from './instances.ts';
 import { Reply } from './reply.ts';
-import { forApplication, forEdge, type Origin } from './request-headers.ts';
+import { customerAddress, forApplication, forEdge, type Origin } from './request-headers.ts';
 import { type ReadResponse, readResponse, readTrailers } from './response-headers.ts';
 import {
   afterFailure,
@@ -184,14 +184,20 @@ export class Exchange {
       edge.log('warn', 'replay-ignored', { status, from: attempt.destination.kind });
       return false;
     }
+    const address = customerAddress(this.#admitted, this.#facts.sender, this.#origin);
     const decide = (state: BodyState): boolean => {
-      const decision = afterReplay(this.#facts, edge.table, asked, state);
+      // Whoever causes too many of them can do the way himself, as with a body that is gone.
+      const tooMany = edge.replays.isExceeded(address, Date.now());
+      const decision = afterReplay(this.#facts, edge.table, asked, tooMany ? 'gone' : state);
       if (decision.kind === 'leave') return false;
       attempt.forget();
       this.#phase = 'deciding';
       this.#cookies = read.cookies;
       this.#tried = [];
-      if (decision.kind === 'edge') edge.counters.replayed += 1;
+      if (decision.kind === 'edge') {
+        edge.counters.replayed += 1;
+        edge.replays.count(address, Date.now());
+      }
       this.#act(decision);
       return true;
     };

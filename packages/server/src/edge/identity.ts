@@ -11,11 +11,12 @@ import {
   verifyEdgeToken,
 } from 'lanekeeper/session';
 import type { Counters } from './counters.ts';
+import { RateLimit } from './rate-limit.ts';
 import { find } from './request-headers.ts';
 import type { Sender } from './route.ts';
 
-/** Of one address within a window; beyond that, only cookies that were verified before are read. */
-const badSignatures = { max: 20, windowMs: 10_000, addressesMax: 10_000 } as const;
+/** Of one address; beyond that, only cookies that were verified before are read. */
+const badSignatures = { max: 20, windowMs: 10_000 } as const;
 
 const fromClient: Sender = { kind: 'client' };
 const unproven: Sender = { kind: 'unproven-edge' };
@@ -26,7 +27,7 @@ export class Identity {
   readonly #domain: string | null;
   readonly #counters: Counters;
   readonly #edgeToken: (nowMs: number) => string;
-  readonly #bad = new Map<string, { count: number; readonly sinceMs: number }>();
+  readonly #bad = new RateLimit(badSignatures);
 
   constructor(ring: KeyRing, configuration: Configuration, counters: Counters) {
     this.#ring = ring;
@@ -38,7 +39,7 @@ export class Identity {
 
   /** The home that the session names; null without a session, and for one that does not verify. */
   homeOf(cookie: string, address: string, nowMs: number): DataCenterName | null {
-    if (this.#isSuspect(address, nowMs)) {
+    if (this.#bad.isExceeded(address, nowMs)) {
       const found = findSessionCookie(this.#cookie, cookie);
       if (found.kind !== 'found' || this.#ring.verified.get(found.token) === undefined) return null;
     }
@@ -47,7 +48,7 @@ export class Identity {
     if (result.kind === 'refused') {
       this.#counters.sessionsRefused += 1;
       // The only refusal that costs us anything.
-      if (result.reason === 'signature') this.#suspect(address, nowMs);
+      if (result.reason === 'signature') this.#bad.count(address, nowMs);
     }
     return null;
   }
@@ -80,29 +81,5 @@ export class Identity {
   #isShared(host: string): boolean {
     const name = host.replace(/:\d+$/, '');
     return this.#domain !== null && (name === this.#domain || name.endsWith(`.${this.#domain}`));
-  }
-
-  #isSuspect(address: string, nowMs: number): boolean {
-    if (this.#bad.size === 0) return false;
-    const entry = this.#bad.get(address);
-    if (entry === undefined) return false;
-    if (nowMs - entry.sinceMs > badSignatures.windowMs) {
-      this.#bad.delete(address);
-      return false;
-    }
-    return entry.count >= badSignatures.max;
-  }
-
-  #suspect(address: string, nowMs: number): void {
-    const entry = this.#bad.get(address);
-    if (entry !== undefined) {
-      entry.count += 1;
-      return;
-    }
-    if (this.#bad.size >= badSignatures.addressesMax) {
-      const oldest = this.#bad.keys().next();
-      if (!oldest.done) this.#bad.delete(oldest.value);
-    }
-    this.#bad.set(address, { count: 1, sinceMs: nowMs });
   }
 }

@@ -25,6 +25,7 @@ import { newInstance } from './instances.ts';
 import { type EdgeOptions, type ResolvedOptions, resolveOptions } from './options.ts';
 import { Pace } from './pace.ts';
 import { Probes } from './probes.ts';
+import { RateLimit } from './rate-limit.ts';
 import type { Peer } from './route.ts';
 import { createServer } from './server.ts';
 import { Upstream } from './upstream.ts';
@@ -95,6 +96,8 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   };
 }
 
+const replayWindowMs = 10_000;
+
 function authority({ address, port }: AddressInfo): string {
   return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
 }
@@ -129,6 +132,7 @@ function newContext({ configuration, keys, limits, log }: ResolvedOptions, suspe
     upstreams,
     identity: new Identity(keys, configuration, counters),
     counters,
+    replays: new RateLimit({ max: limits.replays, windowMs: replayWindowMs }),
     budget: { bytes: 0, maxBytes: limits.keptBytes },
     sending: new Pace({ graceMs: limits.bodyGraceMs, minBytesPerSecond: limits.bodyBytesPerSecond }),
     reading: new Pace({ graceMs: limits.stalledMs, minBytesPerSecond: limits.bodyBytesPerSecond }),

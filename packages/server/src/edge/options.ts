@@ -62,6 +62,8 @@ export type EdgeLimits = {
   readonly probeEveryMs: number;
   /** Bodies kept for a replay, of all requests together. Default 64 MiB. */
   readonly keptBytes: number;
+  /** Replays for one address in 10 s; beyond that its requests are redirected. Default 500. */
+  readonly replays: number;
   /** On closing, for requests in flight to finish. Default 20 s. */
   readonly drainMs: number;
 };
@@ -84,6 +86,7 @@ const defaults: EdgeLimits = {
   answerPauseMs: 300_000,
   probeEveryMs: 2_000,
   keptBytes: 64 * 1024 * 1024,
+  replays: 500,
   drainMs: 20_000,
 };
 

@@ -51,6 +51,17 @@ export function hostFrom(admitted: Admitted): string {
   return find(admitted.ours, headers.host) ?? admitted.host;
 }
 
+/** The customer's address: whom to hold to account. Behind a proxy of ours, or another edge, the one that it names. */
+export function customerAddress(admitted: Admitted, sender: Sender, origin: Origin): string {
+  if (sender.kind !== 'edge' && !origin.trusted) return origin.address;
+  let address = origin.address;
+  for (let i = 0; i < admitted.forwarded.length; i += 2) {
+    if (admitted.forwarded[i] !== 'x-forwarded-for') continue;
+    address = (admitted.forwarded[i + 1] as string).split(',').at(-1)?.trim() ?? address;
+  }
+  return address;
+}
+
 export function find(pairs: readonly string[], name: string): string | null {
   let found: string | null = null;
   for (let i = 0; i < pairs.length; i += 2) {

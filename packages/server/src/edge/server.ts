@@ -5,14 +5,14 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import type { ErrorCode } from 'lanekeeper/model';
-import { type Admitted, admit, type Refused } from './admit.ts';
+import { admit, type Refused } from './admit.ts';
 import { type Answer, refuse, serialize } from './answers.ts';
 import type { EdgeContext } from './context.ts';
 import { countRefusal } from './counters.ts';
 import { Exchange, type Upgrade } from './exchange.ts';
 import type { ResolvedOptions } from './options.ts';
 import { ownPage } from './pages.ts';
-import { hostFrom, type Origin } from './request-headers.ts';
+import { customerAddress, hostFrom, type Origin } from './request-headers.ts';
 import type { RequestFacts } from './route.ts';
 
 /** What is known of a connection, found out once. */
@@ -42,7 +42,10 @@ export function createServer(edge: EdgeContext, options: ResolvedOptions): http.
     keepAliveTimeout: limits.keepAliveMs,
     connectionsCheckingInterval: Math.min(limits.headersMs, 1_000),
   };
-  const server = tls === null ? http.createServer(settings) : https.createServer({ ...settings, ...tls });
+  const server =
+    tls === null
+      ? http.createServer(settings)
+      : https.createServer({ ...settings, ...tls, handshakeTimeout: limits.headersMs });
   // Beyond Node's default of 2,000 headers, further ones would vanish without a word; `headerBytes` bounds them.
   server.maxHeadersCount = 0;
   server.maxConnections = limits.connections;
@@ -110,7 +113,7 @@ export function createServer(edge: EdgeContext, options: ResolvedOptions): http.
       home:
         cookie === null || sender.kind === 'edge'
           ? null
-          : edge.identity.homeOf(cookie, clientAddress(admitted, origin), nowMs),
+          : edge.identity.homeOf(cookie, customerAddress(admitted, sender, origin), nowMs),
       safe: safeMethods.has(request.method as string),
       upgrade: upgrade !== null,
       host: sender.kind === 'edge' ? hostFrom(admitted) : admitted.host,
@@ -237,14 +240,4 @@ function originOf(socket: Socket, options: ResolvedOptions): Origin {
   const address = raw.startsWith('::ffff:') ? raw.slice(7) : raw;
   const trusted = options.trusted.check(address, address.includes(':') ? 'ipv6' : 'ipv4');
   return { address, encrypted: socket instanceof TLSSocket, trusted };
-}
-
-/** Whom to hold to account for bad signatures: behind a proxy of ours, the address that it names. */
-function clientAddress(admitted: Admitted, origin: Origin): string {
-  if (!origin.trusted) return origin.address;
-  for (let i = 0; i < admitted.forwarded.length; i += 2) {
-    if (admitted.forwarded[i] === 'x-forwarded-for')
-      return (admitted.forwarded[i + 1] as string).split(',').at(-1)?.trim() ?? '';
-  }
-  return origin.address;
 }
