@@ -1,4 +1,8 @@
 /** Agents on real clusters: who leads, the lease through every kind of loss, claims, status. */
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import https from 'node:https';
+import { join } from 'node:path';
 import { Client } from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type TestAgents, testAgents } from '../support/agents.ts';
@@ -341,6 +345,30 @@ describe('what an agent does besides', () => {
     expect(new Set(kinds)).toEqual(new Set(['claimed', 'unavailable']));
   });
 
+  test('answers over https when it has a certificate', async () => {
+    const [cert, key] = ['cert.pem', 'key.pem'].map((name) => join(pair.dc('ny').cluster.dir, name));
+    if (cert === undefined || key === undefined) throw new Error('no paths');
+    const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', key];
+    execFileSync('openssl', ['req', '-x509', ...newKey, '-out', cert, '-days', '1', '-subj', '/CN=localhost'], {
+      stdio: 'ignore',
+    });
+    const tls = { cert: readFileSync(cert, 'utf8'), key: readFileSync(key, 'utf8') };
+    const agent = await agents.start('ny', 0, { tls });
+    expect(agent.url).toMatch(/^https:/);
+    const answer = await new Promise<string>((resolve, reject) => {
+      const { port } = new URL(agent.url);
+      const request = { host: '127.0.0.1', servername: 'localhost', port, path: '/health', ca: tls.cert, agent: false };
+      https
+        .get(request, async (response) => {
+          let text = '';
+          for await (const chunk of response) text += chunk;
+          resolve(text);
+        })
+        .on('error', reject);
+    });
+    expect(JSON.parse(answer)).toMatchObject({ dataCenter: 'ny' });
+  });
+
   test('shows what there is to see', async () => {
     const agent = await agents.start('ny');
     await agents.start('la');
@@ -354,8 +382,9 @@ describe('what an agent does besides', () => {
       await sql('owner', 'ny', 'DROP TABLE added_yesterday');
     }
     await expect.poll(async () => (await agents.status('ny')).problems, until).toEqual([]);
+    await write('ny');
+    await expect.poll(async () => (await agents.status('ny')).homes?.ny ?? 0, until).toBeGreaterThan(0);
     const status = await agents.status('ny');
-    expect(status.homes?.ny).toBeGreaterThan(0);
     expect(status.configuration.digest).toBe((await agents.status('la')).configuration.digest);
     expect(
       status.streams?.outgoing.map(({ subscriber, stream, active }) => `${subscriber} ${stream} ${active}`),

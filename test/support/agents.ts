@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { freePort, type LeashedProcess, readyUrl, spawnLeashed } from '@lanekeeper/lab';
 import {
   type Agent,
-  type AgentLimits,
+  type AgentOptions,
   type AgentStatus,
   type PeerCall,
   Peers,
@@ -33,7 +33,7 @@ export type TestAgents = {
   readonly log: readonly LogEntry[];
   configuration(dc: string): Configuration;
   /** In this process. `number` tells agents of one dc apart; there is room for two. */
-  start(dc: string, number?: 0 | 1, options?: { readonly limits?: Partial<AgentLimits> }): Promise<Agent>;
+  start(dc: string, number?: 0 | 1, options?: Pick<AgentOptions, 'limits' | 'tls'>): Promise<Agent>;
   /** As `lanekeeper agent`, to be killed. Needs a build. */
   spawn(dc: string, number?: 0 | 1): Promise<LeashedProcess>;
   /** As somebody in `from` with its key; straight to the agents of `dc`. */
@@ -110,7 +110,7 @@ export async function testAgents(
   const agents: TestAgents = {
     log,
     configuration: configurationOf,
-    async start(dc, number = 0, { limits = {} } = {}) {
+    async start(dc, number = 0, { limits = {}, ...options } = {}) {
       const configuration = configurationOf(dc);
       const { env, urls } = pair.dc(dc);
       const instance = `${dc}-${number}`;
@@ -124,6 +124,7 @@ export async function testAgents(
         instance,
         version: 'test',
         limits: { observeEveryMs: 500, ...limits },
+        ...options,
         log: (level, event, details = {}) => log.push({ dc, instance, level, event, details }),
       });
       const close = agent.close.bind(agent);
