@@ -24,7 +24,7 @@ export function pathsOf(markdown: string): string[] {
   return [...prose.matchAll(/`([^`\n]+)`/g)]
     .map((match) => (match[1] as string).replace(/:\d+$/, ''))
     .filter((text) => /^[\w@./-]+$/.test(text))
-    .filter((text) => folders.test(text) || endings.test(text));
+    .filter((text) => folders.test(text) || (endings.test(text) && !/^\.\w+$/.test(text)));
 }
 
 export type CodeBlock = { readonly language: string; readonly text: string; readonly line: number };
