@@ -17,7 +17,6 @@ import type { Reign } from './reign.ts';
 export type PeerView = {
   readonly seenMs: number;
   readonly streams: StreamsReport | null;
-  readonly lease: unknown;
 };
 
 export type ObserverOptions = {
@@ -30,6 +29,7 @@ export type ObserverOptions = {
 };
 
 const askPeersEveryMs = 1_000;
+const askMissingEveryMs = 250;
 const askTimeoutMs = 2_000;
 /** A peer that was not heard of for this long is not there. */
 export const peerSilentMs = 5_000;
@@ -56,8 +56,15 @@ export class Observer {
   }
 
   start(): void {
-    for (const peer of this.#others) this.#repeat(askPeersEveryMs, () => this.#ask(peer));
-    this.#repeat(this.#options.limits.observeEveryMs, () => this.#look());
+    for (const peer of this.#others)
+      this.#repeat(
+        () => (this.#reportOf(peer) === null ? askMissingEveryMs : askPeersEveryMs),
+        () => this.#ask(peer),
+      );
+    this.#repeat(
+      () => this.#options.limits.observeEveryMs,
+      () => this.#look(),
+    );
   }
 
   /** A new leader needs to know at once. */
@@ -89,25 +96,35 @@ export class Observer {
     return this.#gates.get(peer) ?? null;
   }
 
-  #repeat(everyMs: number, work: () => Promise<void>): void {
+  #reportOf(peer: DataCenterName): StreamsReport | null {
+    return this.peer(peer)?.streams ?? null;
+  }
+
+  #repeat(everyMs: () => number, work: () => Promise<void>): void {
     const again = async () => {
       // A standby watches nothing; it asks the leader when it is asked.
       if (this.#options.reign() !== null) await work();
       if (this.#closed) return;
       this.#timers = this.#timers.filter((one) => one !== timer);
-      timer = setTimeout(() => void again(), everyMs);
+      timer = setTimeout(() => void again(), everyMs());
       this.#timers.push(timer);
     };
-    let timer = setTimeout(() => void again(), everyMs);
+    let timer = setTimeout(() => void again(), everyMs());
     this.#timers.push(timer);
   }
 
   async #ask(peer: DataCenterName): Promise<void> {
     const answer = await this.#options.peers.call(peer, { method: 'GET', path: '/status', timeoutMs: askTimeoutMs });
     if (answer.kind !== 'answered' || answer.status !== 200) return;
-    const { dataCenter, streams, lease } = answer.body;
+    const { dataCenter, streams } = answer.body;
     if (dataCenter !== peer) return;
-    this.#seen.set(peer, { seenMs: performance.now(), streams: readReport(peer, streams), lease });
+    const report = readReport(peer, streams);
+    const appeared = report !== null && this.#reportOf(peer) === null;
+    this.#seen.set(peer, { seenMs: performance.now(), streams: report });
+    if (!appeared) return;
+    // The gate waits for nothing else. A look that is under way may have been too early for it.
+    await this.#looking;
+    await this.#look();
   }
 
   async #look(): Promise<void> {
@@ -130,7 +147,7 @@ export class Observer {
             if (incoming.publisher !== peer || incoming.stream !== 'homed' || incoming.subscription === null) continue;
             unanswered += await noteConflicts(client, incoming.subscription.name, countConflicts(incoming));
           }
-          const there = this.peer(peer)?.streams ?? null;
+          const there = this.#reportOf(peer);
           const reasons = gateReasons({ peer, here, there, unanswered, lagMs, lagBytes });
           this.#gates.set(peer, reasons);
           reign()?.handle({ kind: 'gate', peer, reasons });
