@@ -16,7 +16,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON accounts TO lanekeeper_application;`;
 const configuration = {
   tables: { accounts: { class: 'system-of-record', account: 'id', root: true } },
   claims: { email: { table: 'accounts', column: 'email', normalise: 'lower' } },
-  leases: { url: '', ttl: '3s', renewEvery: '1s', skew: '500ms' },
+  leases: { url: '', ttl: '4s', renewEvery: '1s', skew: '500ms' },
 } as const;
 
 let pair: TestPair;
@@ -97,7 +97,7 @@ describe('the lease', () => {
     await agents.start('ny');
     await expect.poll(() => refusal('ny'), until).toBeNull();
     const writer = keepWriting('ny');
-    await new Promise((resolve) => setTimeout(resolve, 4000));
+    await new Promise((resolve) => setTimeout(resolve, 5000));
     await writer.stop();
     expect(writer.refused).toEqual([]);
     expect(writer.writes).toBeGreaterThan(50);
@@ -125,9 +125,9 @@ describe('the lease', () => {
       await expect.poll(() => writer.refused.length, until).toBeGreaterThan(0);
       const [first] = writer.refused;
       expect(first?.code).toBe('LK003');
-      // Not before what was left of it, and not after it: 3 s from the last renewal, at most 1 s before the kill.
-      expect((first?.atMs ?? 0) - killedMs).toBeGreaterThan(1000);
-      expect((first?.atMs ?? 0) - killedMs).toBeLessThan(3500);
+      // Not at once, and not later than 4 s after the last renewal, which was before the kill.
+      expect((first?.atMs ?? 0) - killedMs).toBeGreaterThan(500);
+      expect((first?.atMs ?? 0) - killedMs).toBeLessThan(4500);
       await expect
         .poll(async () => (await agents.status('ny')).problems.join(), until)
         .toContain('lease store does not answer');
@@ -238,7 +238,7 @@ describe('several agents of one data center', () => {
     ] as const) {
       await leaving.close();
       await expect.poll(() => leaderOf('ny'), until).toBe(next);
-      await new Promise((resolve) => setTimeout(resolve, 3500));
+      await new Promise((resolve) => setTimeout(resolve, 4500));
       if (number === 1) {
         await agents.start('ny', 0);
         await expect.poll(async () => (await agents.status('ny')).agents.length, until).toBe(2);
@@ -257,7 +257,7 @@ describe('several agents of one data center', () => {
     killed.signal('SIGKILL');
     await killed.exited;
     await expect.poll(() => leaderOf('ny'), until).toBe('ny-1');
-    await new Promise((resolve) => setTimeout(resolve, 3500));
+    await new Promise((resolve) => setTimeout(resolve, 4500));
     await writer.stop();
     expect(writer.refused).toEqual([]);
   });
