@@ -11,7 +11,7 @@ const seeds = process.env.SIM_SEED
   : Array.from({ length: Number(process.env.SIM_SCHEDULES ?? 1000) }, (_, index) => index + 1);
 
 describe('ownership, simulated', () => {
-  it('keeps W1, G1, E1 and R4 through faults, and comes to rest after them', () => {
+  it('keeps W1, G1, E1 and R4 through faults, and comes to rest after them', { timeout: 180_000 }, () => {
     const seen = { commits: 0, given: 0, refused: 0 };
     for (const seed of seeds) {
       const world = new World(seed);
@@ -44,35 +44,39 @@ describe('ownership, simulated', () => {
     expect(seen.refused).toBeGreaterThan(seeds.length / 2);
   });
 
-  it.each(['ny', 'la'])('survives the agent in %s being killed at every step of a move', (victim) => {
-    let killed = 0;
-    for (const after of [false, true]) {
-      for (let step = 1; step <= 12; step++) {
-        const world = new World(1000 + step);
-        for (const dc of ['ny', 'la']) world.dc(dc).instances = [`${dc}-app-1`];
-        world.start();
-        world.timeline.runUntil(3000);
-        const agent = world.agent(victim);
-        agent.steps = 0;
-        agent.killAt = { step, after };
-        const { life } = agent;
-        for (let round = 0; round < 4; round++) {
-          world.timeline.at(3000 + round * 700, () => {
-            for (const account of accounts) {
-              const home = world.database(victim).deeds.get(account)?.home;
-              world.agent(home === 'ny' ? 'la' : 'ny').ask(account, `${account}-${round}`);
-            }
-          });
+  it.each(['ny', 'la'])(
+    'survives the agent in %s being killed at every step of a move',
+    { timeout: 60_000 },
+    (victim) => {
+      let killed = 0;
+      for (const after of [false, true]) {
+        for (let step = 1; step <= 12; step++) {
+          const world = new World(1000 + step);
+          for (const dc of ['ny', 'la']) world.dc(dc).instances = [`${dc}-app-1`];
+          world.start();
+          world.timeline.runUntil(3000);
+          const agent = world.agent(victim);
+          agent.steps = 0;
+          agent.killAt = { step, after };
+          const { life } = agent;
+          for (let round = 0; round < 4; round++) {
+            world.timeline.at(3000 + round * 700, () => {
+              for (const account of accounts) {
+                const home = world.database(victim).deeds.get(account)?.home;
+                world.agent(home === 'ny' ? 'la' : 'ny').ask(account, `${account}-${round}`);
+              }
+            });
+          }
+          world.timeline.runUntil(9000);
+          if (agent.life > life) killed++;
+          world.timeline.runUntil(20_000);
+          checkRest(world);
+          checkMoves(world);
         }
-        world.timeline.runUntil(9000);
-        if (agent.life > life) killed++;
-        world.timeline.runUntil(20_000);
-        checkRest(world);
-        checkMoves(world);
       }
-    }
-    expect(killed).toBe(24);
-  });
+      expect(killed).toBe(24);
+    },
+  );
 });
 
 function heal(world: World): void {
