@@ -3,6 +3,7 @@
  * trigger has had its say. Row triggers only where a row has something to say that the statement cannot: the birth of an
  * account, a parent that leaves, a row that changes hands, a partition that nobody has fenced yet.
  */
+import { singleAccount } from 'lanekeeper/model';
 import type { TableInfo } from '../catalog.ts';
 import type { Piece } from '../piece.ts';
 import { type AccountPath, accountColumns, accountExpression, partingRelation, rowKey } from './account-path.ts';
@@ -21,9 +22,6 @@ export type HomedTable = {
   /** The whole partition tree below and including this table, when it is partitioned. */
   readonly fencedPartitions: readonly TableInfo[];
 };
-
-/** The account of everything when homes are single. */
-export const singleAccount = '*';
 
 const language = 'LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp';
 

@@ -23,7 +23,6 @@ import { type HomedTable, homedTablePieces, trigger } from './homed-table.ts';
 import { quoteText } from './names.ts';
 import { claimPieces, constantPieces, digestPiece, grantPieces, proofPiece } from './routine.ts';
 
-export { singleAccount } from './homed-table.ts';
 export { leaseMarginMs, pinnedSettings } from './routine.ts';
 
 /** Every piece of the fence, in the order in which `apply` creates them. Throws LK_CONFIG when the catalog lacks what is declared. */

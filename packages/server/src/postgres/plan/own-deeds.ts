@@ -4,8 +4,7 @@
  * one that arrives from elsewhere finds its equal.
  */
 import type { Configuration } from 'lanekeeper/config';
-import type { DataCenterName } from 'lanekeeper/model';
-import { singleAccount } from '../fence/index.ts';
+import { type DataCenterName, singleAccount } from 'lanekeeper/model';
 import { quoteText } from '../fence/names.ts';
 
 /** Claims are spread over so many buckets, each with a home of its own. */
