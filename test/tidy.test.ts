@@ -199,6 +199,20 @@ describe('files', () => {
     expect(shrunk).toEqual([]);
   });
 
+  test('the lock file names every platform, or `npm ci` refuses it', () => {
+    type Locked = Readonly<Record<string, { readonly optionalDependencies?: Readonly<Record<string, string>> }>>;
+    const { packages } = JSON.parse(textOf('package-lock.json')) as { packages: Locked };
+    const missing = Object.entries(packages).flatMap(([path, { optionalDependencies = {} }]) =>
+      Object.keys(optionalDependencies)
+        .filter(
+          (name) =>
+            packages[`node_modules/${name}`] === undefined && packages[`${path}/node_modules/${name}`] === undefined,
+        )
+        .map((name) => `${path || 'package.json'} → ${name}`),
+    );
+    expect(missing).toEqual([]);
+  });
+
   test('SQL files are numbered without a gap', () => {
     const numbers = files.flatMap((path) => /^packages\/server\/sql\/(\d{6})\.sql$/.exec(path)?.[1] ?? []);
     expect(numbers.length).toBeGreaterThan(0);
