@@ -92,10 +92,15 @@ export class Driver {
     return this.send({ kind: 'lease-written', round: this.take('write-lease').round, ok });
   }
 
+  /** The store is read, and a proof that is newer held against it. */
+  read(view: LeaseView | null = this.view()): this {
+    this.send({ kind: 'store-view', round: this.take('read-store').round, view });
+    return this.has('prove') ? this.prove() : this;
+  }
+
   /** From nothing to a lease, as in an ordinary start. */
   lead(): this {
-    this.tick().prove();
-    this.send({ kind: 'store-view', round: this.take('read-store').round, view: this.view() });
+    this.tick().prove().read();
     this.grant().written();
     return this.send({ kind: 'gate', peer: 'la', reasons: [] });
   }

@@ -9,7 +9,7 @@ describe('lease', () => {
     agent.nowMs = 10;
     agent.prove();
     agent.nowMs = 50;
-    agent.send({ kind: 'store-view', round: agent.take('read-store').round, view: agent.view() });
+    agent.read(agent.view());
     agent.nowMs = 900;
     agent.grant();
     const write = agent.take('write-lease');
@@ -24,8 +24,9 @@ describe('lease', () => {
     const agent = new Driver().tick();
     const clock = { sentMs: 0, receivedMs: 400, wallMs: wallStartMs, uptimeMs: 5000 };
     agent.nowMs = 400;
-    agent.prove({ incarnation, positions: agent.positions, clock, holdsLease: true });
+    agent.prove();
     agent.send({ kind: 'store-view', round: agent.take('read-store').round, view: agent.view() });
+    agent.prove({ incarnation, positions: agent.positions, clock, holdsLease: true });
     agent.grant();
     expect(agent.take('write-lease').lease).toEqual({ validUntilMs: wallStartMs + 6000, validUntilUptimeMs: 11_000 });
   });
@@ -55,7 +56,7 @@ describe('lease', () => {
     agent.written().tick();
     expect(agent.reasons()).toEqual(['clock-stepped']);
     agent.prove(agent.proof(wallStartMs - 3_600_000));
-    agent.send({ kind: 'store-view', round: agent.take('read-store').round, view: agent.view([{}]) });
+    agent.read(agent.view([{}]));
     agent.grant().written();
     expect(agent.state.lease.phase).toBe('held');
   });
@@ -149,15 +150,38 @@ describe('lease', () => {
     ['a lease of another agent', [{ holder: 'ny-9', revision: 3 }], 'held-by-other'],
   ])('is not asked for with %s', (_, records, code) => {
     const agent = new Driver().tick().prove();
-    agent.send({ kind: 'store-view', round: agent.take('read-store').round, view: agent.view(records) });
+    agent.read(agent.view(records));
     expect(agent.has('acquire')).toBe(false);
     expect(agent.reasons()).toEqual([code]);
+  });
+
+  it('is not lost for what a peer has received since the proof', () => {
+    const agent = new Driver().lead().tick(2000).prove();
+    const peer = { dataCenter: 'la', positions: { log: '0/1', received: { ny: '0/180' }, applied: {} } };
+    agent.grant(agent.view([peer])).written();
+    expect(leaseLeftMs(agent.state, agent.nowMs)).toBe(6000);
+    agent.positions = { ...agent.positions, log: '0/200' };
+    agent
+      .tick(2000)
+      .prove()
+      .grant(agent.view([peer]))
+      .written();
+    expect(leaseLeftMs(agent.state, agent.nowMs)).toBe(6000);
+  });
+
+  it('is given up when the next proof is still behind what a peer has received', () => {
+    const agent = new Driver().lead().tick(2000).prove();
+    const peer = { dataCenter: 'la', positions: { log: '0/1', received: { ny: '0/180' }, applied: {} } };
+    agent.grant(agent.view([peer])).written();
+    agent.tick(2000).prove();
+    expect(agent.reasons()).toEqual(['behind-peer']);
+    expect(agent.take('write-lease').lease).toBeNull();
   });
 
   it('goes over to the next agent without a gap, by what the last one left in the database', () => {
     const agent = new Driver({ holder: 'ny-0', revision: 41 }).tick().prove();
     const view = agent.view([{ holder: 'ny-0', revision: 41 }]);
-    agent.send({ kind: 'store-view', round: agent.take('read-store').round, view });
+    agent.read(view);
     expect(agent.take('acquire').predecessor).toEqual({ holder: 'ny-0', revision: 41 });
     expect(agent.has('write-lease')).toBe(false);
   });

@@ -1,9 +1,12 @@
 /**
  * The lease: prove, acquire, renew, void, release (R4, L1 to L4).
  *
- *   without ── prove, read, acquire, write ──▶ held ── prove, renew, write ──▶ held
+ *   without ── prove, read, prove, acquire, write ──▶ held ── prove, renew, write ──▶ held
  *      ▲                                        │ clock stepped, proof lacking, refused
  *      └────────── database let go ── voiding ◀─┘ or it ran out: the fence sees that by itself, but clocks can be set back
+ *
+ * A proof is held against a view that is older than itself: while this data center sells, its peers receive more and more,
+ * and a view that is newer than the proof would make it look as if it had been set back.
  */
 import { comparePositions, type LeaseCredential, type LeaseResult, type LeaseView } from 'lanekeeper/model';
 import { stepped, translate } from './clocks.ts';
@@ -35,8 +38,8 @@ export function onLeaseEvent(turn: Turn, event: LeaseEvent): void {
   const { attempt } = lease;
   // L2: only the answer to the present question counts.
   if (attempt.step === 'idle' || attempt.round !== event.round) return;
-  if (event.kind === 'proof' && attempt.step === 'proving') onProof(turn, lease, event.result);
-  else if (event.kind === 'store-view' && attempt.step === 'reading') onView(turn, attempt.proof, event.view);
+  if (event.kind === 'proof' && attempt.step === 'proving') onProof(turn, lease, attempt.view, event.result);
+  else if (event.kind === 'store-view' && attempt.step === 'reading') onView(turn, event.view);
   else if (event.kind === 'store-answer' && attempt.step === 'asking') onAnswer(turn, lease, attempt, event.result);
   else if (event.kind === 'lease-written' && attempt.step === 'writing') onWritten(turn, attempt.grant, event.ok);
 }
@@ -62,7 +65,8 @@ export function onLeaseTick(turn: Turn): void {
   const { attempt } = present;
   if (attempt.step !== 'idle' && nowMs >= attempt.deadlineMs)
     return retry(turn, unanswered[attempt.step], attempt.step === 'writing' ? attempt.grant : undefined);
-  if (attempt.step === 'idle' && nowMs >= attempt.nextMs && turn.state.leaving === 'no') prove(turn);
+  if (attempt.step === 'idle' && nowMs >= attempt.nextMs && turn.state.leaving === 'no')
+    prove(turn, present.phase === 'held' ? present.grant.view : null);
 }
 
 /** Everything else has come to rest: give the lease up, or leave it to the successor (L4). */
@@ -97,15 +101,16 @@ const unanswered: Readonly<Record<Exclude<Attempt['step'], 'idle'>, ReasonCode>>
   writing: 'database-unreachable',
 };
 
-function prove(turn: Turn): void {
+function prove(turn: Turn, view: LeaseView | null): void {
   const round = nextRound(turn);
-  setAttempt(turn, { step: 'proving', round, deadlineMs: deadline(turn) });
+  setAttempt(turn, { step: 'proving', round, deadlineMs: deadline(turn), view });
   turn.actions.push({ kind: 'prove', round });
 }
 
 function onProof(
   turn: Turn,
   lease: Extract<Lease, { phase: 'without' | 'held' }>,
+  view: LeaseView | null,
   result: Extract<LeaseEvent, { kind: 'proof' }>['result'],
 ): void {
   if (result.kind === 'failed') return retry(turn, 'database-unreachable');
@@ -119,9 +124,15 @@ function onProof(
   // A predecessor's lease is left to run until we have one of our own; once it has run out it is wiped away.
   if (lease.phase === 'without' && !lease.cleared && !proof.holdsLease)
     return voidLease(turn, lease.reasons, lease.credential);
+  const reasons = view === null ? [] : objections(turn, proof, view);
+  if (reasons.length > 0) {
+    if (lease.phase === 'without' && lease.cleared) return without(turn, reasons);
+    return voidLease(turn, reasons, credentialIn(turn, lease));
+  }
   const round = nextRound(turn);
   if (lease.phase === 'without') {
-    setAttempt(turn, { step: 'reading', round, deadlineMs: deadline(turn), proof });
+    if (view !== null) return acquireAfter(turn, lease, proof, view);
+    setAttempt(turn, { step: 'reading', round, deadlineMs: deadline(turn) });
     turn.actions.push({ kind: 'read-store', round });
   } else if (!voidIfStepped(turn, lease, proof.clock)) {
     setAttempt(turn, { step: 'asking', round, deadlineMs: deadline(turn), proof, sentMs: turn.nowMs });
@@ -129,16 +140,15 @@ function onProof(
   }
 }
 
-function onView(turn: Turn, proof: Proof, view: LeaseView | null): void {
-  const { lease, settings } = turn.state;
-  if (lease.phase !== 'without') return;
+function onView(turn: Turn, view: LeaseView | null): void {
+  if (turn.state.lease.phase !== 'without') return;
   if (view === null) return retry(turn, 'store-unreachable');
   if (view.term < turn.state.term) return retry(turn, 'store-nonsense');
-  const reasons = objections(turn, proof, view);
-  if (reasons.length > 0) {
-    if (lease.cleared) return without(turn, reasons);
-    return voidLease(turn, reasons, lease.credential);
-  }
+  prove(turn, view);
+}
+
+function acquireAfter(turn: Turn, lease: Extract<Lease, { phase: 'without' }>, proof: Proof, view: LeaseView): void {
+  const { settings } = turn.state;
   const record = view.leases.find(({ dataCenter }) => dataCenter === settings.here);
   const ours =
     record !== undefined &&
@@ -177,8 +187,8 @@ function onAnswer(
     return voidLease(turn, reasons, credentialIn(turn, lease));
   }
   const credential = { holder: settings.holder, revision: result.revision };
-  const reasons = objections(turn, asked.proof, result.view);
-  if (reasons.length > 0) return voidLease(turn, reasons, credential);
+  if (otherIncarnation(turn, asked.proof, result.view))
+    return voidLease(turn, [reason('other-incarnation')], credential);
 
   turn.state = { ...turn.state, term: result.view.term };
   const untilMs = asked.sentMs + settings.ttlMs; // L1
@@ -190,6 +200,7 @@ function onAnswer(
     validUntilUptimeMs: uptimeMs,
     sentMs: asked.sentMs,
     clock: asked.proof.clock,
+    view: result.view,
   };
   const round = nextRound(turn);
   setAttempt(turn, { step: 'writing', round, deadlineMs: deadline(turn), grant });
@@ -203,22 +214,29 @@ function onWritten(turn: Turn, grant: Grant, ok: boolean): void {
   setLease(turn, { phase: 'held', grant, attempt: { step: 'idle', nextMs } });
 }
 
-/** What in the store's view of the cluster speaks against a lease for this database (faults.md, remedy 11). */
-function objections(turn: Turn, { incarnation, positions }: Proof, view: LeaseView): readonly Reason[] {
+function otherIncarnation(turn: Turn, { incarnation }: Proof, view: LeaseView): boolean {
+  const record = view.leases.find(({ dataCenter }) => dataCenter === turn.state.settings.here);
+  return (
+    record !== undefined &&
+    (record.incarnation.systemIdentifier !== incarnation.systemIdentifier ||
+      record.incarnation.timeline !== incarnation.timeline ||
+      record.incarnation.generation !== incarnation.generation)
+  );
+}
+
+/** What in an older view of the cluster speaks against a lease for this database (faults.md, remedy 11). */
+function objections(turn: Turn, proof: Proof, view: LeaseView): readonly Reason[] {
   const { here } = turn.state.settings;
+  const { positions } = proof;
+  if (otherIncarnation(turn, proof, view)) return [reason('other-incarnation')];
   const reasons: Reason[] = [];
   for (const record of view.leases) {
     if (record.dataCenter === here) {
-      const same =
-        record.incarnation.systemIdentifier === incarnation.systemIdentifier &&
-        record.incarnation.timeline === incarnation.timeline &&
-        record.incarnation.generation === incarnation.generation;
-      if (!same) reasons.push(reason('other-incarnation'));
-      else if (comparePositions(positions.log, record.positions.log) < 0)
+      if (comparePositions(positions.log, record.positions.log) < 0)
         reasons.push(reason('behind-own-record', `log at ${positions.log}, was ${record.positions.log}`));
       for (const [peer, recorded] of Object.entries(record.positions.applied)) {
         const applied = positions.applied[peer];
-        if (same && applied !== undefined && comparePositions(applied, recorded) < 0)
+        if (applied !== undefined && comparePositions(applied, recorded) < 0)
           reasons.push(reason('behind-own-record', `${peer} applied up to ${applied}, was ${recorded}`));
       }
     } else {

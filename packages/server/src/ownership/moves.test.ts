@@ -176,7 +176,7 @@ describe('receiving', () => {
     if (round !== undefined) agent.send({ kind: 'lease-written', round, ok: true });
     agent.tick(1000);
     agent.actions = agent.actions.filter(({ kind }) => kind === 'prove').slice(-1);
-    agent.prove().send({ kind: 'store-view', round: agent.take('read-store').round, view: agent.view() });
+    agent.prove().read();
     agent.grant().written();
     expect(agent.has('accept')).toBe(true);
   });

@@ -2,7 +2,15 @@
  * What one data center's leading agent knows, as one value. Every phase owns the data that exist in it and no other.
  * Times named `…Ms` without further word are readings of the agent's own steadily running clock, never of a wall clock.
  */
-import type { AccountId, DataCenterName, Epoch, Incarnation, LeaseCredential, Positions } from 'lanekeeper/model';
+import type {
+  AccountId,
+  DataCenterName,
+  Epoch,
+  Incarnation,
+  LeaseCredential,
+  LeaseView,
+  Positions,
+} from 'lanekeeper/model';
 import type { Reason } from './reasons.ts';
 
 export type Settings = {
@@ -56,13 +64,21 @@ export type Grant = {
   readonly sentMs: number;
   /** The reading that ties the clocks together for this grant. */
   readonly clock: ClockSample;
+  /** The store's answer: the next proof, which is newer, is held against it. */
+  readonly view: LeaseView;
 };
 
 /** One attempt to get or to keep the lease. `round` ties an answer to its question: late answers mean nothing. */
 export type Attempt =
   | { readonly step: 'idle'; readonly nextMs: number }
-  | { readonly step: 'proving'; readonly round: number; readonly deadlineMs: number }
-  | { readonly step: 'reading'; readonly round: number; readonly deadlineMs: number; readonly proof: Proof }
+  | {
+      readonly step: 'proving';
+      readonly round: number;
+      readonly deadlineMs: number;
+      /** The view that this proof is to be held against; null when the store has not been read yet. */
+      readonly view: LeaseView | null;
+    }
+  | { readonly step: 'reading'; readonly round: number; readonly deadlineMs: number }
   | {
       readonly step: 'asking';
       readonly round: number;
