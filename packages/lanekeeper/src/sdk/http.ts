@@ -11,7 +11,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
-import { headers, LanekeeperError } from '../model/index.ts';
+import { compareEpochs, headers, LanekeeperError } from '../model/index.ts';
 import { type Session, sessionOf } from '../session/index.ts';
 import { admit, judge } from './admission.ts';
 import { type Answer, answerTo, ReplayError, retryHeaders } from './answer.ts';
@@ -93,7 +93,11 @@ async function arrive(
   const safe = safeMethods.has(incoming.method);
   if (handoff !== null) {
     const session = await consumeHandoff(runtime, handoff.token).catch(() => null);
-    if (session !== null && mayReplace(request, session)) request.takeOver(session);
+    if (session !== null && mayReplace(request, session)) {
+      request.takeOver(session);
+      // The customer was sent here because it is so; his session may still say otherwise.
+      request.refresh(await quietly(runtime.deeds.whereIs(ownerOf(runtime, session.account ?? session.guest ?? ''))));
+    }
     const redirect = { location: handoff.clean, 'cache-control': 'no-store', 'referrer-policy': 'no-referrer' };
     // 307 repeats method and body; after a GET the browser shall simply get the page.
     return { status: safe ? 303 : 307, headers: redirect, body: '' };
@@ -164,9 +168,13 @@ function lastHeaders(runtime: Runtime, request: CurrentRequest, replayable: bool
   };
 }
 
-/** A link with somebody else's handoff token must not sign a customer out of his own account. */
+/** A link with somebody else's handoff token must not sign a customer out of his own account, nor an older one undo what is known. */
 function mayReplace(request: CurrentRequest, session: Session): boolean {
-  return request.account === null || request.account === session.account;
+  if (request.account === null) return true;
+  return (
+    request.account === session.account &&
+    (request.hint === null || compareEpochs(session.epoch, request.hint.epoch) >= 0)
+  );
 }
 
 async function quietly(where: Promise<Whereabouts | null>): Promise<Whereabouts | null> {

@@ -181,7 +181,8 @@ export class Exchange {
     // something; and from another edge it is a leak of the application behind that.
     if ((status !== 409 && status < 500) || attempt.destination.kind !== 'application') {
       edge.counters.replaysIgnored += 1;
-      edge.log('warn', 'replay-ignored', { status, from: attempt.destination.kind });
+      if (edge.counters.replaysIgnored % 1_000 === 1)
+        edge.log('warn', 'replay-ignored', { status, from: attempt.destination.kind });
       return false;
     }
     const address = customerAddress(this.#admitted, this.#facts.sender, this.#origin);
@@ -280,7 +281,7 @@ export class Exchange {
   #redirect({ peer }: Extract<Decision, { kind: 'redirect' }>): void {
     const { identity, here, counters } = this.#edge;
     const { cookie, path } = this.#admitted;
-    const handoff = identity.handoff(cookie, this.#facts.host, peer.name, peer.host, Date.now());
+    const handoff = identity.handoff(cookie, this.#cookies, this.#facts.host, peer.name, peer.host, Date.now());
     const answer = redirect(peer.url, path, handoff, here, this.#cookies);
     if (answer === null) {
       this.#refuse({ kind: 'refuse', code: 'LK_HOME_UNREACHABLE', home: peer.name });

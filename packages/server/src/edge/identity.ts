@@ -1,6 +1,6 @@
 /** Who a request is from: the customer's session, the other edge's token. Signatures are checked once and remembered. */
 import type { Configuration } from 'lanekeeper/config';
-import { type DataCenterName, headers } from 'lanekeeper/model';
+import { type DataCenterName, handoffParameter, headers } from 'lanekeeper/model';
 import {
   createTokenSource,
   findSessionCookie,
@@ -20,6 +20,13 @@ const badSignatures = { max: 20, windowMs: 10_000 } as const;
 
 const fromClient: Sender = { kind: 'client' };
 const unproven: Sender = { kind: 'unproven-edge' };
+
+const handoffPattern = new RegExp(`[?&]${handoffParameter}=`);
+
+/** Whether a request-target brings a session from another data center's host. */
+export function carriesHandoff(path: string): boolean {
+  return handoffPattern.test(path);
+}
 
 export class Identity {
   readonly #ring: KeyRing;
@@ -71,11 +78,25 @@ export class Identity {
     return this.#edgeToken(nowMs);
   }
 
-  /** A token that carries the session to a host that the cookie does not reach; null when it does, or there is none. */
-  handoff(cookie: string | null, fromHost: string, to: DataCenterName, toHost: string, nowMs: number): string | null {
-    if (cookie === null || (this.#isShared(fromHost) && this.#isShared(toHost))) return null;
-    const result = sessionOf(this.#ring, this.#cookie, cookie, nowMs);
-    return result.kind === 'valid' ? mintHandoff(this.#ring, result.session, to, nowMs) : null;
+  /**
+   * A token that carries the session to a host that the cookie does not reach; null when it does, or there is none. What the
+   * application has just set (`set`, Set-Cookie values) is newer than the `cookie` that came with the request.
+   */
+  handoff(
+    cookie: string | null,
+    set: readonly string[],
+    fromHost: string,
+    to: DataCenterName,
+    toHost: string,
+    nowMs: number,
+  ): string | null {
+    if (this.#isShared(fromHost) && this.#isShared(toHost)) return null;
+    for (const header of [set.map((value) => value.split(';', 1)[0]).join('; '), cookie]) {
+      if (header === null || header === '') continue;
+      const result = sessionOf(this.#ring, this.#cookie, header, nowMs);
+      if (result.kind === 'valid') return mintHandoff(this.#ring, result.session, to, nowMs);
+    }
+    return null;
   }
 
   #isShared(host: string): boolean {

@@ -10,6 +10,7 @@ import { type Answer, refuse, serialize } from './answers.ts';
 import type { EdgeContext } from './context.ts';
 import { countRefusal } from './counters.ts';
 import { Exchange, type Upgrade } from './exchange.ts';
+import { carriesHandoff } from './identity.ts';
 import type { ResolvedOptions } from './options.ts';
 import { ownPage } from './pages.ts';
 import { customerAddress, hostFrom, type Origin } from './request-headers.ts';
@@ -111,7 +112,8 @@ export function createServer(edge: EdgeContext, options: ResolvedOptions): http.
     const facts: RequestFacts = {
       sender,
       home:
-        cookie === null || sender.kind === 'edge'
+        // A handoff is for the application here: it knows best, and its cookie is newer than the one that came along.
+        cookie === null || sender.kind === 'edge' || carriesHandoff(admitted.path)
           ? null
           : edge.identity.homeOf(cookie, customerAddress(admitted, sender, origin), nowMs),
       safe: safeMethods.has(request.method as string),
