@@ -3,7 +3,8 @@
  * The exchange can abort it, or forget it: then what still comes is thrown away and the connection can be reused.
  */
 import type { Duplex } from 'node:stream';
-import type { EdgeContext } from './context.ts';
+import type { Bag } from './bag.ts';
+import type { EdgeContext, Waiting } from './context.ts';
 import type { Destination } from './route.ts';
 
 /** `unreachable`: not a byte was sent. `invalid`: it cannot be sent at all. */
@@ -28,7 +29,8 @@ type Phase = 'connecting' | 'sent' | 'answering' | 'done';
 
 export class Attempt {
   readonly destination: Destination;
-  readonly #waiting: Set<{ giveUp(): void }> | null;
+  readonly #waiting: Bag<Waiting> | null;
+  slot = -1;
   #asker: Asker | null;
   #phase: Phase = 'connecting';
   #abort: ((error?: Error) => void) | null = null;

@@ -1,5 +1,6 @@
 /** What one edge process holds, and every request of it shares. */
 import type { DataCenterName } from 'lanekeeper/model';
+import type { Bag, Bagged } from './bag.ts';
 import type { KeepBudget } from './body.ts';
 import type { Counters } from './counters.ts';
 import type { Identity } from './identity.ts';
@@ -8,6 +9,9 @@ import type { Pace } from './pace.ts';
 import type { RateLimit } from './rate-limit.ts';
 import type { RoutingTable } from './route.ts';
 import type { Upstream } from './upstream.ts';
+
+/** See `Attempt`. */
+export type Waiting = Bagged & { giveUp(): void };
 
 export type EdgeContext = {
   readonly here: DataCenterName;
@@ -27,7 +31,7 @@ export type EdgeContext = {
   /** Another edge turned out to be unreachable: look again soon, and until then spare the customers the wait. */
   readonly peerFailed: (name: DataCenterName) => void;
   /** Requests that wait for an answer of another edge, so that they need not wait when it is lost. */
-  readonly waitingFor: ReadonlyMap<DataCenterName, Set<{ giveUp(): void }>>;
+  readonly waitingFor: ReadonlyMap<DataCenterName, Bag<Waiting>>;
   readonly tunnels: Set<{ destroy(): void }>;
   readonly tunnelIdleMs: number;
   draining: boolean;

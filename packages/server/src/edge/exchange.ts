@@ -45,6 +45,7 @@ export class Exchange {
   readonly #upgrade: Upgrade | null;
   readonly #lingerMs: number;
   readonly #startedMs = performance.now();
+  slot = -1;
   #body: RequestBody | null = null;
   /** The client waits for `100 Continue` before he sends his body. */
   #expectsContinue: boolean;

@@ -47,8 +47,15 @@ const known: Readonly<Record<string, HeaderKind>> = {
 const rememberedMax = 1_000;
 const remembered = new Map<string, HeaderKind>();
 
+/** By first character: most names can be passed over without a lookup. A twin differs only further on. */
+const beginsSomethingKnown: readonly boolean[] = Array.from({ length: 128 }, (_, code) => {
+  const letter = String.fromCharCode(code).toLowerCase();
+  return [headerPrefix, 'x-forwarded-', ...Object.keys(known)].some((name) => name.startsWith(letter));
+});
+
 /** `name` in any spelling. */
 export function headerKind(name: string): HeaderKind {
+  if (beginsSomethingKnown[name.charCodeAt(0)] !== true) return 'end-to-end';
   let kind = remembered.get(name);
   if (kind === undefined) {
     kind = classify(name.toLowerCase());

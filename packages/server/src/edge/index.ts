@@ -18,7 +18,8 @@
  */
 import type { AddressInfo } from 'node:net';
 import { type DataCenterName, LanekeeperError } from 'lanekeeper/model';
-import type { EdgeContext } from './context.ts';
+import { Bag } from './bag.ts';
+import type { EdgeContext, Waiting } from './context.ts';
 import { newCounters } from './counters.ts';
 import { Identity } from './identity.ts';
 import { newInstance } from './instances.ts';
@@ -115,7 +116,7 @@ function newContext({ configuration, keys, limits, log }: ResolvedOptions, suspe
     upstreams.set(url, new Upstream(url, local));
   }
   const peers = new Map<DataCenterName, Peer>();
-  const waitingFor = new Map<DataCenterName, Set<{ giveUp(): void }>>();
+  const waitingFor = new Map<DataCenterName, Bag<Waiting>>();
   for (const { name, edge, url } of Object.values(dataCenters)) {
     if (name === here) continue;
     peers.set(name, { name, edge, url, host: new URL(url).host, reachable: true });
@@ -123,7 +124,7 @@ function newContext({ configuration, keys, limits, log }: ResolvedOptions, suspe
       edge,
       new Upstream(edge, { ...common, connections: limits.perPeer, connectTimeoutMs: limits.peerConnectMs }),
     );
-    waitingFor.set(name, new Set());
+    waitingFor.set(name, new Bag());
   }
   return {
     here,

@@ -79,7 +79,7 @@ export class Probes {
     this.#edge.log('warn', 'edge-lost', { dataCenter: peer.name, why });
     // Connections over a link that is cut look alive for minutes.
     this.#edge.upstreams.get(peer.edge)?.renew(lostGraceMs);
-    for (const waiting of [...(this.#edge.waitingFor.get(peer.name) ?? [])]) waiting.giveUp();
+    for (const waiting of this.#edge.waitingFor.get(peer.name)?.items() ?? []) waiting.giveUp();
   }
 
   async #probeInstance(instance: Instance, path: string): Promise<void> {

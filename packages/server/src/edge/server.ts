@@ -7,6 +7,7 @@ import { TLSSocket } from 'node:tls';
 import type { ErrorCode } from 'lanekeeper/model';
 import { admit, type Refused } from './admit.ts';
 import { type Answer, refuse, serialize } from './answers.ts';
+import { Bag } from './bag.ts';
 import type { EdgeContext } from './context.ts';
 import { countRefusal } from './counters.ts';
 import { Exchange, type Upgrade } from './exchange.ts';
@@ -20,7 +21,7 @@ import type { RequestFacts } from './route.ts';
 type Connection = {
   readonly origin: Origin;
   inFlight: number;
-  readonly exchanges: Set<Exchange>;
+  readonly exchanges: Bag<Exchange>;
   /** The request that came last, and its answer. */
   latest: { readonly request: IncomingMessage; readonly response: ServerResponse } | null;
   /** Something on it could not be understood: whatever follows is not a request. */
@@ -55,12 +56,12 @@ export function createServer(edge: EdgeContext, options: ResolvedOptions): http.
   const connectionOf = (socket: Socket): Connection => {
     let connection = connections.get(socket);
     if (connection === undefined) {
-      const exchanges = new Set<Exchange>();
+      const exchanges = new Bag<Exchange>();
       connection = { origin: originOf(socket, options), inFlight: 0, exchanges, latest: null, refused: false };
       connections.set(socket, connection);
       // Node tells only the answer whose turn it is that the connection is gone, not those of requests sent ahead.
       socket.on('close', () => {
-        for (const exchange of exchanges) exchange.closed();
+        for (const exchange of exchanges.items()) exchange.closed();
       });
     }
     return connection;
