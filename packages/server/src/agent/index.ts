@@ -138,9 +138,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   async function status(): Promise<AgentStatus> {
     const present = reign();
     if (present === null) throw Object.assign(new Error('this agent does not lead'), { statusCode: 503 });
-    const [recent, incidents] = await database.run(
-      async (client) => [await readMoves(client, recentMoves), await readIncidents(client, recentIncidents)] as const,
-    );
+    const [recent, incidents] = await database.run(async (client) => {
+      await observer.count(client);
+      return [await readMoves(client, recentMoves), await readIncidents(client, recentIncidents)] as const;
+    });
     return buildStatus({
       configuration,
       instance,

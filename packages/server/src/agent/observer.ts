@@ -6,7 +6,14 @@
 import type { Configuration } from 'lanekeeper/config';
 import type { DataCenterName } from 'lanekeeper/model';
 import type { Reason } from '../ownership/index.ts';
-import { countConflicts, countHomes, noteConflicts, readStreams, type StreamsReport } from '../postgres/index.ts';
+import {
+  countConflicts,
+  countHomes,
+  noteConflicts,
+  type Queryable,
+  readStreams,
+  type StreamsReport,
+} from '../postgres/index.ts';
 import type { LocalDatabase } from './database.ts';
 import { message } from './effects.ts';
 import { gateReasons } from './gate-reasons.ts';
@@ -35,7 +42,6 @@ const askTimeoutMs = 2_000;
 export const peerSilentMs = 5_000;
 /** Counting reads every deed: at most this share of the time goes into it. */
 const countingShare = 0.05;
-const countAtLeastEveryMs = 2_000;
 
 export class Observer {
   readonly #options: ObserverOptions;
@@ -127,6 +133,14 @@ export class Observer {
     await this.#look();
   }
 
+  /** Counts homes again, unless that was done lately, as lately goes for how long it takes: whoever asks shall see what is. */
+  async count(client: Queryable): Promise<void> {
+    const beganMs = performance.now();
+    if (beganMs < this.#nextCountMs) return;
+    this.#homes = await countHomes(client);
+    this.#nextCountMs = performance.now() + (performance.now() - beganMs) / countingShare;
+  }
+
   async #look(): Promise<void> {
     this.#looking ??= this.#lookOnce().finally(() => {
       this.#looking = null;
@@ -152,12 +166,7 @@ export class Observer {
           this.#gates.set(peer, reasons);
           reign()?.handle({ kind: 'gate', peer, reasons });
         }
-        if (performance.now() >= this.#nextCountMs) {
-          const beganMs = performance.now();
-          this.#homes = await countHomes(client);
-          const tookMs = performance.now() - beganMs;
-          this.#nextCountMs = performance.now() + Math.max(countAtLeastEveryMs, tookMs / countingShare);
-        }
+        await this.count(client);
       });
     } catch (error) {
       log('warn', 'the streams cannot be looked at', { error: message(error) });
