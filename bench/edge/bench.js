@@ -10,7 +10,7 @@
 import { spawn } from 'node:child_process';
 import { createPublicKey } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -20,6 +20,7 @@ import { machine, median, option, printTable, treeCpuSeconds } from '../measure.
 import { edge, haproxy, nginx, nodeServer, startServers } from './proxies.js';
 
 const script = fileURLToPath(new URL('./load.lua', import.meta.url));
+const remarksHeading = '## What limits it';
 const resultsFile = new URL('../results/edge.md', import.meta.url);
 
 const variants = [
@@ -239,10 +240,12 @@ async function record(args, rows, ratios) {
     ...args.filter((arg, i) => arg !== '--record' && args[i - 1] !== '--record'),
   ];
   const date = new Date().toISOString().slice(0, 10);
-  await writeFile(
-    resultsFile,
-    `# What a request costs at the edge\n\n\`${command.join(' ')}\`, ${date}, ${machine()}\n\n${table(rows)}\n\nRequests per CPU second, in pairs by round:\n\n${table(ratios)}\n`,
-  );
+  // What a person wrote about it stays.
+  const before = await readFile(resultsFile, 'utf8').catch(() => '');
+  const remarks = before.includes(remarksHeading) ? before.slice(before.indexOf(remarksHeading)) : '';
+  const head = `# What a request costs at the edge\n\n\`${command.join(' ')}\`, ${date}, ${machine()}`;
+  const pairs = `Requests per CPU second, in pairs by round:\n\n${table(ratios)}`;
+  await writeFile(resultsFile, `${head}\n\n${table(rows)}\n\n${pairs}\n\n${remarks}`);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await run(process.argv.slice(2));
