@@ -23,6 +23,8 @@ export {
   dataClasses,
   type Epoch,
   type Homes,
+  type MoveKind,
+  moveKinds,
   type Routing,
   singleAccount,
 } from './words.ts';

@@ -63,3 +63,17 @@ export const approaches: Readonly<Record<ApproachName, { readonly homes: Homes; 
   'full-active-active': { homes: 'per-account', routing: 'customer' },
   'stateless-frontends': { homes: 'per-account', routing: 'call' },
 };
+
+/** What agents answer to a request to move an account. */
+export const moveKinds = [
+  'moved',
+  'already-there',
+  'in-use',
+  'dwelling',
+  'over-budget',
+  'pending',
+  'refused',
+  'declined',
+  'unreachable',
+] as const;
+export type MoveKind = (typeof moveKinds)[number];

@@ -1,7 +1,7 @@
 /** What applications see of the SDK: the types of `createLanekeeper`'s result and of a request's scope. */
 import type pg from 'pg';
 import type { Configuration } from '../config/index.ts';
-import type { AccountId, DataCenterName, Epoch } from '../model/index.ts';
+import type { AccountId, DataCenterName, Epoch, MoveKind } from '../model/index.ts';
 
 export type LanekeeperOptions = {
   /** Path of the configuration file, or the configuration itself. Default: `LANEKEEPER_CONFIG`, else `./lanekeeper.yaml`. */
@@ -40,16 +40,7 @@ export type ClaimResult =
 
 /** What the agents answer to a move. */
 export type MoveResult = {
-  readonly kind:
-    | 'moved'
-    | 'already-there'
-    | 'in-use'
-    | 'dwelling'
-    | 'over-budget'
-    | 'pending'
-    | 'refused'
-    | 'declined'
-    | 'unreachable';
+  readonly kind: MoveKind;
   /** Where the account is now, if anyone could say. */
   readonly home: DataCenterName | null;
   readonly epoch: Epoch | null;

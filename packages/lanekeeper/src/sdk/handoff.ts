@@ -47,12 +47,6 @@ export function handoffAddress(base: string, path: string, token: string | null)
   return url.href;
 }
 
-/** Whether a host, with or without a port, is the domain or below it, so that a cookie of the domain reaches it. */
-export function isWithin(host: string, domain: string | null): boolean {
-  const name = host.replace(/:\d+$/, '').toLowerCase();
-  return domain !== null && (name === domain || name.endsWith(`.${domain}`));
-}
-
 /** The session that the token carries, or null when it is not valid, not for us, or was used before. */
 export async function consumeHandoff(runtime: Runtime, token: string): Promise<Session | null> {
   const result = acceptHandoff(runtime.ring, runtime.handoffs, token, Date.now());

@@ -1,5 +1,5 @@
 /** Asking the agents to move an account. Dwell, budget and whether it is in use are theirs to judge. */
-import { type AccountId, type DataCenterName, type Epoch, LanekeeperError } from '../model/index.ts';
+import { type AccountId, type DataCenterName, type Epoch, LanekeeperError, moveKinds } from '../model/index.ts';
 import type { AgentAnswer } from './agent-client.ts';
 import type { MoveOptions, MoveResult } from './api.ts';
 import type { Runtime } from './runtime.ts';
@@ -7,18 +7,6 @@ import type { Runtime } from './runtime.ts';
 const defaultWaitMs = 5_000;
 /** For the answer to come back after the agents' own time is up. */
 const answerMarginMs = 1_000;
-
-const kinds: readonly MoveResult['kind'][] = [
-  'moved',
-  'already-there',
-  'in-use',
-  'dwelling',
-  'over-budget',
-  'pending',
-  'refused',
-  'declined',
-  'unreachable',
-];
 
 /** @throws {LanekeeperError} `LK_AGENT_UNAVAILABLE` */
 export async function requestMove(
@@ -46,7 +34,7 @@ export async function moveHereIfIdle(runtime: Runtime, account: AccountId, waitM
 
 /** What an agent of another version might leave out is null, never made up. */
 export function toMoveResult(answer: AgentAnswer): MoveResult {
-  const kind = kinds.find((known) => known === answer.kind);
+  const kind = moveKinds.find((known) => known === answer.kind);
   return {
     kind: kind ?? 'refused',
     home: typeof answer.home === 'string' ? answer.home : null,

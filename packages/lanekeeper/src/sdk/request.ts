@@ -13,6 +13,7 @@ import {
   mintHandoff,
   type NewSession,
   newSessionId,
+  reachesHost,
   type Session,
   serializeCookie,
 } from '../session/index.ts';
@@ -21,7 +22,7 @@ import { ReplayError } from './answer.ts';
 import type { RequestScope, Whereabouts } from './api.ts';
 import type { Binding } from './binding.ts';
 import { Flight } from './flight.ts';
-import { handoffAddress, isWithin } from './handoff.ts';
+import { handoffAddress } from './handoff.ts';
 import { homeNow, runForAccount } from './job.ts';
 import { moveHereIfIdle } from './moves.ts';
 import { ownerOf, type Runtime } from './runtime.ts';
@@ -152,8 +153,8 @@ export class CurrentRequest implements RequestScope {
     const { session, host } = this.facts;
     const carried = session !== null && this.#session === session ? session : null;
     const shared =
-      isWithin(host, configuration.sessions.domain) &&
-      isWithin(new URL(target.url).host, configuration.sessions.domain);
+      reachesHost(configuration.sessions.domain, host) &&
+      reachesHost(configuration.sessions.domain, new URL(target.url).host);
     const token = carried === null || shared ? null : mintHandoff(ring, carried, dataCenter, Date.now());
     return handoffAddress(target.url, path, token);
   }

@@ -24,6 +24,12 @@ export type CookieShape = {
 /** In characters. Browsers send at most about 4 KiB per cookie and servers usually take 16 KiB of headers in all. */
 export const maxCookieHeaderLength = 16_384;
 
+/** Whether a cookie of the parent domain reaches a host (with or without a port): the domain itself and what is below it. */
+export function reachesHost(domain: string | null, host: string): domain is string {
+  const name = hostnameOf(host);
+  return domain !== null && (name === domain || name.endsWith(`.${domain}`));
+}
+
 /**
  * The cookie for a request to `host` (the Host header, with or without port), over https or not.
  * Browsers keep Secure cookies over plain http for `localhost` and names below it, so those count as secure.
@@ -32,7 +38,7 @@ export function cookieFor(settings: CookieSettings, host: string, secure: boolea
   const hostname = hostnameOf(host);
   const keepsSecure = secure || hostname === 'localhost' || hostname.endsWith('.localhost');
   const { domain } = settings;
-  const shared = domain !== null && (hostname === domain || hostname.endsWith(`.${domain}`));
+  const shared = reachesHost(domain, hostname);
   if (!keepsSecure) return { name: settings.cookie, domain: shared ? domain : null, secure: false };
   if (shared) return { name: `__Secure-${settings.cookie}`, domain, secure: true };
   return { name: `__Host-${settings.cookie}`, domain: null, secure: true };

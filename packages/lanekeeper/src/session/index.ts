@@ -17,6 +17,7 @@ export {
   findSessionCookie,
   maxCookieHeaderLength,
   type ReadSessionResult,
+  reachesHost,
   serializeCookie,
   sessionOf,
 } from './cookie.ts';

@@ -3,7 +3,14 @@
  * give, and hears first when the deed arrives. Whoever else is asked passes the question on.
  */
 
-import { type AccountId, compareEpochs, type DataCenterName, type Epoch } from 'lanekeeper/model';
+import {
+  type AccountId,
+  compareEpochs,
+  type DataCenterName,
+  type Epoch,
+  type MoveKind,
+  moveKinds,
+} from 'lanekeeper/model';
 import { explain, type GiveOutcome, type Reason, reason, reasonTable } from '../ownership/index.ts';
 import { readDeed } from '../postgres/index.ts';
 import type { Arrivals } from './arrivals.ts';
@@ -25,16 +32,7 @@ export type MoveRequest = {
 };
 
 export type MoveAnswer = {
-  readonly kind:
-    | 'moved'
-    | 'already-there'
-    | 'in-use'
-    | 'dwelling'
-    | 'over-budget'
-    | 'pending'
-    | 'refused'
-    | 'declined'
-    | 'unreachable';
+  readonly kind: MoveKind;
   /** Where the account is written, as far as is known here. */
   readonly home: DataCenterName | null;
   readonly epoch: Epoch | null;
@@ -130,20 +128,8 @@ async function passOn(
   return { kind: 'unreachable', home, epoch, reason: `no agent of ${request.to} can be reached` };
 }
 
-const moveKinds: ReadonlySet<unknown> = new Set<MoveAnswer['kind']>([
-  'moved',
-  'already-there',
-  'in-use',
-  'dwelling',
-  'over-budget',
-  'pending',
-  'refused',
-  'declined',
-  'unreachable',
-]);
-
 function isMoveAnswer(body: Readonly<Record<string, unknown>>): body is MoveAnswer {
-  return moveKinds.has(body.kind);
+  return moveKinds.some((kind) => kind === body.kind);
 }
 
 /** Null: given, or on its way as far as anybody knows. */

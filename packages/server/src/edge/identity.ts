@@ -7,6 +7,7 @@ import {
   type KeyRing,
   mintEdgeToken,
   mintHandoff,
+  reachesHost,
   sessionOf,
   verifyEdgeToken,
 } from 'lanekeeper/session';
@@ -90,17 +91,12 @@ export class Identity {
     toHost: string,
     nowMs: number,
   ): string | null {
-    if (this.#isShared(fromHost) && this.#isShared(toHost)) return null;
+    if (reachesHost(this.#domain, fromHost) && reachesHost(this.#domain, toHost)) return null;
     for (const header of [set.map((value) => value.split(';', 1)[0]).join('; '), cookie]) {
       if (header === null || header === '') continue;
       const result = sessionOf(this.#ring, this.#cookie, header, nowMs);
       if (result.kind === 'valid') return mintHandoff(this.#ring, result.session, to, nowMs);
     }
     return null;
-  }
-
-  #isShared(host: string): boolean {
-    const name = host.replace(/:\d+$/, '');
-    return this.#domain !== null && (name === this.#domain || name.endsWith(`.${this.#domain}`));
   }
 }
