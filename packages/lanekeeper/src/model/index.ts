@@ -11,7 +11,12 @@ export {
   type LeaseStore,
   type LeaseView,
   type Positions,
+  type Readmission,
+  type SuccessionRefusal,
+  type SuccessionRequest,
+  type SuccessionResult,
 } from './lease-store.ts';
+export { resolveHome, type Succession, type SuccessionKind } from './succession.ts';
 export {
   type AccountId,
   type ApproachName,

@@ -2,6 +2,7 @@
  * The port to the lease store: a small, strongly consistent store outside any single data center, which decides who
  * may write at all (R4). Adapters live in the server's `lease/` room; every adapter passes one conformance suite.
  */
+import type { Succession } from './succession.ts';
 import type { DataCenterName } from './words.ts';
 
 /** A data center's identity in time: a restored or re-seeded database is a different incarnation of the same dc. */
@@ -35,20 +36,32 @@ export type LeaseRecord = {
   readonly holder: string;
   /** Rises with every acquire, renew and release: the compare-and-swap token. */
   readonly revision: number;
-  readonly state: 'held' | 'released' | 'expired';
+  /**
+   * `released`: its agents stopped in order. `yielded`: its database is broken, so a successor need not wait. `expired`:
+   * not renewed in time, by the store's clock.
+   */
+  readonly state: 'held' | 'released' | 'yielded' | 'expired';
+  /** For how long it was granted the last time, in milliseconds. */
+  readonly ttlMs: number;
+  /** Its sync set: peers that hold every write it acknowledged as `remote`. One of them may take over. */
+  readonly inSync: readonly DataCenterName[];
+  /** The term in which it was taken over; null unless it has yet to come back (`readmit`). Until then it gets no lease. */
+  readonly takenOver: number | null;
 };
 
 export type LeaseView = {
   /** The present term: the number of the latest entry in the history of views. Starts at 1. */
   readonly term: number;
   readonly leases: readonly LeaseRecord[];
+  /** The history of views: every succession since term 1, in order of its term. */
+  readonly successions: readonly Succession[];
 };
 
 export type LeaseResult =
   | { readonly kind: 'held'; readonly revision: number; readonly view: LeaseView }
   | {
       readonly kind: 'refused';
-      readonly reason: 'held-by-other' | 'other-incarnation' | 'stale-revision';
+      readonly reason: 'held-by-other' | 'other-incarnation' | 'stale-revision' | 'taken-over';
       readonly view: LeaseView;
     };
 
@@ -59,6 +72,54 @@ export type LeaseClaim = {
   readonly positions: Positions;
   /** Counted by the store from when it grants the claim; the holder itself counts from when it sent it. */
   readonly ttlMs: number;
+  /** Never more than what its database waits for. */
+  readonly inSync: readonly DataCenterName[];
+};
+
+/**
+ * A new view. `term` is the present one, which must not have changed: the new one is the next. `take` is asked for by the
+ * successor, whose own lease (`holder`, `revision`) must be held, once that of `from` is not: `fromRevision` is the
+ * revision that it waited for, so that a renewal it did not see refuses it. `switch` and `return` are asked for by `from`
+ * itself while it holds its lease; `return` names the term of the succession that it `undoes`.
+ */
+export type SuccessionRequest = {
+  readonly term: number;
+  readonly from: DataCenterName;
+  readonly to: DataCenterName;
+  readonly holder: string;
+  readonly revision: number;
+} & (
+  | {
+      readonly kind: 'take';
+      readonly fromRevision: number;
+      /** Also when the successor is not in the sync set of `from`: a person has seen what would be lost. */
+      readonly forced: boolean;
+    }
+  | { readonly kind: 'switch' }
+  | { readonly kind: 'return'; readonly undoes: number }
+);
+
+export type SuccessionResult =
+  | { readonly kind: 'succeeded'; readonly term: number; readonly view: LeaseView }
+  | {
+      readonly kind: 'refused';
+      readonly reason: SuccessionRefusal;
+      readonly view: LeaseView;
+    };
+
+/**
+ * `stale-term`: there is a newer view. `no-lease`: the one who asks holds none. `still-held`: `from` holds its lease, or
+ * renewed it meanwhile. `taken-over`: it was taken over already. `not-in-sync`: the successor may lack acknowledged writes.
+ */
+export type SuccessionRefusal = 'stale-term' | 'no-lease' | 'still-held' | 'taken-over' | 'not-in-sync';
+
+/** A dc that was taken over comes back as a new incarnation: its generation must be higher than the recorded one. */
+export type Readmission = {
+  readonly dataCenter: DataCenterName;
+  /** The term in which it was taken over. */
+  readonly takenOver: number;
+  readonly incarnation: Incarnation;
+  readonly positions: Positions;
 };
 
 /** A holder and the last revision it was told: together they prove that one knows all that it knew. */
@@ -74,13 +135,22 @@ export interface LeaseStore {
   /**
    * Takes the dc's lease if it is free: never held, released, expired, this holder's own, or still what `predecessor`
    * left behind (another agent of the same database takes over without a gap). Refused for another incarnation than
-   * the recorded one, whatever its state.
+   * the recorded one, whatever its state, and to a dc that was taken over.
    */
   acquire(claim: LeaseClaim, predecessor?: LeaseCredential): Promise<LeaseResult>;
   /** Extends it; refused when `revision` is not the present one, or when it expired or was released meanwhile. */
   renew(claim: LeaseClaim, revision: number): Promise<LeaseResult>;
-  /** Gives it up explicitly, so that a successor need not wait. Does nothing unless `revision` is the present one. */
-  release(dataCenter: DataCenterName, credential: LeaseCredential): Promise<void>;
+  /**
+   * Gives it up explicitly; `yields`: a successor need not wait. Does nothing unless `revision` is the present one.
+   */
+  release(dataCenter: DataCenterName, credential: LeaseCredential, yields: boolean): Promise<void>;
+  /** Decides on a new view in one step, or refuses it. A repeated request is refused as `stale-term`: compare the view. */
+  succeed(request: SuccessionRequest): Promise<SuccessionResult>;
+  /**
+   * Lets a dc that was taken over ask for a lease again. False unless it was taken over in that very term and the
+   * generation is higher; also when it was readmitted already, so compare the view.
+   */
+  readmit(readmission: Readmission): Promise<boolean>;
   close(): Promise<void>;
 }
 

@@ -75,7 +75,7 @@ async function attempt(context: EffectContext, action: Effect): Promise<Ownershi
       await writeLease(session, context.instance, action.lease, action.credential);
       return { kind: 'lease-written', round: action.round, ok: true };
     case 'release':
-      await store.release(configuration.here, action.credential);
+      await store.release(configuration.here, action.credential, false);
       return { kind: 'released', round: action.round };
     case 'list-instances':
       return { kind: 'instances', alive: await database.run(listInstances) };

@@ -311,7 +311,7 @@ function credentialIn(turn: Turn, lease: Extract<Lease, { phase: 'without' | 'he
 
 function claim(turn: Turn, { incarnation, positions }: Proof) {
   const { here, holder, ttlMs } = turn.state.settings;
-  return { dataCenter: here, holder, incarnation, positions, ttlMs };
+  return { dataCenter: here, holder, incarnation, positions, ttlMs, inSync: [] };
 }
 
 function deadline(turn: Turn): number {

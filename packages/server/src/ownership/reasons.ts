@@ -15,6 +15,10 @@ export const reasonTable = {
     stops: 'lease',
     help: 'this database is not the one the lease store knows: it was restored, cloned or made anew',
   },
+  'taken-over': {
+    stops: 'lease',
+    help: 'another data center has taken over: this one has to rejoin first',
+  },
   'behind-own-record': {
     stops: 'lease',
     help: 'this database is behind its own last recorded position: it was restored from an old copy',
