@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { postgresLeaseStore } from '@lanekeeper/server/lease';
 import type { LeaseClaim } from 'lanekeeper/model';
@@ -21,13 +22,14 @@ const claim: LeaseClaim = {
   incarnation: { systemIdentifier: '7', timeline: 1, generation: 1 },
   positions: { log: '0/1', received: {}, applied: {} },
   ttlMs: 60_000,
+  inSync: ['la'],
 };
 
 describe('the lease store on PostgreSQL', () => {
   it('creates its schema once when many ask first at the same moment', async () => {
     const stores = Array.from({ length: 8 }, () => store('first'));
     const views = await Promise.all(stores.map((one) => one.read()));
-    expect(views).toEqual(stores.map(() => ({ term: 1, leases: [] })));
+    expect(views).toEqual(stores.map(() => ({ term: 1, leases: [], successions: [] })));
     await Promise.all(stores.map((one) => one.close()));
   });
 
@@ -47,6 +49,9 @@ describe('the lease store on PostgreSQL', () => {
     ['a revision', 'revision = -1'],
     ['a timeline', 'timeline = 0'],
     ['a holder', `holder = ''`],
+    ['the sync set', `in_sync = '["la", "la"]'`],
+    ['the time it was granted for', 'ttl_ms = -1'],
+    ['a view to come that took it over', 'taken_over = 5'],
   ])('refuses an answer in which %s makes no sense', async (what, change) => {
     const cluster = `nonsense ${what}`;
     const one = store(cluster);
@@ -56,10 +61,43 @@ describe('the lease store on PostgreSQL', () => {
     await one.close();
   });
 
+  it('refuses a history with a gap', async () => {
+    const one = store('gap');
+    await one.acquire(claim);
+    await runSql(
+      database.urls.agent,
+      `INSERT INTO lanekeeper_lease.view (cluster, term, kind, from_dc, to_dc) VALUES ('gap', 3, 'take', 'ny', 'la')`,
+    );
+    await expect(one.read()).rejects.toThrow('nonsense');
+    await one.close();
+  });
+
+  it('brings a store of the version before up to this one in place, and serves agents of both', async () => {
+    const other = await testDatabase();
+    const old = '../support/lease-store-1.sql';
+    await runSql(other.urls.agent, await readFile(new URL(old, import.meta.url), 'utf8'));
+    const one = postgresLeaseStore({ url: other.urls.agent, cluster: 'shop' });
+    const { leases, ...view } = await one.read();
+    expect(view).toEqual({ term: 1, successions: [] });
+    expect(leases).toEqual([{ ...claim, ttlMs: 6000, inSync: [], revision: 7, state: 'expired', takenOver: null }]);
+    const result = await one.acquire({ ...claim, holder: 'ny-2' });
+    expect(result).toMatchObject({ kind: 'held', revision: 8 });
+    const { inSync: _, ...oldClaim } = claim;
+    const asked = ['shop', JSON.stringify({ ...oldClaim, holder: 'ny-2' }), 8, null, null];
+    await runSql(other.urls.agent, 'SELECT lanekeeper_lease.take($1, $2, $3, $4, $5)', asked);
+    await runSql(other.urls.agent, 'SELECT lanekeeper_lease.release($1, $2, $3, $4)', ['shop', 'ny', 'ny-2', 9]);
+    expect((await one.read()).leases).toMatchObject([{ state: 'released', revision: 10, inSync: [] }]);
+    await one.close();
+    await other.stop();
+  });
+
   it('refuses a term below the first', async () => {
     const one = store('terms');
     await one.acquire(claim);
-    await runSql(database.urls.agent, 'ALTER TABLE lanekeeper_lease.view DROP CONSTRAINT view_term_check');
+    await runSql(
+      database.urls.agent,
+      'ALTER TABLE lanekeeper_lease.view DROP CONSTRAINT view_term_check, DROP CONSTRAINT view_whole',
+    );
     await runSql(database.urls.agent, `UPDATE lanekeeper_lease.view SET term = 0 WHERE cluster = 'terms'`);
     await expect(one.read()).rejects.toThrow('nonsense');
     await one.close();

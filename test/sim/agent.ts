@@ -225,7 +225,7 @@ export class SimAgent {
       case 'release': {
         const { round, credential } = action;
         const work = (): OwnershipEvent => {
-          store.release(this.here, credential);
+          store.release(this.here, credential, false);
           return { kind: 'released', round };
         };
         return this.#ask(link, work, { kind: 'released', round }, storeHopMs);

@@ -1,5 +1,13 @@
 /** What every adapter of the lease store must do, whatever it is made of. */
-import type { Incarnation, LeaseClaim, LeaseResult, LeaseStore } from 'lanekeeper/model';
+import type {
+  Incarnation,
+  LeaseClaim,
+  LeaseResult,
+  LeaseStore,
+  Readmission,
+  Succession,
+  SuccessionRequest,
+} from 'lanekeeper/model';
 import { expect, it } from 'vitest';
 
 const incarnation: Incarnation = { systemIdentifier: '7300000000000000001', timeline: 1, generation: 1 };
@@ -27,6 +35,7 @@ export function leaseStoreConforms(open: (cluster: string) => LeaseStore): void 
     incarnation,
     positions: { log: '0/1A2B3C', received: { la: '16/B374D848' }, applied: { la: '16/B374D000' } },
     ttlMs: 60_000,
+    inSync: ['la'],
     ...changes,
   });
   const refused = (reason: string) => expect.objectContaining({ kind: 'refused', reason });
@@ -35,19 +44,47 @@ export function leaseStoreConforms(open: (cluster: string) => LeaseStore): void 
     return result.revision;
   };
   const stateOf = async (store: LeaseStore) => (await store.read()).leases.map(({ state }) => state);
+  const recordOf = async (store: LeaseStore, dc: string) =>
+    (await store.read()).leases.find(({ dataCenter }) => dataCenter === dc);
+  const la = (changes: Partial<LeaseClaim> = {}): LeaseClaim =>
+    claim({ dataCenter: 'la', holder: 'la-1', inSync: ['ny'], ...changes });
+  type Take = Extract<SuccessionRequest, { kind: 'take' }>;
+  /** ny has yielded, la holds its lease: la may take. */
+  const broken = async (store: LeaseStore, changes: Partial<LeaseClaim> = {}): Promise<Take> => {
+    const held = revisionOf(await store.acquire(claim(changes)));
+    await store.release('ny', { holder: 'ny-1', revision: held }, true);
+    const fromRevision = (await recordOf(store, 'ny'))?.revision ?? 0;
+    const revision = revisionOf(await store.acquire(la()));
+    return { kind: 'take', term: 1, from: 'ny', to: 'la', holder: 'la-1', revision, fromRevision, forced: false };
+  };
+  const switching = async (store: LeaseStore): Promise<SuccessionRequest> => {
+    const revision = revisionOf(await store.acquire(claim()));
+    await store.acquire(la());
+    return { kind: 'switch', term: 1, from: 'ny', to: 'la', holder: 'ny-1', revision };
+  };
+  const taken: Succession = { term: 2, kind: 'take', from: 'ny', to: 'la', undoes: null };
+  const readmission: Readmission = {
+    dataCenter: 'ny',
+    takenOver: 2,
+    incarnation: { ...incarnation, generation: 2 },
+    positions: { log: '0/2', received: {}, applied: {} },
+  };
+  const unchanged = async (store: LeaseStore) => {
+    expect(await store.read()).toMatchObject({ term: 1, successions: [] });
+    expect((await recordOf(store, 'ny'))?.takenOver).toBeNull();
+  };
 
   it('begins empty, in the first term', () =>
     withStores(1, async (store) => {
-      expect(await store.read()).toEqual({ term: 1, leases: [] });
+      expect(await store.read()).toEqual({ term: 1, leases: [], successions: [] });
     }));
 
   it('grants a free lease and shows it to others with all that was said', () =>
     withStores(2, async (store, other) => {
       const result = await store.acquire(claim());
       expect(result.kind).toBe('held');
-      const { ttlMs: _, ...said } = claim();
-      const lease = { ...said, revision: revisionOf(result), state: 'held' };
-      expect(result.view).toEqual({ term: 1, leases: [lease] });
+      const lease = { ...claim(), revision: revisionOf(result), state: 'held', takenOver: null };
+      expect(result.view).toEqual({ term: 1, leases: [lease], successions: [] });
       expect(await other.read()).toEqual(result.view);
     }));
 
@@ -123,22 +160,22 @@ export function leaseStoreConforms(open: (cluster: string) => LeaseStore): void 
   it('is free at once when released, and releasing is safe to repeat', () =>
     withStores(2, async (store, other) => {
       const revision = revisionOf(await store.acquire(claim()));
-      await store.release('ny', { holder: 'ny-1', revision });
-      await store.release('ny', { holder: 'ny-1', revision });
+      await store.release('ny', { holder: 'ny-1', revision }, false);
+      await store.release('ny', { holder: 'ny-1', revision }, true);
       expect(await stateOf(other)).toEqual(['released']);
       expect(await store.renew(claim(), revision)).toEqual(refused('stale-revision'));
       const next = revisionOf(await other.acquire(claim({ holder: 'ny-2' })));
       expect(next).toBeGreaterThan(revision);
-      await store.release('ny', { holder: 'ny-1', revision });
+      await store.release('ny', { holder: 'ny-1', revision }, false);
       expect(await stateOf(other)).toEqual(['held']);
     }));
 
   it('is not released by who does not know the last revision', () =>
     withStores(1, async (store) => {
       const revision = revisionOf(await store.acquire(claim()));
-      await store.release('ny', { holder: 'ny-1', revision: revision + 1 });
-      await store.release('ny', { holder: 'ny-2', revision });
-      await store.release('la', { holder: 'ny-1', revision });
+      await store.release('ny', { holder: 'ny-1', revision: revision + 1 }, false);
+      await store.release('ny', { holder: 'ny-2', revision }, false);
+      await store.release('la', { holder: 'ny-1', revision }, false);
       expect(await stateOf(store)).toEqual(['held']);
     }));
 
@@ -150,7 +187,7 @@ export function leaseStoreConforms(open: (cluster: string) => LeaseStore): void 
     withStores(1, async (store) => {
       const revision = revisionOf(await store.acquire(claim()));
       expect(await store.renew(claim({ incarnation: other }), revision)).toEqual(refused('other-incarnation'));
-      await store.release('ny', { holder: 'ny-1', revision });
+      await store.release('ny', { holder: 'ny-1', revision }, false);
       expect(await store.acquire(claim({ incarnation: other }))).toEqual(refused('other-incarnation'));
     }),
   );
@@ -168,5 +205,196 @@ export function leaseStoreConforms(open: (cluster: string) => LeaseStore): void 
       const revision = revisionOf(await store.acquire(claim()));
       const results = await Promise.all([store.renew(claim(), revision), other.renew(claim(), revision)]);
       expect(results.map(({ kind }) => kind).sort()).toEqual(['held', 'refused']);
+    }));
+
+  it('tells a lease that was yielded from one that was released; either is free', () =>
+    withStores(1, async (store) => {
+      const { fromRevision } = await broken(store);
+      expect((await recordOf(store, 'ny'))?.state).toBe('yielded');
+      expect(await store.renew(claim(), fromRevision)).toEqual(refused('stale-revision'));
+      const revision = revisionOf(await store.acquire(claim()));
+      expect(revision).toBeGreaterThan(fromRevision);
+      await store.release('ny', { holder: 'ny-1', revision }, false);
+      expect((await recordOf(store, 'ny'))?.state).toBe('released');
+    }));
+
+  it('keeps the sync set and the time of the last grant', () =>
+    withStores(2, async (store, other) => {
+      const first = revisionOf(await store.acquire(claim()));
+      await store.renew(claim({ inSync: [], ttlMs: 9000 }), first);
+      expect(await recordOf(other, 'ny')).toMatchObject({ inSync: [], ttlMs: 9000 });
+    }));
+
+  it('lets the successor take what was yielded, and everybody sees the new view', () =>
+    withStores(2, async (store, other) => {
+      const request = await broken(store);
+      const result = await store.succeed(request);
+      expect(result).toMatchObject({ kind: 'succeeded', term: 2, view: { term: 2, successions: [taken] } });
+      expect(await other.read()).toEqual(result.view);
+      expect((await recordOf(other, 'ny'))?.takenOver).toBe(2);
+      expect(await recordOf(other, 'la')).toMatchObject({ takenOver: null, state: 'held', revision: request.revision });
+    }));
+
+  it('lets it take what ran out', () =>
+    withStores(1, async (store) => {
+      const fromRevision = revisionOf(await store.acquire(claim({ ttlMs: shortTtlMs })));
+      const revision = revisionOf(await store.acquire(la()));
+      const request = { term: 1, from: 'ny', to: 'la', holder: 'la-1', revision } as const;
+      const take = { ...request, kind: 'take', fromRevision, forced: false } as const;
+      expect(await store.succeed(take)).toEqual(refused('still-held'));
+      await unchanged(store);
+      await expect.poll(async () => (await recordOf(store, 'ny'))?.state, { timeout: 10_000 }).toBe('expired');
+      expect((await store.succeed(take)).kind).toBe('succeeded');
+    }));
+
+  it('refuses to take from one that came back after it was looked at, also when that is over again', () =>
+    withStores(1, async (store) => {
+      const request = await broken(store);
+      const revision = revisionOf(await store.acquire(claim()));
+      expect(await store.succeed(request)).toEqual(refused('still-held'));
+      expect(await store.succeed({ ...request, forced: true })).toEqual(refused('still-held'));
+      await store.release('ny', { holder: 'ny-1', revision }, true);
+      expect(await store.succeed(request)).toEqual(refused('still-held'));
+      await unchanged(store);
+    }));
+
+  it('refuses a successor that may lack acknowledged writes, unless a person has decided', () =>
+    withStores(1, async (store) => {
+      const request = await broken(store, { inSync: [] });
+      expect(await store.succeed(request)).toEqual(refused('not-in-sync'));
+      await unchanged(store);
+      expect((await store.succeed({ ...request, forced: true })).kind).toBe('succeeded');
+    }));
+
+  it('refuses to take from one of which nothing is known', () =>
+    withStores(1, async (store) => {
+      const request = await broken(store);
+      const unknown = { ...request, from: 'fra', fromRevision: 0, forced: true };
+      expect(await store.succeed(unknown)).toEqual(refused('not-in-sync'));
+    }));
+
+  it('refuses a successor without a lease, with an old one, and one that only says it has it', () =>
+    withStores(1, async (store) => {
+      const request = await broken(store);
+      const { revision } = request;
+      expect(await store.succeed({ ...request, holder: 'la-2' })).toEqual(refused('no-lease'));
+      expect(await store.succeed({ ...request, revision: revision + 1 })).toEqual(refused('no-lease'));
+      expect(await store.succeed({ ...request, to: 'fra' })).toEqual(refused('no-lease'));
+      const renewed = revisionOf(await store.renew(la(), revision));
+      expect(await store.succeed(request)).toEqual(refused('no-lease'));
+      await store.release('la', { holder: 'la-1', revision: renewed }, false);
+      expect(await store.succeed({ ...request, revision: renewed })).toEqual(refused('no-lease'));
+      await unchanged(store);
+    }));
+
+  it('refuses a view that does not follow the present one, and so one that was asked for twice', () =>
+    withStores(1, async (store) => {
+      const request = await broken(store);
+      expect(await store.succeed({ ...request, term: 2 })).toEqual(refused('stale-term'));
+      await unchanged(store);
+      await store.succeed(request);
+      const repeated = await store.succeed(request);
+      expect(repeated).toEqual(refused('stale-term'));
+      expect(repeated.view.successions).toEqual([taken]);
+      expect(await store.succeed({ ...request, term: 2 })).toEqual(refused('taken-over'));
+    }));
+
+  it('lets one win of many who ask for a new view at the same moment', () =>
+    withStores(6, async (store, ...others) => {
+      const request = await broken(store);
+      const fra = revisionOf(await store.acquire(claim({ dataCenter: 'fra', holder: 'fra-1' })));
+      const byFra = { ...request, to: 'fra', holder: 'fra-1', revision: fra, forced: true };
+      const results = await Promise.all(others.map((one, index) => one.succeed(index % 2 === 0 ? request : byFra)));
+      expect(results.filter(({ kind }) => kind === 'succeeded')).toHaveLength(1);
+      const { term, successions } = await store.read();
+      expect([term, successions.length]).toEqual([2, 1]);
+    }));
+
+  it('lets one win of two who take from each other', () =>
+    withStores(2, async (store, other) => {
+      const toLa = await broken(store);
+      const revision = revisionOf(await store.acquire(claim({ dataCenter: 'fra', holder: 'fra-1', inSync: ['la'] })));
+      const switched: SuccessionRequest = { kind: 'switch', term: 1, from: 'fra', to: 'la', holder: 'fra-1', revision };
+      const results = await Promise.all([store.succeed(toLa), other.succeed(switched)]);
+      expect(results.map(({ kind }) => kind).sort()).toEqual(['refused', 'succeeded']);
+      expect(results.find(({ kind }) => kind === 'refused')).toEqual(refused('stale-term'));
+    }));
+
+  it('gives no lease to who was taken over: a renewal that is under way comes too late', () =>
+    withStores(2, async (store, other) => {
+      const request = await broken(store);
+      await store.succeed(request);
+      expect(await other.renew(claim(), request.fromRevision)).toEqual(refused('taken-over'));
+      expect(await other.acquire(claim())).toEqual(refused('taken-over'));
+      expect(await other.acquire(claim({ incarnation: readmission.incarnation }))).toEqual(refused('taken-over'));
+      const predecessor = { holder: 'ny-1', revision: request.fromRevision };
+      expect(await other.acquire(claim({ holder: 'ny-2' }), predecessor)).toEqual(refused('taken-over'));
+    }));
+
+  it('does not forget that it was taken over when it is released', () =>
+    withStores(1, async (store) => {
+      const revision = revisionOf(await store.acquire(claim({ ttlMs: shortTtlMs })));
+      await expect.poll(async () => (await recordOf(store, 'ny'))?.state, { timeout: 10_000 }).toBe('expired');
+      const own = revisionOf(await store.acquire(la()));
+      const request = { kind: 'take', term: 1, from: 'ny', to: 'la', holder: 'la-1', revision: own } as const;
+      expect((await store.succeed({ ...request, fromRevision: revision, forced: false })).kind).toBe('succeeded');
+      await store.release('ny', { holder: 'ny-1', revision }, true);
+      expect(await recordOf(store, 'ny')).toMatchObject({ takenOver: 2, state: 'yielded' });
+      expect(await store.acquire(claim())).toEqual(refused('taken-over'));
+    }));
+
+  it('lets only the holder switch, to one that may have a lease', () =>
+    withStores(1, async (store) => {
+      const request = await switching(store);
+      expect(await store.succeed({ ...request, holder: 'ny-2' })).toEqual(refused('no-lease'));
+      expect(await store.succeed({ ...request, revision: request.revision + 1 })).toEqual(refused('no-lease'));
+      expect(await store.succeed({ ...request, from: 'fra' })).toEqual(refused('no-lease'));
+      await unchanged(store);
+      const switched = { term: 2, kind: 'switch', from: 'ny', to: 'la', undoes: null };
+      expect(await store.succeed(request)).toMatchObject({ kind: 'succeeded', view: { successions: [switched] } });
+      expect(await recordOf(store, 'ny')).toMatchObject({ state: 'held', takenOver: null });
+      expect((await store.renew(claim(), request.revision)).kind).toBe('held');
+    }));
+
+  it('lets the holder return what a succession moved, and nothing that was never moved', () =>
+    withStores(1, async (store) => {
+      const request = await switching(store);
+      await store.succeed(request);
+      const revision = (await recordOf(store, 'la'))?.revision ?? 0;
+      const back = { kind: 'return', term: 2, from: 'la', to: 'ny', holder: 'la-1', revision, undoes: 2 } as const;
+      expect(await store.succeed({ ...back, holder: 'ny-1' })).toEqual(refused('no-lease'));
+      await expect(store.succeed({ ...back, undoes: 3 })).rejects.toThrow('no succession 3');
+      await store.succeed(back);
+      expect((await store.read()).successions[1]).toEqual({ term: 3, kind: 'return', from: 'la', to: 'ny', undoes: 2 });
+      await expect(store.succeed({ ...back, term: 3, undoes: 3 })).rejects.toThrow('no succession 3');
+    }));
+
+  it('refuses to switch or return to one that was taken over', () =>
+    withStores(1, async (store) => {
+      const take = await broken(store);
+      await store.succeed(take);
+      const back = { ...take, kind: 'return', term: 2, from: 'la', to: 'ny', undoes: 2 } as const;
+      expect(await store.succeed(back)).toEqual(refused('taken-over'));
+      expect(await store.succeed({ ...back, kind: 'switch' })).toEqual(refused('taken-over'));
+    }));
+
+  it('readmits who was taken over as a new incarnation, once', () =>
+    withStores(2, async (store, other) => {
+      const request = await broken(store);
+      expect(await store.readmit(readmission)).toBe(false);
+      await store.succeed(request);
+      expect(await store.readmit({ ...readmission, takenOver: 3 })).toBe(false);
+      expect(await store.readmit({ ...readmission, dataCenter: 'fra' })).toBe(false);
+      expect(await store.readmit({ ...readmission, incarnation })).toBe(false);
+      const results = await Promise.all([store.readmit(readmission), other.readmit(readmission)]);
+      expect(results.sort()).toEqual([false, true]);
+      const { incarnation: back, positions } = readmission;
+      const free = { state: 'released', takenOver: null, inSync: [], incarnation: back, positions };
+      expect(await recordOf(store, 'ny')).toMatchObject(free);
+      expect(await store.renew(claim({ incarnation: back }), request.fromRevision)).toEqual(refused('stale-revision'));
+      expect(await store.acquire(claim())).toEqual(refused('other-incarnation'));
+      const result = await store.acquire(claim({ incarnation: back }));
+      expect(revisionOf(result)).toBeGreaterThan(request.fromRevision);
+      expect(result.view).toMatchObject({ term: 2, successions: [taken] });
     }));
 }

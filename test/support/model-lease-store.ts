@@ -2,26 +2,44 @@
  * The lease store as a model: the rules of the port and nothing else, with time as an argument. The simulation runs on
  * it, and the conformance suite holds it to the same rules as the real adapters.
  */
-import type { LeaseClaim, LeaseCredential, LeaseRecord, LeaseResult, LeaseStore, LeaseView } from 'lanekeeper/model';
+import type {
+  LeaseClaim,
+  LeaseCredential,
+  LeaseRecord,
+  LeaseResult,
+  LeaseStore,
+  LeaseView,
+  Readmission,
+  Succession,
+  SuccessionRefusal,
+  SuccessionRequest,
+  SuccessionResult,
+} from 'lanekeeper/model';
 
-type Stored = Omit<LeaseRecord, 'state'> & { readonly untilMs: number; readonly released: boolean };
+type Stored = Omit<LeaseRecord, 'state'> & {
+  readonly untilMs: number;
+  /** How it was given up; null while it was not. */
+  readonly ended: 'released' | 'yielded' | null;
+};
 
 export class ModelLeaseStore {
   readonly #records = new Map<string, Stored>();
+  readonly #successions: Succession[] = [];
 
   read(nowMs: number): LeaseView {
-    const leases = [...this.#records.values()].map(({ untilMs, released, ...record }) => {
-      const state = released ? ('released' as const) : nowMs < untilMs ? ('held' as const) : ('expired' as const);
-      return { ...record, state };
+    const leases = [...this.#records.values()].map((stored) => {
+      const { untilMs, ended, ...record } = stored;
+      return { ...record, state: stateOf(stored, nowMs) };
     });
-    return { term: 1, leases };
+    return { term: this.#term, leases, successions: [...this.#successions] };
   }
 
   acquire(claim: LeaseClaim, predecessor: LeaseCredential | undefined, nowMs: number): LeaseResult {
     const present = this.#records.get(claim.dataCenter);
     if (present !== undefined) {
+      if (present.takenOver !== null) return this.#refuse('taken-over', nowMs);
       if (!sameIncarnation(present, claim)) return this.#refuse('other-incarnation', nowMs);
-      const free = present.released || nowMs >= present.untilMs || present.holder === claim.holder;
+      const free = stateOf(present, nowMs) !== 'held' || present.holder === claim.holder;
       const inherited = present.holder === predecessor?.holder && present.revision === predecessor.revision;
       if (!free && !inherited) return this.#refuse('held-by-other', nowMs);
     }
@@ -30,34 +48,99 @@ export class ModelLeaseStore {
 
   renew(claim: LeaseClaim, revision: number, nowMs: number): LeaseResult {
     const present = this.#records.get(claim.dataCenter);
-    if (present !== undefined && !sameIncarnation(present, claim)) return this.#refuse('other-incarnation', nowMs);
-    const current =
-      present?.revision === revision && present.holder === claim.holder && !present.released && nowMs < present.untilMs;
+    if (present === undefined) return this.#refuse('stale-revision', nowMs);
+    if (present.takenOver !== null) return this.#refuse('taken-over', nowMs);
+    if (!sameIncarnation(present, claim)) return this.#refuse('other-incarnation', nowMs);
+    const current = holds(present, { holder: claim.holder, revision }, nowMs);
     return current ? this.#grant(claim, revision + 1, nowMs) : this.#refuse('stale-revision', nowMs);
   }
 
-  release(dataCenter: string, credential: LeaseCredential): void {
+  release(dataCenter: string, credential: LeaseCredential, yields: boolean): void {
     const present = this.#records.get(dataCenter);
-    if (present?.holder !== credential.holder || present.revision !== credential.revision || present.released) return;
-    this.#records.set(dataCenter, { ...present, revision: present.revision + 1, released: true });
+    if (present?.holder !== credential.holder || present.revision !== credential.revision || present.ended !== null)
+      return;
+    const ended = yields ? 'yielded' : 'released';
+    this.#records.set(dataCenter, { ...present, revision: present.revision + 1, ended });
+  }
+
+  succeed(request: SuccessionRequest, nowMs: number): SuccessionResult {
+    const reason = this.#succeedRefusal(request, nowMs);
+    if (reason !== null) return { kind: 'refused', reason, view: this.read(nowMs) };
+    const { kind, from, to } = request;
+    const undoes = kind === 'return' ? request.undoes : null;
+    const term = this.#term + 1;
+    if (from === to) throw new RangeError('A data center does not succeed itself');
+    this.#successions.push({ term, kind, from, to, undoes });
+    const giver = this.#records.get(from);
+    if (kind === 'take' && giver !== undefined) this.#records.set(from, { ...giver, takenOver: term });
+    return { kind: 'succeeded', term, view: this.read(nowMs) };
+  }
+
+  readmit({ dataCenter, takenOver, incarnation, positions }: Readmission): boolean {
+    const present = this.#records.get(dataCenter);
+    if (present === undefined || present.takenOver !== takenOver) return false;
+    if (incarnation.generation <= present.incarnation.generation) return false;
+    const revision = present.revision + 1;
+    const back = { incarnation, positions, revision, takenOver: null, inSync: [], ended: 'released' as const };
+    this.#records.set(dataCenter, { ...present, ...back });
+    return true;
   }
 
   /** Until when the store lets this dc write, by the store's clock; 0 when it does not. */
   untilMs(dataCenter: string): number {
     const present = this.#records.get(dataCenter);
-    return present === undefined || present.released ? 0 : present.untilMs;
+    return present === undefined || present.ended !== null || present.takenOver !== null ? 0 : present.untilMs;
+  }
+
+  get #term(): number {
+    return this.#successions.length + 1;
+  }
+
+  #succeedRefusal(request: SuccessionRequest, nowMs: number): SuccessionRefusal | null {
+    const giver = this.#records.get(request.from);
+    const taker = this.#records.get(request.to);
+    if (request.term !== this.#term) return 'stale-term';
+    if (giver !== undefined && giver.takenOver !== null) return 'taken-over';
+    if (request.kind !== 'take') {
+      if (taker !== undefined && taker.takenOver !== null) return 'taken-over';
+      if (giver === undefined || !holds(giver, request, nowMs)) return 'no-lease';
+      if (request.kind === 'return' && !this.#undoable(request.undoes))
+        throw new RangeError(`There is no succession ${request.undoes} that could be undone`);
+      return null;
+    }
+    if (taker === undefined || !holds(taker, request, nowMs)) return 'no-lease';
+    if (giver === undefined) return 'not-in-sync';
+    if (stateOf(giver, nowMs) === 'held' || giver.revision !== request.fromRevision) return 'still-held';
+    return request.forced || giver.inSync.includes(request.to) ? null : 'not-in-sync';
+  }
+
+  #undoable(undoes: number): boolean {
+    return this.#successions.some(({ term, kind }) => term === undoes && kind !== 'return');
   }
 
   #grant(claim: LeaseClaim, revision: number, nowMs: number): LeaseResult {
-    const { dataCenter, holder, incarnation, positions, ttlMs } = claim;
-    const untilMs = nowMs + ttlMs;
-    this.#records.set(dataCenter, { dataCenter, holder, incarnation, positions, revision, untilMs, released: false });
+    this.#records.set(claim.dataCenter, {
+      ...claim,
+      revision,
+      untilMs: nowMs + claim.ttlMs,
+      takenOver: null,
+      ended: null,
+    });
     return { kind: 'held', revision, view: this.read(nowMs) };
   }
 
-  #refuse(reason: 'held-by-other' | 'other-incarnation' | 'stale-revision', nowMs: number): LeaseResult {
+  #refuse(reason: (LeaseResult & { kind: 'refused' })['reason'], nowMs: number): LeaseResult {
     return { kind: 'refused', reason, view: this.read(nowMs) };
   }
+}
+
+function stateOf(stored: Stored, nowMs: number): LeaseRecord['state'] {
+  return stored.ended ?? (nowMs < stored.untilMs && stored.takenOver === null ? 'held' : 'expired');
+}
+
+function holds(stored: Stored, { holder, revision }: LeaseCredential, nowMs: number): boolean {
+  const known = stored.holder === holder && stored.revision === revision;
+  return known && stateOf(stored, nowMs) === 'held';
 }
 
 function sameIncarnation(a: Pick<LeaseRecord, 'incarnation'>, b: Pick<LeaseRecord, 'incarnation'>): boolean {
@@ -75,7 +158,9 @@ export function modelLeaseStore(model: ModelLeaseStore): LeaseStore {
     read: async () => model.read(nowMs()),
     acquire: async (claim, predecessor) => model.acquire(claim, predecessor, nowMs()),
     renew: async (claim, revision) => model.renew(claim, revision, nowMs()),
-    release: async (dataCenter, credential) => model.release(dataCenter, credential),
+    release: async (dataCenter, credential, yields) => model.release(dataCenter, credential, yields),
+    succeed: async (request) => model.succeed(request, nowMs()),
+    readmit: async (readmission) => model.readmit(readmission),
     close: async () => {},
   };
 }

@@ -78,8 +78,12 @@ export class Driver {
       positions: { log: '0/1', received: {}, applied: {} },
       holder: 'ny-1',
       revision: 1,
+      state: 'held' as const,
+      ttlMs: settings.ttlMs,
+      inSync: [],
+      takenOver: null,
     };
-    return { term: 1, leases: records.map((changes) => ({ ...record, state: 'held', ...changes })) };
+    return { term: 1, leases: records.map((changes) => ({ ...record, ...changes })), successions: [] };
   }
 
   grant(view = this.view()): this {

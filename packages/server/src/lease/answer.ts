@@ -7,6 +7,10 @@ import {
   type LeaseResult,
   type LeaseView,
   type Positions,
+  type Succession,
+  type SuccessionRefusal,
+  type SuccessionRequest,
+  type SuccessionResult,
 } from 'lanekeeper/model';
 
 export class NonsenseError extends Error {
@@ -23,7 +27,27 @@ export function readView(value: unknown): LeaseView {
   const leases = view.leases.map(readRecord);
   if (new Set(leases.map(({ dataCenter }) => dataCenter)).size < leases.length)
     throw new NonsenseError('leases', view.leases);
-  return { term: whole('term', view.term, 1), leases };
+  for (const lease of leases)
+    if (lease.takenOver !== null && lease.state === 'held') throw new NonsenseError('a lease', lease);
+  const term = whole('term', view.term, 1);
+  for (const { dataCenter, takenOver } of leases)
+    if (takenOver !== null && takenOver > term) throw new NonsenseError(`takenOver of ${dataCenter}`, takenOver);
+  return { term, leases, successions: readSuccessions(view.successions, term) };
+}
+
+/** The history has no gaps: whoever acted on half of it would believe in other homes than everybody else. */
+function readSuccessions(value: unknown, term: number): readonly Succession[] {
+  if (!Array.isArray(value) || value.length !== term - 1) throw new NonsenseError('successions', value);
+  return value.map((entry, index) => {
+    const { term, kind, from, to, undoes } = record('a succession', entry);
+    if (term !== index + 2) throw new NonsenseError('the term of a succession', term);
+    if (kind !== 'take' && kind !== 'switch' && kind !== 'return') throw new NonsenseError('kind', kind);
+    const succession = { term: index + 2, kind, from: text('from', from), to: text('to', to) } as const;
+    if (from === to) throw new NonsenseError('a succession', entry);
+    if (kind !== 'return' && undoes !== null) throw new NonsenseError('undoes', undoes);
+    if (kind === 'return' && whole('undoes', undoes, 2) >= succession.term) throw new NonsenseError('undoes', undoes);
+    return { ...succession, undoes: undoes as number | null };
+  });
 }
 
 /** `dataCenter` and `holder` are what was asked for: a lease for somebody else is nonsense. */
@@ -39,15 +63,56 @@ export function readResult(value: unknown, asked: { dataCenter: DataCenterName; 
   }
   const { kind, reason } = result;
   if (kind !== 'refused') throw new NonsenseError('kind', kind);
-  if (reason !== 'held-by-other' && reason !== 'other-incarnation' && reason !== 'stale-revision')
-    throw new NonsenseError('reason', reason);
+  if (!isOneOf(leaseRefusals, reason)) throw new NonsenseError('reason', reason);
   return { kind, reason, view };
+}
+
+/** A succession must stand in the history as it was asked for. */
+export function readSuccessionResult(value: unknown, asked: SuccessionRequest): SuccessionResult {
+  const result = record('the answer', value);
+  const view = readView(result.view);
+  if (result.kind === 'succeeded') {
+    const last = view.successions.at(-1);
+    const undoes = asked.kind === 'return' ? asked.undoes : null;
+    const as = last?.kind === asked.kind && last.from === asked.from && last.to === asked.to && last.undoes === undoes;
+    if (!as || result.term !== asked.term + 1 || view.term !== result.term)
+      throw new NonsenseError('the new view', view);
+    return { kind: 'succeeded', term: view.term, view };
+  }
+  const { kind, reason } = result;
+  if (kind !== 'refused') throw new NonsenseError('kind', kind);
+  if (!isOneOf(successionRefusals, reason)) throw new NonsenseError('reason', reason);
+  return { kind, reason, view };
+}
+
+export function readYesOrNo(value: unknown): boolean {
+  if (typeof value !== 'boolean') throw new NonsenseError('the answer', value);
+  return value;
+}
+
+const states = ['held', 'released', 'yielded', 'expired'] as const satisfies readonly LeaseRecord['state'][];
+const leaseRefusals = [
+  'held-by-other',
+  'other-incarnation',
+  'stale-revision',
+  'taken-over',
+] as const satisfies readonly (LeaseResult & { kind: 'refused' })['reason'][];
+const successionRefusals = [
+  'stale-term',
+  'no-lease',
+  'still-held',
+  'taken-over',
+  'not-in-sync',
+] as const satisfies readonly SuccessionRefusal[];
+
+function isOneOf<T>(words: readonly T[], word: unknown): word is T {
+  return (words as readonly unknown[]).includes(word);
 }
 
 function readRecord(value: unknown): LeaseRecord {
   const lease = record('a lease', value);
   const { state } = lease;
-  if (state !== 'held' && state !== 'released' && state !== 'expired') throw new NonsenseError('state', state);
+  if (!isOneOf(states, state)) throw new NonsenseError('state', state);
   return {
     dataCenter: text('dataCenter', lease.dataCenter),
     incarnation: readIncarnation(lease.incarnation),
@@ -55,7 +120,17 @@ function readRecord(value: unknown): LeaseRecord {
     holder: text('holder', lease.holder),
     revision: whole('revision', lease.revision, 0),
     state,
+    ttlMs: whole('ttlMs', lease.ttlMs, 0),
+    inSync: readNames('inSync', lease.inSync),
+    takenOver: lease.takenOver === null ? null : whole('takenOver', lease.takenOver, 2),
   };
+}
+
+function readNames(where: string, value: unknown): readonly DataCenterName[] {
+  if (!Array.isArray(value)) throw new NonsenseError(where, value);
+  const names = value.map((name) => text(where, name));
+  if (new Set(names).size < names.length) throw new NonsenseError(where, value);
+  return names;
 }
 
 function readIncarnation(value: unknown): Incarnation {

@@ -1,7 +1,7 @@
 /** The lease store on a PostgreSQL database of the witness: see `schema.ts` for the rules it keeps. */
 import type { LeaseClaim, LeaseCredential, LeaseResult, LeaseStore, LeaseView } from 'lanekeeper/model';
 import type { Client } from 'pg';
-import { readResult, readView } from './answer.ts';
+import { readResult, readSuccessionResult, readView, readYesOrNo } from './answer.ts';
 import { Line } from './line.ts';
 import { installLockSql, schemaSql, schemaVersion } from './schema.ts';
 
@@ -47,8 +47,15 @@ export function postgresLeaseStore(options: LeaseStoreOptions): LeaseStore {
     },
     acquire: (claim, predecessor) => take(claim, null, predecessor),
     renew: (claim, revision) => take(claim, revision),
-    async release(dataCenter, { holder, revision }) {
-      await ask('lanekeeper_lease.release($1, $2, $3, $4)', [cluster, dataCenter, holder, revision]);
+    async release(dataCenter, { holder, revision }, yields) {
+      await ask('lanekeeper_lease.release($1, $2, $3, $4, $5)', [cluster, dataCenter, holder, revision, yields]);
+    },
+    async succeed(request) {
+      const answer = await ask('lanekeeper_lease.succeed($1, $2)', [cluster, JSON.stringify(request)]);
+      return readSuccessionResult(answer, request);
+    },
+    async readmit(readmission) {
+      return readYesOrNo(await ask('lanekeeper_lease.readmit($1, $2)', [cluster, JSON.stringify(readmission)]));
     },
     close: () => line.close(),
   };

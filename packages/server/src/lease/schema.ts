@@ -3,8 +3,11 @@
  * functions are the only way in; each sees what the ones before it committed, so that a refusal tells the truth.
  */
 
-/** Rises with every change of `schemaSql`. A store never replaces a newer one. */
-export const schemaVersion = 1;
+/**
+ * Rises with every change of `schemaSql`, which also brings an older one up to it. A store never replaces a newer one.
+ * Functions go on taking what agents of the version before ask, since agents are replaced one by one.
+ */
+export const schemaVersion = 2;
 
 /** One transaction; two at once wait for each other here. */
 export const installLockSql = `SELECT pg_advisory_xact_lock(hashtext('lanekeeper_lease'))`;
@@ -39,6 +42,31 @@ CREATE TABLE IF NOT EXISTS lanekeeper_lease.lease (
   PRIMARY KEY (cluster, dc)
 );
 
+-- Version 2: the history says what each view changed; the first one changed nothing.
+ALTER TABLE lanekeeper_lease.view
+  ADD COLUMN IF NOT EXISTS kind text CHECK (kind IN ('take', 'switch', 'return')),
+  ADD COLUMN IF NOT EXISTS from_dc text,
+  ADD COLUMN IF NOT EXISTS to_dc text,
+  ADD COLUMN IF NOT EXISTS undoes bigint;
+ALTER TABLE lanekeeper_lease.view
+  DROP CONSTRAINT IF EXISTS view_whole,
+  ADD CONSTRAINT view_whole CHECK (CASE WHEN term = 1 THEN num_nulls(kind, from_dc, to_dc, undoes) = 4
+    ELSE num_nulls(kind, from_dc, to_dc) = 0 AND from_dc <> to_dc AND (undoes IS NOT NULL) = (kind = 'return') END);
+ALTER TABLE lanekeeper_lease.lease
+  ADD COLUMN IF NOT EXISTS yielded boolean NOT NULL DEFAULT false,
+  ADD COLUMN IF NOT EXISTS ttl_ms bigint,
+  ADD COLUMN IF NOT EXISTS in_sync jsonb NOT NULL DEFAULT '[]',
+  ADD COLUMN IF NOT EXISTS taken_over bigint;
+UPDATE lanekeeper_lease.lease SET ttl_ms = round(extract(epoch FROM until - granted_at) * 1000) WHERE ttl_ms IS NULL;
+ALTER TABLE lanekeeper_lease.lease ALTER COLUMN ttl_ms SET NOT NULL;
+
+CREATE OR REPLACE FUNCTION lanekeeper_lease.state(l lanekeeper_lease.lease) RETURNS text
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+  -- What was taken over stays lost, also when this machine's clock is set back.
+  SELECT CASE WHEN l.released AND l.yielded THEN 'yielded' WHEN l.released THEN 'released'
+              WHEN l.until > clock_timestamp() AND l.taken_over IS NULL THEN 'held' ELSE 'expired' END
+$$;
+
 CREATE OR REPLACE FUNCTION lanekeeper_lease.read(asked_cluster text) RETURNS jsonb
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
   SELECT jsonb_build_object(
@@ -49,8 +77,14 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
         'positions', l.positions,
         'holder', l.holder,
         'revision', l.revision,
-        'state', CASE WHEN l.released THEN 'released' WHEN l.until > clock_timestamp() THEN 'held' ELSE 'expired' END
-      ) ORDER BY l.dc) FROM lanekeeper_lease.lease l WHERE l.cluster = asked_cluster), '[]'))
+        'state', lanekeeper_lease.state(l),
+        'ttlMs', l.ttl_ms,
+        'inSync', l.in_sync,
+        'takenOver', l.taken_over
+      ) ORDER BY l.dc) FROM lanekeeper_lease.lease l WHERE l.cluster = asked_cluster), '[]'),
+    'successions', coalesce((SELECT jsonb_agg(jsonb_build_object(
+        'term', v.term, 'kind', v.kind, 'from', v.from_dc, 'to', v.to_dc, 'undoes', v.undoes
+      ) ORDER BY v.term) FROM lanekeeper_lease.view v WHERE v.cluster = asked_cluster AND v.term > 1), '[]'))
 $$;
 
 CREATE OR REPLACE FUNCTION lanekeeper_lease.take(
@@ -64,10 +98,10 @@ DECLARE
   until_at timestamptz;
 BEGIN
   -- The row that everybody then locks. Its first holder is whoever comes first; it starts as released.
-  INSERT INTO lanekeeper_lease.lease (cluster, dc, system_identifier, timeline, generation, positions, holder, revision, granted_at, until, released)
+  INSERT INTO lanekeeper_lease.lease (cluster, dc, system_identifier, timeline, generation, positions, holder, revision, granted_at, until, released, ttl_ms)
     SELECT asked_cluster, claim->>'dataCenter', claim->'incarnation'->>'systemIdentifier', (claim->'incarnation'->>'timeline')::integer,
            (claim->'incarnation'->>'generation')::integer, claim->'positions',
-           claim->>'holder', 0, clock_timestamp(), clock_timestamp(), true
+           claim->>'holder', 0, clock_timestamp(), clock_timestamp(), true, (claim->>'ttlMs')::bigint
      WHERE expected_revision IS NULL
     ON CONFLICT DO NOTHING;
   INSERT INTO lanekeeper_lease.view (cluster, term) SELECT asked_cluster, 1
@@ -76,6 +110,8 @@ BEGIN
   SELECT * INTO l FROM lanekeeper_lease.lease WHERE cluster = asked_cluster AND dc = claim->>'dataCenter' FOR UPDATE;
   IF NOT FOUND THEN
     refusal := 'stale-revision';
+  ELSIF l.taken_over IS NOT NULL THEN
+    refusal := 'taken-over';
   ELSIF (l.system_identifier, l.timeline, l.generation) IS DISTINCT FROM (claim->'incarnation'->>'systemIdentifier',
         (claim->'incarnation'->>'timeline')::integer, (claim->'incarnation'->>'generation')::integer) THEN
     refusal := 'other-incarnation';
@@ -94,17 +130,87 @@ BEGIN
   next_revision := l.revision + 1;
   until_at := clock_timestamp() + make_interval(secs => (claim->>'ttlMs')::double precision / 1000);
   UPDATE lanekeeper_lease.lease SET holder = claim->>'holder', revision = next_revision, positions = claim->'positions',
-    granted_at = clock_timestamp(), until = until_at, released = false
+    granted_at = clock_timestamp(), until = until_at, released = false, yielded = false,
+    ttl_ms = (claim->>'ttlMs')::bigint, in_sync = coalesce(claim->'inSync', '[]')
     WHERE cluster = asked_cluster AND dc = claim->>'dataCenter';
   RETURN jsonb_build_object('kind', 'held', 'revision', next_revision, 'view', lanekeeper_lease.read(asked_cluster));
 END $$;
 
-CREATE OR REPLACE FUNCTION lanekeeper_lease.release(asked_cluster text, asked_dc text, asked_holder text, asked_revision bigint) RETURNS jsonb
+DROP FUNCTION IF EXISTS lanekeeper_lease.release(text, text, text, bigint);
+CREATE OR REPLACE FUNCTION lanekeeper_lease.release(
+  asked_cluster text, asked_dc text, asked_holder text, asked_revision bigint, yields boolean DEFAULT false
+) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  UPDATE lanekeeper_lease.lease SET released = true, revision = revision + 1
+  UPDATE lanekeeper_lease.lease SET released = true, yielded = yields, revision = revision + 1
     WHERE cluster = asked_cluster AND dc = asked_dc AND holder = asked_holder AND revision = asked_revision AND NOT released;
   RETURN 'true';
+END $$;
+
+CREATE OR REPLACE FUNCTION lanekeeper_lease.succeed(asked_cluster text, request jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  asks_to_take boolean := request->>'kind' = 'take';
+  next_term bigint := (request->>'term')::bigint + 1;
+  giver lanekeeper_lease.lease;
+  taker lanekeeper_lease.lease;
+  asker lanekeeper_lease.lease;
+  refusal text;
+BEGIN
+  -- In one order, so that two who ask do not wait for each other.
+  PERFORM FROM lanekeeper_lease.lease WHERE cluster = asked_cluster AND dc IN (request->>'from', request->>'to') ORDER BY dc FOR UPDATE;
+  SELECT * INTO giver FROM lanekeeper_lease.lease WHERE cluster = asked_cluster AND dc = request->>'from';
+  SELECT * INTO taker FROM lanekeeper_lease.lease WHERE cluster = asked_cluster AND dc = request->>'to';
+  IF asks_to_take THEN asker := taker; ELSE asker := giver; END IF;
+
+  IF (request->>'term')::bigint IS DISTINCT FROM
+     (SELECT coalesce(max(v.term), 1) FROM lanekeeper_lease.view v WHERE v.cluster = asked_cluster) THEN
+    refusal := 'stale-term';
+  ELSIF giver.taken_over IS NOT NULL OR (NOT asks_to_take AND taker.taken_over IS NOT NULL) THEN
+    refusal := 'taken-over';
+  ELSIF asker.dc IS NULL OR asker.taken_over IS NOT NULL OR asker.holder IS DISTINCT FROM request->>'holder'
+        OR asker.revision IS DISTINCT FROM (request->>'revision')::bigint OR lanekeeper_lease.state(asker) <> 'held' THEN
+    refusal := 'no-lease';
+  ELSIF asks_to_take THEN
+    IF giver.dc IS NULL THEN
+      refusal := 'not-in-sync';
+    ELSIF lanekeeper_lease.state(giver) = 'held' OR giver.revision IS DISTINCT FROM (request->>'fromRevision')::bigint THEN
+      refusal := 'still-held';
+    ELSIF NOT (giver.in_sync ? (request->>'to') OR (request->>'forced')::boolean) THEN
+      refusal := 'not-in-sync';
+    END IF;
+  ELSIF request->>'kind' = 'return' AND NOT EXISTS (SELECT FROM lanekeeper_lease.view v
+          WHERE v.cluster = asked_cluster AND v.term = (request->>'undoes')::bigint AND v.kind IN ('take', 'switch')) THEN
+    RAISE EXCEPTION 'There is no succession % that could be undone', request->>'undoes' USING ERRCODE = 'check_violation';
+  END IF;
+
+  IF refusal IS NULL THEN
+    -- Waits for whoever writes the same view with other leases.
+    INSERT INTO lanekeeper_lease.view (cluster, term, kind, from_dc, to_dc, undoes)
+      VALUES (asked_cluster, next_term, request->>'kind', request->>'from', request->>'to', (request->>'undoes')::bigint)
+      ON CONFLICT DO NOTHING;
+    IF NOT FOUND THEN refusal := 'stale-term'; END IF;
+  END IF;
+  IF refusal IS NOT NULL THEN
+    RETURN jsonb_build_object('kind', 'refused', 'reason', refusal, 'view', lanekeeper_lease.read(asked_cluster));
+  END IF;
+  IF asks_to_take THEN
+    UPDATE lanekeeper_lease.lease SET taken_over = next_term WHERE cluster = asked_cluster AND dc = request->>'from';
+  END IF;
+  RETURN jsonb_build_object('kind', 'succeeded', 'term', next_term, 'view', lanekeeper_lease.read(asked_cluster));
+END $$;
+
+CREATE OR REPLACE FUNCTION lanekeeper_lease.readmit(asked_cluster text, readmission jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  incarnation jsonb := readmission->'incarnation';
+BEGIN
+  UPDATE lanekeeper_lease.lease SET taken_over = NULL, released = true, yielded = false, revision = revision + 1, in_sync = '[]',
+    system_identifier = incarnation->>'systemIdentifier', timeline = (incarnation->>'timeline')::integer,
+    generation = (incarnation->>'generation')::integer, positions = readmission->'positions'
+    WHERE cluster = asked_cluster AND dc = readmission->>'dataCenter' AND taken_over = (readmission->>'takenOver')::bigint
+      AND generation < (incarnation->>'generation')::integer;
+  RETURN to_jsonb(FOUND);
 END $$;
 
 INSERT INTO lanekeeper_lease.about (version) VALUES (${schemaVersion}) ON CONFLICT (one) DO UPDATE SET version = excluded.version;
