@@ -18,6 +18,13 @@ CREATE UNLOGGED TABLE lanekeeper.activity (
   CONSTRAINT activity_pkey PRIMARY KEY (account)
 );
 
+CREATE TABLE lanekeeper.adoption (
+  account text NOT NULL,
+  term bigint NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT adoption_pkey PRIMARY KEY (account, term)
+);
+
 CREATE UNLOGGED TABLE lanekeeper.agent (
   instance text NOT NULL,
   url text NOT NULL,
@@ -75,6 +82,21 @@ CREATE TABLE lanekeeper.fill (
   CONSTRAINT fill_pkey PRIMARY KEY (id)
 );
 
+CREATE TABLE lanekeeper.frozen (
+  publisher text NOT NULL,
+  term bigint NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT frozen_pkey PRIMARY KEY (publisher)
+);
+
+CREATE TABLE lanekeeper.generation (
+  one boolean DEFAULT true NOT NULL,
+  generation integer NOT NULL,
+  CONSTRAINT generation_generation_check CHECK ((generation >= 1)),
+  CONSTRAINT generation_one_check CHECK (one),
+  CONSTRAINT generation_pkey PRIMARY KEY (one)
+);
+
 CREATE TABLE lanekeeper.incident (
   id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
   at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
@@ -110,6 +132,14 @@ CREATE TABLE lanekeeper.leader (
   lease_revision bigint,
   CONSTRAINT leader_one_check CHECK (one),
   CONSTRAINT leader_pkey PRIMARY KEY (one)
+);
+
+CREATE TABLE lanekeeper.lineage (
+  home text NOT NULL,
+  term bigint NOT NULL,
+  resolved text NOT NULL,
+  applied bigint NOT NULL,
+  CONSTRAINT lineage_pkey PRIMARY KEY (home, term)
 );
 
 CREATE TABLE lanekeeper.migration (
@@ -169,6 +199,15 @@ CREATE TABLE lanekeeper.piece (
   CONSTRAINT piece_pkey PRIMARY KEY (id)
 );
 
+CREATE TABLE lanekeeper.rejoining (
+  term bigint NOT NULL,
+  generation integer NOT NULL,
+  stage text NOT NULL,
+  detail jsonb DEFAULT '{}'::jsonb NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT rejoining_pkey PRIMARY KEY (term)
+);
+
 CREATE TABLE lanekeeper.stream (
   subscription text NOT NULL,
   connection text NOT NULL,
@@ -196,6 +235,13 @@ CREATE TABLE lanekeeper.succession (
   CONSTRAINT succession_pkey PRIMARY KEY (term)
 );
 
+CREATE TABLE lanekeeper.takeover (
+  term bigint NOT NULL,
+  snapshot pg_snapshot NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT takeover_pkey PRIMARY KEY (term)
+);
+
 CREATE UNLOGGED TABLE lanekeeper.tick (
   xid xid8 NOT NULL
 ) WITH (autovacuum_vacuum_threshold=10000, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_insert_threshold=-1);
@@ -203,6 +249,7 @@ CREATE UNLOGGED TABLE lanekeeper.tick (
 -- ── Comments ────────────────────────────────────────────────────────────────────────
 COMMENT ON TABLE lanekeeper.acceptance IS 'A new home writes this before any data; without it a given account is written nowhere.';
 COMMENT ON TABLE lanekeeper.activity IS 'When an account was last used here: sign-ins and writes, to the minute.';
+COMMENT ON TABLE lanekeeper.adoption IS 'Accounts that have been written since a succession moved them. Replicated; the deed stays as it is, so that handing back is one row.';
 COMMENT ON TABLE lanekeeper.agent IS 'Agents of this data center; alive while `at` is young. One of them leads.';
 COMMENT ON TABLE lanekeeper.claim IS 'A value that must be unique in all data centers, and the account that holds it. Belongs to one of 256 buckets, each with a deed.';
 COMMENT ON TABLE lanekeeper.conflict_count IS 'Conflicts that replication counted, and how many of them no clean `verify` has answered for. PostgreSQL forgets its counters in a crash.';
@@ -211,10 +258,13 @@ COMMENT ON COLUMN lanekeeper.deed.giver IS 'The data center that gave the accoun
 COMMENT ON COLUMN lanekeeper.deed.digest IS 'Digest of the account''s rows at the moment it was given; null when there is nothing to compare.';
 COMMENT ON TABLE lanekeeper.drain IS 'Accounts about to move. Soft: applications hold new requests. Hard: the fence refuses transactions that have not begun to write.';
 COMMENT ON TABLE lanekeeper.fill IS 'How far rows that existed before Lanekeeper have been given deeds and claims; a fill that was interrupted goes on after last_key.';
+COMMENT ON TABLE lanekeeper.frozen IS 'Data centers from which nothing is applied here: taken over, or we were. Nobody enables their subscriptions but a rejoin.';
 COMMENT ON TABLE lanekeeper.incident IS 'What should not have happened and was kept from doing harm. Nothing is skipped silently (R5).';
 COMMENT ON TABLE lanekeeper.installation IS 'Whose database this is. A configuration of another cluster or data center, or with another stride, is not applied to it.';
 COMMENT ON TABLE lanekeeper.instance IS 'Application instances that answer drains; alive while their session holds its advisory lock.';
 COMMENT ON TABLE lanekeeper.leader IS 'The agent that leads: where it is reached, and what it was last granted, so that its successor goes on without a gap.';
+COMMENT ON TABLE lanekeeper.lineage IS 'The fold of all successions: where an account is written whose deed names `home` in `term`. Deeds that no succession touched are not listed. Made anew with every succession; never replicated.';
+COMMENT ON COLUMN lanekeeper.lineage.applied IS 'The term of the last succession that applied: with the deed''s counter, the present epoch.';
 COMMENT ON TABLE lanekeeper.move_log IS 'Moves that left or reached this data center: committed with the move, kept for a week, what the budget of moves counts.';
 COMMENT ON TABLE lanekeeper.observation IS 'With `enforce: observe`: what the fence would have refused.';
 COMMENT ON TABLE lanekeeper.outcome IS 'The result of a request, committed with its work, so that any data center can answer: did it go through?';
@@ -223,9 +273,11 @@ COMMENT ON TABLE lanekeeper.piece IS 'Functions, triggers and publications that 
 COMMENT ON COLUMN lanekeeper.piece.hash IS 'Of the SQL that created it: another hash in the configuration means it is replaced.';
 COMMENT ON COLUMN lanekeeper.piece.removal IS 'The SQL that takes it away, also when nothing declares it any more.';
 COMMENT ON COLUMN lanekeeper.piece.fingerprint IS 'Of what PostgreSQL held after it was created: another one now means that somebody changed it by hand.';
+COMMENT ON TABLE lanekeeper.rejoining IS 'How far this data center has come back from being taken over in `term`; its stages are in src/agent/rejoin.ts. Never replicated.';
 COMMENT ON TABLE lanekeeper.stream IS 'Subscriptions of this data center. PostgreSQL shows a connection string only to superusers; its salted hash here says whether the configured one is still the same.';
 COMMENT ON TABLE lanekeeper.subscribed IS 'Written by a data center when its subscription has a table; arriving here, in the stream, it says that what is written here from now on arrives there.';
 COMMENT ON TABLE lanekeeper.succession IS 'One row moves the home of everything a data center holds. Every fence reads this table, so that a lock on it waits for all writers.';
+COMMENT ON TABLE lanekeeper.takeover IS 'What was visible here when a data center was taken over: what is newer was written since. Never replicated.';
 COMMENT ON TABLE lanekeeper.tick IS 'One row per transaction that passed the fence, to carry the check at commit. The agent empties it.';
 
 -- ── Sequences ───────────────────────────────────────────────────────────────────────
@@ -251,15 +303,18 @@ CREATE OR REPLACE FUNCTION lanekeeper.accept(given_account text, expected_term b
 AS $function$
 DECLARE
   d lanekeeper.deed;
+  p record;
 BEGIN
   SELECT * INTO d FROM lanekeeper.deed WHERE account = given_account FOR UPDATE;
   IF NOT FOUND THEN
     kind := 'unknown';
     RETURN;
-  ELSIF d.home <> lanekeeper.dc() OR d.term <> expected_term OR d.counter <> expected_counter THEN
+  END IF;
+  SELECT * INTO p FROM lanekeeper.present(d);
+  IF d.home <> lanekeeper.dc() OR p.term <> d.term OR d.term <> expected_term OR d.counter <> expected_counter THEN
     kind := 'stale';
     RETURN;
-  ELSIF lanekeeper.is_accepted(d) THEN
+  ELSIF p.accepted THEN
     kind := 'already';
     RETURN;
   ELSIF coalesce(lanekeeper.lease_left_ms(), 0) < lanekeeper.lease_margin_ms() THEN
@@ -281,6 +336,16 @@ BEGIN
   INSERT INTO lanekeeper.acceptance (account, term, counter, dc) VALUES (given_account, expected_term, expected_counter, lanekeeper.dc());
   PERFORM lanekeeper.tick();
   PERFORM pg_notify('lanekeeper_app', json_build_object('kind', 'deed', 'account', given_account, 'home', d.home, 'term', d.term, 'counter', d.counter)::text);
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.adopt(adopted_account text, adopted_term bigint)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  IF NOT EXISTS (SELECT FROM lanekeeper.adoption a WHERE a.account = adopted_account AND a.term = adopted_term) THEN
+    INSERT INTO lanekeeper.adoption (account, term) VALUES (adopted_account, adopted_term) ON CONFLICT DO NOTHING;
+  END IF;
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.bear(born_account text)
@@ -346,7 +411,7 @@ DECLARE
   normal text := lanekeeper.claim_normal(claim_name, claim_value);
 BEGIN
   bucket := lanekeeper.claim_bucket(claim_name, normal);
-  SELECT d.home INTO home FROM lanekeeper.deed d WHERE d.account = bucket;
+  SELECT lanekeeper.resolve(d.home, d.term) INTO home FROM lanekeeper.deed d WHERE d.account = bucket;
   SELECT c.account INTO account FROM lanekeeper.claim c WHERE c.name = claim_name AND c.value = normal;
 END $function$;
 
@@ -398,13 +463,17 @@ CREATE OR REPLACE FUNCTION lanekeeper.decline(given_account text, expected_term 
 AS $function$
 DECLARE
   d lanekeeper.deed;
+  p record;
 BEGIN
   SELECT * INTO d FROM lanekeeper.deed WHERE account = given_account FOR UPDATE;
   IF NOT FOUND THEN
     kind := 'unknown';
-  ELSIF d.home <> lanekeeper.dc() OR d.term <> expected_term OR d.counter <> expected_counter THEN
+    RETURN;
+  END IF;
+  SELECT * INTO p FROM lanekeeper.present(d);
+  IF d.home <> lanekeeper.dc() OR p.term <> d.term OR d.term <> expected_term OR d.counter <> expected_counter THEN
     kind := 'stale';
-  ELSIF lanekeeper.is_accepted(d) THEN
+  ELSIF p.accepted THEN
     kind := 'already';
   ELSIF coalesce(lanekeeper.lease_left_ms(), 0) < lanekeeper.lease_margin_ms() THEN
     kind := 'no-lease';
@@ -472,6 +541,8 @@ DECLARE
   d_giver text;
   d_locker xid;
   latest bigint;
+  l_home text;
+  l_term bigint;
   d record;
 BEGIN
   IF coalesce(lanekeeper.lease_left_ms(), 0) < lanekeeper.lease_margin_ms() AND lanekeeper.mode() = 'enforce' THEN
@@ -485,11 +556,24 @@ BEGIN
       FROM lanekeeper.deed WHERE account = accounts[1] FOR SHARE OF deed;
     IF FOUND THEN
       found_count := 1;
+      IF latest < pg_sequence_last_value('lanekeeper.view'::regclass) OR (latest IS NULL AND pg_sequence_last_value('lanekeeper.view'::regclass) > 1) THEN
+        PERFORM lanekeeper.refuse_old_view();
+      END IF;
+      IF latest > d_term THEN
+        SELECT resolved, applied INTO l_home, l_term FROM lanekeeper.lineage WHERE lineage.home = d_home AND lineage.term = d_term;
+        IF FOUND THEN
+          d_home := l_home;
+          d_term := l_term;
+          d_giver := NULL;
+        ELSE
+          l_term := NULL;
+        END IF;
+      END IF;
       IF d_home <> lanekeeper.dc() OR d_giver IS NOT NULL OR pg_sequence_last_value('lanekeeper.hard_drains'::regclass) > 1 THEN
         PERFORM lanekeeper.judge(accounts[1], d_home, d_term, d_counter, d_giver, d_locker, relation);
       END IF;
-      IF coalesce(latest, 1) <> pg_sequence_last_value('lanekeeper.view'::regclass) THEN
-        PERFORM lanekeeper.refuse_old_view();
+      IF l_term IS NOT NULL AND d_home = lanekeeper.dc() THEN
+        PERFORM lanekeeper.adopt(accounts[1], l_term);
       END IF;
     END IF;
   ELSE
@@ -498,11 +582,23 @@ BEGIN
         FROM lanekeeper.deed WHERE account = ANY (accounts) ORDER BY account FOR SHARE OF deed
     LOOP
       found_count := found_count + 1;
+      IF coalesce(d.latest, 1) < pg_sequence_last_value('lanekeeper.view'::regclass) THEN
+        PERFORM lanekeeper.refuse_old_view();
+      END IF;
+      l_term := NULL;
+      IF d.latest > d.term THEN
+        SELECT resolved, applied INTO l_home, l_term FROM lanekeeper.lineage WHERE lineage.home = d.home AND lineage.term = d.term;
+        IF FOUND THEN
+          d.home := l_home;
+          d.term := l_term;
+          d.giver := NULL;
+        END IF;
+      END IF;
       IF d.home <> lanekeeper.dc() OR d.giver IS NOT NULL OR pg_sequence_last_value('lanekeeper.hard_drains'::regclass) > 1 THEN
         PERFORM lanekeeper.judge(d.account, d.home, d.term, d.counter, d.giver, d.locker, relation);
       END IF;
-      IF coalesce(d.latest, 1) <> pg_sequence_last_value('lanekeeper.view'::regclass) THEN
-        PERFORM lanekeeper.refuse_old_view();
+      IF l_term IS NOT NULL AND d.home = lanekeeper.dc() THEN
+        PERFORM lanekeeper.adopt(d.account, l_term);
       END IF;
     END LOOP;
   END IF;
@@ -513,6 +609,36 @@ BEGIN
   RETURN lanekeeper.tick();
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.fold()
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  s lanekeeper.succession;
+  start record;
+  folded text;
+  applied bigint[];
+BEGIN
+  DELETE FROM lanekeeper.lineage;
+  FOR start IN
+    SELECT h.home, t.term FROM (SELECT from_dc AS home FROM lanekeeper.succession UNION SELECT to_dc FROM lanekeeper.succession) h,
+      (SELECT generate_series(1, max(term) - 1) AS term FROM lanekeeper.succession) t
+  LOOP
+    folded := start.home;
+    applied := '{}';
+    FOR s IN SELECT * FROM lanekeeper.succession WHERE term > start.term ORDER BY term LOOP
+      IF s.from_dc = folded AND (s.kind <> 'return' OR s.undoes = ANY (applied)) THEN
+        folded := s.to_dc;
+        applied := applied || s.term;
+      END IF;
+    END LOOP;
+    IF cardinality(applied) > 0 THEN
+      INSERT INTO lanekeeper.lineage (home, term, resolved, applied)
+        VALUES (start.home, start.term, folded, applied[cardinality(applied)]);
+    END IF;
+  END LOOP;
+END $function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.give(given_account text, destination text, expected_term bigint, expected_counter bigint, OUT kind text, OUT term bigint, OUT counter bigint, OUT digest text)
  RETURNS record
  LANGUAGE plpgsql
@@ -521,6 +647,7 @@ CREATE OR REPLACE FUNCTION lanekeeper.give(given_account text, destination text,
 AS $function$
 DECLARE
   d lanekeeper.deed;
+  p record;
   latest bigint;
 BEGIN
   SELECT * INTO d FROM lanekeeper.deed WHERE account = given_account FOR UPDATE;
@@ -528,18 +655,20 @@ BEGIN
     kind := 'unknown';
     RETURN;
   END IF;
-  term := d.term;
+  SELECT * INTO p FROM lanekeeper.present(d);
+  term := p.term;
   counter := d.counter;
   SELECT coalesce(max(succession.term), 1) INTO latest FROM lanekeeper.succession;
-  IF latest <> pg_sequence_last_value('lanekeeper.view'::regclass) THEN
+  IF latest < pg_sequence_last_value('lanekeeper.view'::regclass) THEN
     PERFORM lanekeeper.refuse_old_view();
-  ELSIF NOT destination = ANY (lanekeeper.dcs()) OR destination = lanekeeper.dc() THEN
+  ELSIF NOT destination = ANY (lanekeeper.dcs()) OR destination = lanekeeper.dc()
+        OR EXISTS (SELECT FROM lanekeeper.frozen f WHERE f.publisher = destination) THEN
     kind := 'no-such-dc';
   ELSIF coalesce(lanekeeper.lease_left_ms(), 0) < lanekeeper.lease_margin_ms() THEN
     kind := 'no-lease';
-  ELSIF d.home <> lanekeeper.dc() OR NOT lanekeeper.is_accepted(d) THEN
+  ELSIF p.home <> lanekeeper.dc() OR NOT p.accepted THEN
     kind := 'not-here';
-  ELSIF d.term <> expected_term OR d.counter <> expected_counter THEN
+  ELSIF p.term <> expected_term OR d.counter <> expected_counter THEN
     kind := 'stale';
   ELSE
     kind := 'given';
@@ -586,7 +715,7 @@ BEGIN
     IF NEW.account IS DISTINCT FROM OLD.account THEN
       RAISE EXCEPTION USING ERRCODE = 'LK002', MESSAGE = 'a deed cannot change its account';
     ELSIF (NEW.term, NEW.counter) > (OLD.term, OLD.counter) THEN
-      IF NEW.giver IS NOT NULL AND NEW.giver <> OLD.home THEN
+      IF NEW.giver IS NOT NULL AND NEW.giver <> OLD.home AND NEW.giver <> lanekeeper.resolve(OLD.home, OLD.term) THEN
         -- A peer's row is input: only the home may give an account away.
         INSERT INTO lanekeeper.incident (kind, detail) VALUES ('deed-not-entitled', json_build_object('present', OLD, 'refused', NEW));
         RETURN NULL;
@@ -612,6 +741,25 @@ BEGIN
     INSERT INTO lanekeeper.incident (kind, detail) VALUES ('born-twice', json_build_object('present', present, 'arrived', NEW));
   END IF;
   RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.guard_succession()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  IF EXISTS (SELECT FROM lanekeeper.succession s WHERE s.term = NEW.term) THEN
+    RETURN NULL;
+  END IF;
+  IF current_setting('session_replication_role') = 'replica' AND NEW.kind = 'take'
+     AND (NEW.cuts -> lanekeeper.dc() ->> 'generation')::integer = (SELECT g.generation FROM lanekeeper.generation g)
+     AND NOT EXISTS (SELECT FROM lanekeeper.rejoining r WHERE r.term = NEW.term AND r.stage IN ('undone', 'caught-up', 'streaming', 'verified', 'readmitted', 'done')) THEN
+    RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('data center %s was taken over by %s and has to rejoin before it reads on', lanekeeper.dc(), NEW.to_dc),
+      HINT = 'Its agent does that: see `lanekeeper status`.';
+  END IF;
+  RETURN NEW;
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.harden_drain(drain_move bigint)
@@ -668,7 +816,8 @@ BEGIN
     PERFORM lanekeeper.refuse('LK004', format('account %s is arriving in %s and has not been accepted yet', judge.account, judge.home),
       relation, judge.account, judge.home, judge.term, judge.counter, 'Try again in a moment.');
   ELSIF pg_sequence_last_value('lanekeeper.hard_drains'::regclass) > 1 THEN
-    SELECT d.to_dc INTO moving_to FROM lanekeeper.drain d WHERE d.account = judge.account AND d.hard AND d.until > clock_timestamp();
+    SELECT d.to_dc INTO moving_to FROM lanekeeper.drain d
+      WHERE d.account IN (judge.account, '*') AND d.hard AND d.until > clock_timestamp() LIMIT 1;
     IF FOUND AND NOT lanekeeper.locked_here(judge.locker) THEN
       PERFORM lanekeeper.refuse('LK009', format('account %s is moving to %s', judge.account, moving_to),
         relation, judge.account, moving_to, judge.term, judge.counter, 'Try again in a moment.');
@@ -727,6 +876,20 @@ CREATE OR REPLACE FUNCTION lanekeeper.outcome_of(request text, OUT account text,
 AS $function$
 BEGIN
   RETURN QUERY SELECT o.account, o.result, o.dc FROM lanekeeper.outcome o WHERE o.request_id = request;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.present(d lanekeeper.deed, OUT home text, OUT term bigint, OUT accepted boolean)
+ RETURNS record
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  SELECT l.resolved, l.applied, true INTO home, term, accepted
+    FROM lanekeeper.lineage l WHERE l.home = d.home AND l.term = d.term;
+  IF NOT FOUND THEN
+    home := d.home;
+    term := d.term;
+    accepted := lanekeeper.is_accepted(d);
+  END IF;
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.record_outcome(request text, for_account text, request_result jsonb)
@@ -864,8 +1027,30 @@ BEGIN
     relation, for_account, NULL, NULL, NULL, format('Call claim(''%s'', …) before the insert.', claim_name));
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.resolve(deed_home text, deed_term bigint)
+ RETURNS text
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  RETURN coalesce((SELECT l.resolved FROM lanekeeper.lineage l WHERE l.home = deed_home AND l.term = deed_term), deed_home);
+END $function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.set_lease(valid_until_ms bigint, valid_until_uptime_ms bigint DEFAULT NULL::bigint)
  RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  IF valid_until_ms > 1 AND coalesce(lanekeeper.lease_left_ms(), 0) <= 0 THEN
+    PERFORM lanekeeper.settle_view();
+  END IF;
+  PERFORM setval('lanekeeper.lease_uptime', greatest(coalesce(valid_until_uptime_ms, 1), 1));
+  PERFORM setval('lanekeeper.lease', greatest(valid_until_ms, 1));
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.settle_view()
+ RETURNS bigint
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -873,12 +1058,31 @@ AS $function$
 DECLARE
   latest bigint;
 BEGIN
+  LOCK TABLE lanekeeper.succession IN SHARE MODE;
   SELECT coalesce(max(term), 1) INTO latest FROM lanekeeper.succession;
   IF latest <> pg_sequence_last_value('lanekeeper.view'::regclass) THEN
     PERFORM setval('lanekeeper.view', latest);
   END IF;
-  PERFORM setval('lanekeeper.lease_uptime', greatest(coalesce(valid_until_uptime_ms, 1), 1));
-  PERFORM setval('lanekeeper.lease', greatest(valid_until_ms, 1));
+  RETURN latest;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.succeed(new_term bigint, new_kind text, new_from text, new_to text, new_undoes bigint, new_cuts jsonb)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  INSERT INTO lanekeeper.succession (term, kind, from_dc, to_dc, undoes, cuts) VALUES (new_term, new_kind, new_from, new_to, new_undoes, new_cuts);
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  IF new_kind = 'take' AND new_to = lanekeeper.dc() THEN
+    INSERT INTO lanekeeper.takeover (term, snapshot) VALUES (new_term, pg_current_snapshot()) ON CONFLICT DO NOTHING;
+  END IF;
+  DELETE FROM lanekeeper.drain WHERE account = '*';
+  PERFORM lanekeeper.count_drains();
+  RETURN true;
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.sweep()
@@ -912,7 +1116,8 @@ DECLARE
 BEGIN
   FOR c IN
     SELECT claim.* FROM lanekeeper.claim JOIN lanekeeper.deed ON deed.account = lanekeeper.claim_bucket(claim.name, claim.value)
-      WHERE NOT claim.confirmed AND claim.claimed_at < clock_timestamp() - interval '15 minutes' AND deed.home = lanekeeper.dc()
+      WHERE NOT claim.confirmed AND claim.claimed_at < clock_timestamp() - interval '15 minutes'
+        AND lanekeeper.resolve(deed.home, deed.term) = lanekeeper.dc()
       ORDER BY claim.claimed_at LIMIT at_most
   LOOP
     PERFORM lanekeeper.fence(ARRAY[lanekeeper.claim_bucket(c.name, c.value)], 'lanekeeper.claim');
@@ -936,6 +1141,24 @@ DECLARE
   news text := json_build_object('kind', 'deed', 'account', NEW.account, 'home', NEW.home, 'term', NEW.term, 'counter', NEW.counter,
                                  'giver', NEW.giver, 'returned', NEW.digest IS NULL)::text;
 BEGIN
+  PERFORM pg_notify('lanekeeper_agent', news);
+  PERFORM pg_notify('lanekeeper_app', news);
+  RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.tell_succession()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  news text := json_build_object('kind', 'succession', 'term', NEW.term, 'how', NEW.kind, 'from', NEW.from_dc, 'to', NEW.to_dc)::text;
+BEGIN
+  PERFORM lanekeeper.fold();
+  IF NEW.from_dc = lanekeeper.dc() THEN
+    PERFORM setval('lanekeeper.view', greatest(NEW.term, pg_sequence_last_value('lanekeeper.view'::regclass)));
+  END IF;
   PERFORM pg_notify('lanekeeper_agent', news);
   PERFORM pg_notify('lanekeeper_app', news);
   RETURN NULL;
@@ -992,9 +1215,9 @@ CREATE OR REPLACE FUNCTION lanekeeper.where_is(asked text, OUT home text, OUT te
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
-  RETURN QUERY SELECT d.home, d.term, d.counter, lanekeeper.is_accepted(d),
-    EXISTS (SELECT FROM lanekeeper.drain x WHERE x.account = d.account AND x.until > clock_timestamp())
-    FROM lanekeeper.deed d WHERE d.account = asked;
+  RETURN QUERY SELECT p.home, p.term, d.counter, p.accepted,
+    EXISTS (SELECT FROM lanekeeper.drain x WHERE x.account IN (d.account, '*') AND x.until > clock_timestamp())
+    FROM lanekeeper.deed d, lanekeeper.present(d) p WHERE d.account = asked;
 END $function$;
 
 -- ── Triggers ────────────────────────────────────────────────────────────────────────
@@ -1004,4 +1227,8 @@ CREATE TRIGGER guard_epoch BEFORE INSERT OR UPDATE ON lanekeeper.deed FOR EACH R
 ALTER TABLE lanekeeper.deed ENABLE ALWAYS TRIGGER guard_epoch;
 CREATE TRIGGER tell_deed AFTER UPDATE ON lanekeeper.deed FOR EACH ROW EXECUTE FUNCTION lanekeeper.tell_deed();
 ALTER TABLE lanekeeper.deed ENABLE REPLICA TRIGGER tell_deed;
+CREATE TRIGGER guard_succession BEFORE INSERT ON lanekeeper.succession FOR EACH ROW EXECUTE FUNCTION lanekeeper.guard_succession();
+ALTER TABLE lanekeeper.succession ENABLE ALWAYS TRIGGER guard_succession;
+CREATE TRIGGER tell_succession AFTER INSERT ON lanekeeper.succession FOR EACH ROW EXECUTE FUNCTION lanekeeper.tell_succession();
+ALTER TABLE lanekeeper.succession ENABLE ALWAYS TRIGGER tell_succession;
 CREATE CONSTRAINT TRIGGER lanekeeper_commit AFTER INSERT ON lanekeeper.tick DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION lanekeeper.check_commit();

@@ -54,6 +54,7 @@ export async function readProof(
   const { rows } = await client.query<{
     systemIdentifier: string;
     timeline: number;
+    generation: number;
     log: string;
     fenceProblems: ProofReading['fenceProblems'];
     maxPreparedTransactions: number;
@@ -63,6 +64,7 @@ export async function readProof(
   }>(
     `SELECT (SELECT system_identifier::text FROM pg_catalog.pg_control_system()) AS "systemIdentifier",
         ('x' || left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8))::bit(32)::integer AS timeline,
+        (SELECT g.generation FROM lanekeeper.generation g) AS generation,
         pg_catalog.pg_current_wal_flush_lsn()::text AS log,
         (SELECT coalesce(json_agg(json_build_object('relation', relation, 'trigger', trigger_name, 'problem', problem)), '[]')
           FROM lanekeeper.fence_proof()) AS "fenceProblems",
@@ -76,7 +78,7 @@ export async function readProof(
   );
   const row = rows[0];
   if (row === undefined) throw new Error('the proof has no row');
-  const { systemIdentifier, timeline, log, progress, ...rest } = row;
+  const { systemIdentifier, timeline, generation, log, progress, ...rest } = row;
   const furthest = (which: 'received' | 'applied') => {
     const positions: Record<DataCenterName, string> = {};
     for (const [peer, names] of Object.entries(subscriptions)) {
@@ -90,7 +92,7 @@ export async function readProof(
   return {
     ...rest,
     fenceProblems: [...rest.fenceProblems, ...slots],
-    incarnation: { systemIdentifier, timeline, generation: 1 },
+    incarnation: { systemIdentifier, timeline, generation },
     positions: { log, received: furthest('received'), applied: furthest('applied') },
   };
 }

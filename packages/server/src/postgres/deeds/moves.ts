@@ -16,10 +16,12 @@ function toDeed({ home, term, counter, giver, accepted }: RawDeed): DeedRow {
   return { home, epoch: { term: Number(term), counter: Number(counter) }, giver, accepted };
 }
 
-const deedColumns = 'd.home, d.term, d.counter, d.giver, lanekeeper.is_accepted(d) AS accepted';
+/** As the successions since then left it. */
+const deedColumns = 'p.home, p.term, d.counter, d.giver, p.accepted';
+const deedTables = 'lanekeeper.deed d, lanekeeper.present(d) p';
 
 export async function readDeed(client: Queryable, account: AccountId): Promise<DeedRow | null> {
-  const { rows } = await client.query<RawDeed>(`SELECT ${deedColumns} FROM lanekeeper.deed d WHERE d.account = $1`, [
+  const { rows } = await client.query<RawDeed>(`SELECT ${deedColumns} FROM ${deedTables} WHERE d.account = $1`, [
     account,
   ]);
   return rows[0] === undefined ? null : toDeed(rows[0]);
@@ -33,7 +35,7 @@ export async function readDeedLocked(
 ): Promise<DeedRow | null> {
   return inTransaction(client, withinMs, async () => {
     const { rows } = await client.query<RawDeed>(
-      `SELECT ${deedColumns} FROM lanekeeper.deed d WHERE d.account = $1 FOR UPDATE`,
+      `SELECT ${deedColumns} FROM ${deedTables} WHERE d.account = $1 FOR UPDATE OF d`,
       [account],
     );
     return rows[0] === undefined ? null : toDeed(rows[0]);
@@ -58,8 +60,8 @@ export async function readFacts(client: Queryable, account: AccountId): Promise<
           AS "arrivedAgoMs",
         coalesce((SELECT json_agg(${ago('m.at')} ORDER BY m.at DESC) FROM lanekeeper.move_log m
           WHERE m.account = d.account AND m.at > clock_timestamp() - interval '1 hour' AND m.what <> 'declined'), '[]') AS "movesAgoMs",
-        EXISTS (SELECT FROM lanekeeper.drain x WHERE x.account = d.account AND x.until > clock_timestamp()) AS draining
-      FROM lanekeeper.deed d WHERE d.account = $1`,
+        EXISTS (SELECT FROM lanekeeper.drain x WHERE x.account IN (d.account, '*') AND x.until > clock_timestamp()) AS draining
+      FROM ${deedTables} WHERE d.account = $1`,
     [account],
   );
   const row = rows[0];
@@ -215,8 +217,8 @@ export async function readUnaccepted(client: Queryable, sinceMs: number | null):
     giver: string;
     returned: boolean;
   }>(
-    `SELECT d.account, d.term, d.counter, d.giver, d.digest IS NULL AS returned FROM lanekeeper.deed d
-      WHERE d.giver IS NOT NULL AND d.home = lanekeeper.dc() AND NOT lanekeeper.is_accepted(d)
+    `SELECT d.account, d.term, d.counter, d.giver, d.digest IS NULL AS returned FROM ${deedTables}
+      WHERE d.giver IS NOT NULL AND p.home = lanekeeper.dc() AND NOT p.accepted
         AND ($1::float8 IS NULL OR d.given_at > clock_timestamp() - make_interval(secs => $1::float8 / 1000))`,
     [sinceMs],
   );

@@ -77,7 +77,9 @@ export async function answerConflicts(client: Queryable, answered: UnansweredCon
 /** How many accounts each data center is the home of. Reads every deed: ask now and then. */
 export async function countHomes(client: Queryable): Promise<Readonly<Record<DataCenterName, number>>> {
   const { rows } = await client.query<{ home: string; count: string }>(
-    `SELECT home, count(*) FROM lanekeeper.deed WHERE account NOT LIKE 'claim:%' GROUP BY home ORDER BY home`,
+    `SELECT lanekeeper.resolve(d.home, d.term) AS home, sum(d.count) AS count
+      FROM (SELECT home, term, count(*) FROM lanekeeper.deed WHERE account NOT LIKE 'claim:%' GROUP BY home, term) d
+      GROUP BY 1 ORDER BY 1`,
   );
   return Object.fromEntries(rows.map(({ home, count }) => [home, Number(count)]));
 }

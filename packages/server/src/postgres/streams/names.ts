@@ -26,6 +26,7 @@ export const ownHomedTables: readonly TableName[] = [
   'lanekeeper.deed',
   'lanekeeper.acceptance',
   'lanekeeper.succession',
+  'lanekeeper.adoption',
   'lanekeeper.claim',
   'lanekeeper.outcome',
   'lanekeeper.subscribed',
