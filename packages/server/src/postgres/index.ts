@@ -8,12 +8,33 @@
  *   plan/          from what is there to what is declared, step by step; `apply` does it
  *   deeds/         the lease, moves and claims: what the agent asks of the SQL functions
  *   streams/       publications, slots and subscriptions; what state they are in
+ *   decode/        what was written here, out of PostgreSQL's own log
  *   verify/        row hashes of two data centers, compared under traffic
  *   doctor/        which rights and settings are missing, with the statement that mends each
  *   remove/        takes everything out again
  */
 export type { Catalog, ForeignKeyInfo, SequenceInfo, TableInfo, UniqueIndexInfo } from './catalog.ts';
 export { type Connect, type ConnectOptions, type ConnectResult, connect, type Unavailable } from './connect.ts';
+export {
+  type Change,
+  type Column,
+  type DecodedTransaction,
+  DecodeError,
+  formatLsn,
+  type Key,
+  keyOf,
+  type Lsn,
+  type PeekOptions,
+  type PeekResult,
+  parseLsn,
+  peekTransactions,
+  type Relation,
+  type Row,
+  type SlotLost,
+  type Unchanged,
+  unchanged,
+  type Value,
+} from './decode/index.ts';
 export {
   type AcceptResult,
   type AccountFacts,
