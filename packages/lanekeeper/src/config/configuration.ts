@@ -3,7 +3,16 @@
  * becomes this, is in `schema.ts` and `load.ts`. Configuration belongs to one data center and is never replicated: the
  * files of two data centers differ at least in how each reaches the other.
  */
-import type { ApproachName, DataCenterName, DataClass, Homes, Routing } from '../model/index.ts';
+import type {
+  ApproachName,
+  DataCenterName,
+  DataClass,
+  Durability,
+  Homes,
+  Routing,
+  StrandedPolicy,
+  WhenAlone,
+} from '../model/index.ts';
 
 export type DataCenter = {
   readonly name: DataCenterName;
@@ -41,6 +50,12 @@ export type Table = {
   readonly nullAccount: string | null;
   /** The one dc that may write, for `read-only` and `static-content` tables. */
   readonly feeder: DataCenterName | null;
+  /** What a transaction that writes it waits for, unless it writes a stricter one as well or asks for more. */
+  readonly durability: Durability;
+  /** Always `accept` for a `local` table. */
+  readonly whenAlone: WhenAlone;
+  /** Always `keep` for a table that is not homed. */
+  readonly stranded: StrandedPolicy;
 };
 
 export type Claim = {
@@ -71,15 +86,36 @@ export type Configuration = {
   /** The dc that owns accounts which existed before Lanekeeper did. Default: the first. */
   readonly existingAccounts: DataCenterName;
   readonly leases: {
-    readonly store: 'postgres';
-    /** Connection URL of the witness, without password; `witnessUrl()` adds it, and the agent role where no user is named. */
+    readonly store: 'postgres' | 'etcd';
+    /**
+     * For `postgres`: connection URL of the witness, without password; `witnessUrl()` adds it, and the agent role where no
+     * user is named. Empty for `etcd`.
+     */
     readonly url: string;
+    /** For `etcd`: base URLs of its members. Empty for `postgres`. */
+    readonly endpoints: readonly string[];
+    /** For `etcd`: null when it does not authenticate by password. `witnessPassword()` finds the password. */
+    readonly user: string | null;
+    /** For `etcd`: absolute paths of PEM files. */
+    readonly tls: { readonly ca: string | null; readonly cert: string | null; readonly key: string | null };
+    /** What fails together with the store. `none`: it has no place of its own. Default `witness`. */
+    readonly faultDomain: string;
     /** How long a lease lasts after it was last proved. Default 6000. */
     readonly ttlMs: number;
     /** Default 2000. */
     readonly renewEveryMs: number;
     /** The largest difference between two clocks' rates over one lease. Default 1000. */
     readonly skewMs: number;
+  };
+  readonly failover: {
+    /** `automatic`: a survivor takes over by itself once it may. `manual`: only when a person asks for it. */
+    readonly mode: 'automatic' | 'manual';
+    /** Whether a dc that was taken over comes back by itself; its accounts stay where they are. */
+    readonly rejoin: 'automatic' | 'manual';
+  };
+  readonly durability: {
+    /** A peer that is silent for so long leaves the sync set, so that `remote` commits wait no longer. Default 2000. */
+    readonly peerTimeoutMs: number;
   };
   /** PostgreSQL role names. */
   readonly roles: Readonly<Record<RoleName, string>>;

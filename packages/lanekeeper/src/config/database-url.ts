@@ -28,16 +28,23 @@ export function databaseUrl(
 }
 
 /**
- * The complete URL of the witness. User: the one written in `leases.url`, else the agent role. Password:
- * `LANEKEEPER_<DC>_WITNESS_PASSWORD` of the data center that asks, else `LANEKEEPER_WITNESS_PASSWORD`.
+ * The complete URL of a witness on PostgreSQL. User: the one written in `leases.url`, else the agent role. Password:
+ * `witnessPassword()`. Throws LK_CONFIG for a store that is not on PostgreSQL.
  */
 export function witnessUrl(configuration: PlacelessConfiguration, env: Environment, dc?: DataCenterName): string {
+  if (configuration.leases.store !== 'postgres')
+    throw new LanekeeperError('LK_CONFIG', `The lease store is ${configuration.leases.store}: it has no database.`);
   const url = new URL(configuration.leases.url);
   if (url.username === '') url.username = encode(configuration.roles.agent);
-  const own = dc === undefined ? undefined : env[`LANEKEEPER_${dc.toUpperCase()}_WITNESS_PASSWORD`];
-  const password = own || env.LANEKEEPER_WITNESS_PASSWORD;
-  if (password) url.password = encode(password);
+  const password = witnessPassword(env, dc);
+  if (password !== null) url.password = encode(password);
   return url.href;
+}
+
+/** `LANEKEEPER_<DC>_WITNESS_PASSWORD` of the data center that asks, else `LANEKEEPER_WITNESS_PASSWORD`, else null. */
+export function witnessPassword(env: Environment, dc?: DataCenterName): string | null {
+  const own = dc === undefined ? undefined : env[`LANEKEEPER_${dc.toUpperCase()}_WITNESS_PASSWORD`];
+  return own || env.LANEKEEPER_WITNESS_PASSWORD || null;
 }
 
 /** The setters of URL leave `%` alone, so that a password with `%41` in it would be read as another one. */

@@ -15,13 +15,32 @@ test('the example is right, without a warning', () => {
     homes: 'per-account',
     routing: 'customer',
     existingAccounts: 'ny',
-    leases: { ttlMs: 6000, renewEveryMs: 2000, skewMs: 1000 },
+    leases: {
+      store: 'etcd',
+      url: '',
+      user: 'lanekeeper',
+      tls: { ca: '/nowhere/etcd-ca.pem', cert: '/nowhere/etcd-client.pem', key: '/nowhere/etcd-client.key' },
+      faultDomain: 'witness',
+      ttlMs: 6000,
+      renewEveryMs: 2000,
+      skewMs: 1000,
+    },
+    failover: { mode: 'automatic', rejoin: 'automatic' },
+    durability: { peerTimeoutMs: 2000 },
     moves: { dwellMs: 30_000, perHour: 12, signInWaitMs: 300, drainMs: 5000 },
     sessions: { maxAgeMs: 30 * 86_400_000, stickinessMs: 1_800_000, domain: 'shop.example' },
     ignore: ['public.kysely_*'],
   });
   expect(result.configuration.tables['public.order_lines']!.account).toEqual(['order_id', 'account_id']);
   expect(result.configuration.tables['shop.visits']!.class).toBe('session-state');
+  expect(result.configuration.leases.endpoints).toHaveLength(3);
+  expect(result.configuration.tables['public.orders']).toMatchObject({
+    durability: 'remote',
+    whenAlone: 'accept',
+    stranded: 'keep',
+  });
+  expect(result.configuration.tables['public.carts']).toMatchObject({ durability: 'local', stranded: 'merge' });
+  expect(result.configuration.tables['public.products']!.durability).toBe('local');
   expect(Object.isFrozen(result.configuration.dataCenters.ny!.agents)).toBe(true);
 });
 

@@ -20,7 +20,7 @@ export type {
   Table,
   TableName,
 } from './configuration.ts';
-export { databaseUrl, witnessUrl } from './database-url.ts';
+export { databaseUrl, witnessPassword, witnessUrl } from './database-url.ts';
 export { ConfigurationError, type Diagnostic, type Paint, renderDiagnostic, renderDiagnostics } from './diagnose.ts';
 export { formatDuration, parseDuration } from './duration.ts';
 export type { Environment } from './interpolate.ts';

@@ -183,10 +183,11 @@ function checkMeaning(
 ): { readonly configuration: PlacelessConfiguration; readonly problems: readonly Problem[] } {
   const problems = new Problems();
   const { keys } = written.sessions;
-  if (typeof keys !== 'string') return { configuration: resolve(written, problems), problems: problems.list };
+  if (typeof keys !== 'string')
+    return { configuration: resolve(written, problems, directory), problems: problems.list };
   const keyFile = readKeyFile(directory, keys);
   const read = keyFile.kind === 'read' ? [...keyFile.keys] : [];
-  const configuration = resolve({ ...written, sessions: { ...written.sessions, keys: read } }, problems);
+  const configuration = resolve({ ...written, sessions: { ...written.sessions, keys: read } }, problems, directory);
   if (keyFile.kind === 'read') return { configuration, problems: problems.list };
   // Keys that could not be read are not keys that are missing.
   const others = problems.list.filter(({ path }) => formatPath(path) !== 'sessions.keys');

@@ -143,7 +143,93 @@ const mistakes: [string, (draft: Draft) => void, string, RegExp][] = [
     'dataCenters.fra',
     /at most 2/,
   ],
-  ['witness password', (d) => (d.leases.url = 'postgres://w:pw@w/w'), 'leases.url', /password does not belong/],
+  ['witness password', (d) => (d.leases = { url: 'postgres://w:pw@w/w' }), 'leases.url', /password does not belong/],
+  ['no witness', (d) => (d.leases = { ttl: '6s' }), 'leases.url', /`leases.url` is missing/],
+  [
+    'witness in a data center, automatic failover',
+    (d) => (d.leases = { url: 'postgres://10.2.0.5/witness' }),
+    'leases.url',
+    /PostgreSQL of `la`.* automatic failover is refused/,
+  ],
+  [
+    'endpoints of PostgreSQL',
+    (d) => (d.leases = { url: 'postgres://w/w', endpoints: ['https://a'] }),
+    'leases.endpoints',
+    /is for etcd/,
+  ],
+  [
+    'tls of PostgreSQL',
+    (d) => (d.leases = { url: 'postgres://w/w', tls: { ca: './ca.pem' } }),
+    'leases.tls',
+    /is for etcd/,
+  ],
+  ['url of etcd', (d) => (d.leases.url = 'postgres://w/w'), 'leases.url', /is for a store on PostgreSQL/],
+  ['etcd nowhere', (d) => delete d.leases.endpoints, 'leases.endpoints', /Where is etcd/],
+  [
+    'an endpoint twice',
+    (d) => (d.leases.endpoints = ['https://a:2379', 'https://A:2379/']),
+    'leases.endpoints[1]',
+    /same address twice/,
+  ],
+  [
+    'a password in an endpoint',
+    (d) => (d.leases.endpoints = ['https://u:pw@a:2379', 'https://b:2379']),
+    'leases.endpoints[0]',
+    /do not belong in this URL/,
+  ],
+  ['a certificate without key', (d) => delete d.leases.tls.key, 'leases.tls', /belong together/],
+  [
+    'tls without https',
+    (d) => (d.leases.endpoints = ['http://127.0.0.1:1', 'http://127.0.0.1:2']),
+    'leases.tls',
+    /is for https endpoints/,
+  ],
+  [
+    'a store that fails with a data center',
+    (d) => (d.leases.faultDomain = 'US-west'),
+    'leases.faultDomain',
+    /fails together with `la`.* automatic failover is refused/,
+  ],
+  [
+    'no witness of its own',
+    (d) => (d.leases.faultDomain = 'none'),
+    'leases.faultDomain',
+    /cannot tell a dead peer from a cut link, so automatic failover is refused/,
+  ],
+  ['another mode of failover', (d) => (d.failover.mode = 'auto'), 'failover.mode', /cannot be "auto"/],
+  ['a peer is never silent', (d) => (d.durability.peerTimeout = '1ms'), 'durability.peerTimeout', /too short/],
+  ['a timeout without unit', (d) => (d.durability.peerTimeout = 2), 'durability.peerTimeout', /is a number/],
+  ['an unknown class', (d) => (d.classes.record = {}), 'classes.record', /not known in `classes`/],
+  [
+    'durable where it never comes',
+    (d) => (d.tables['shop.visits'].durability = 'remote'),
+    'tables["shop.visits"].durability',
+    /does not reach the other data centers/,
+  ],
+  [
+    'a class durable where it never comes',
+    (d) => (d.classes.cache = { durability: 'remote' }),
+    'classes.cache.durability',
+    /does not reach the other data centers/,
+  ],
+  [
+    'local, refused when alone',
+    (d) => Object.assign(d.tables.orders, { durability: 'local', whenAlone: 'refuse' }),
+    'tables.orders.whenAlone',
+    /waits for no other data center/,
+  ],
+  [
+    'a local class, refused when alone',
+    (d) => (d.classes['read-only'].whenAlone = 'refuse'),
+    'classes.read-only.whenAlone',
+    /waits for no other data center/,
+  ],
+  [
+    'stranded shared rows',
+    (d) => (d.tables.products.stranded = 'merge'),
+    'tables.products.stranded',
+    /Only writes to homed tables/,
+  ],
   ['renewed too seldom', (d) => (d.leases.renewEvery = '3s'), 'leases.renewEvery', /one lost renewal/],
   ['skew of a lease', (d) => (d.leases.skew = '6s'), 'leases.skew', /Clocks that drift/],
   [
@@ -291,9 +377,16 @@ test.each<[string, (draft: Draft) => void, string, RegExp]>([
   ['plain http', (d) => (d.dataCenters.la.url = 'http://la.shop.example'), 'dataCenters.la.url', /in the clear/],
   [
     'witness in a data center',
-    (d) => (d.leases.url = 'postgres://10.2.0.5/witness'),
+    (d) => Object.assign(d, { leases: { url: 'postgres://10.2.0.5/witness' }, failover: { mode: 'manual' } }),
     'leases.url',
     /PostgreSQL of `la`/,
+  ],
+  ['one endpoint', (d) => (d.leases.endpoints = ['https://a:2379']), 'leases.endpoints', /With one endpoint/],
+  [
+    'etcd in the clear',
+    (d) => Object.assign(d.leases, { endpoints: ['http://a:2379', 'http://b:2379'], tls: {} }),
+    'leases.endpoints[0]',
+    /could say who may write/,
   ],
   [
     'a host outside the domain',
@@ -327,6 +420,34 @@ test('with one home for all accounts no table needs an account', () => {
   if (result.kind !== 'valid') throw new Error('refused');
   expect(result.configuration.homes).toBe('single');
   expect(Object.values(result.configuration.tables).every(({ account, root }) => account === null && !root)).toBe(true);
+});
+
+test.each([
+  ['a store that fails with a data center', 'us-east'],
+  ['no store of its own', 'none'],
+])('a person may decide with %s', (_name, faultDomain) => {
+  const result = check((draft) => {
+    draft.leases.faultDomain = faultDomain;
+    draft.failover.mode = 'manual';
+  });
+  expect(result).toMatchObject({ kind: 'valid', configuration: { failover: { mode: 'manual' } } });
+});
+
+test('a table is as safe as it says, else as its class says, else as its class is', () => {
+  const safety = (edit: (draft: Draft) => void, table: string) => {
+    const result = check(edit);
+    if (result.kind !== 'valid') throw new Error(JSON.stringify(result.diagnostics));
+    const { durability, whenAlone, stranded } = result.configuration.tables[table]!;
+    return [durability, whenAlone, stranded];
+  };
+  const refused = (d: Draft) =>
+    Object.assign(d.classes['system-of-record'], { whenAlone: 'refuse', stranded: 'merge' });
+  expect(safety((d) => delete d.classes, 'public.orders')).toEqual(['remote', 'accept', 'keep']);
+  expect(safety(refused, 'public.orders')).toEqual(['remote', 'refuse', 'merge']);
+  expect(safety(refused, 'public.carts')).toEqual(['local', 'accept', 'merge']);
+  expect(safety((d) => (d.classes['system-of-record'] = { durability: 'local' }), 'public.orders')[0]).toBe('local');
+  expect(safety((d) => (d.tables.products.durability = 'remote'), 'public.products')[0]).toBe('remote');
+  expect(safety(() => {}, 'shop.visits')).toEqual(['local', 'accept', 'keep']);
 });
 
 test('one data center may observe', () => {

@@ -1,5 +1,5 @@
 /** Tables and claims: what is homed, how a row finds its account, what must be unique. Part of `resolve.ts`. */
-import type { Homes } from '../model/index.ts';
+import { type DataClass, defaultDurability, type Homes } from '../model/index.ts';
 import type { Claim, Table } from './configuration.ts';
 import { nearest, oneOf } from './nearest.ts';
 import type { Path, Problems } from './problem.ts';
@@ -51,13 +51,60 @@ export function resolveTables(written: FilledConfiguration, homes: Homes, proble
       root: homes === 'per-account' && table.root,
       nullAccount: homes === 'per-account' ? (table.nullAccount ?? null) : null,
       feeder: table.feeder ?? null,
+      ...safetyOf(table, written.classes[table.class]),
     };
+    checkSafety(table, table.class, path, resolved[name].durability, problems);
+  }
+  for (const [name, safety] of Object.entries(written.classes)) {
+    const named = name as DataClass;
+    checkSafety(safety, named, ['classes', name], safety.durability ?? defaultDurability[named], problems);
   }
   if (homes === 'per-account') checkRoots(written, problems);
   return resolved;
 }
 
 type WrittenTable = FilledConfiguration['tables'][string];
+type WrittenSafety = Pick<WrittenTable, 'durability' | 'whenAlone' | 'stranded'>;
+
+/** What the table says, else its class. What a class says of `remote` tables is not for one that is `local`. */
+function safetyOf(
+  table: WrittenTable,
+  ofClass: WrittenSafety | undefined,
+): Pick<Table, 'durability' | 'whenAlone' | 'stranded'> {
+  const durability = table.durability ?? ofClass?.durability ?? defaultDurability[table.class];
+  const whenAlone = durability === 'local' ? 'accept' : (table.whenAlone ?? ofClass?.whenAlone ?? 'accept');
+  return { durability, whenAlone, stranded: table.stranded ?? ofClass?.stranded ?? 'keep' };
+}
+
+/** Native replication carries these; what is never there cannot be acknowledged there. */
+const travels: ReadonlySet<DataClass> = new Set(['system-of-record', 'read-only', 'static-content']);
+
+function checkSafety(
+  safety: WrittenSafety,
+  dataClass: DataClass,
+  path: Path,
+  durability: Table['durability'],
+  problems: Problems,
+): void {
+  if (safety.durability === 'remote' && !travels.has(dataClass))
+    problems.error(
+      [...path, 'durability'],
+      `What is ${dataClass} does not reach the other data centers, so it cannot be durable there`,
+      'Write `local`, or remove it.',
+    );
+  else if (safety.whenAlone === 'refuse' && durability === 'local')
+    problems.error(
+      [...path, 'whenAlone'],
+      'A `local` write waits for no other data center, so being alone makes no difference to it',
+      'Remove `whenAlone`, or write `durability: remote`.',
+    );
+  if (safety.stranded === 'merge' && dataClass !== 'system-of-record')
+    problems.error(
+      [...path, 'stranded'],
+      'Only writes to homed tables are stranded',
+      'Remove `stranded`, or declare the table system-of-record.',
+    );
+}
 
 function accountPath(table: WrittenTable, path: Path, homes: Homes, problems: Problems): string[] | null {
   if (table.class !== 'system-of-record') {

@@ -59,7 +59,12 @@ export function serverIdentity(url: URL): string {
 }
 
 /** `https://host` or `http://host:port`, without a path; returned as URL.origin spells it. */
-export function checkOrigin(written: string, path: Path, problems: Problems): string | null {
+export function checkOrigin(
+  written: string,
+  path: Path,
+  problems: Problems,
+  credentials = 'Data centers recognise each other by their signing keys.',
+): string | null {
   const url = parse(written);
   if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:') || url.hostname === '') {
     problems.error(
@@ -70,11 +75,7 @@ export function checkOrigin(written: string, path: Path, problems: Problems): st
     return null;
   }
   if (url.username !== '' || url.password !== '') {
-    problems.error(
-      path,
-      'User and password do not belong in this URL',
-      'Data centers recognise each other by their signing keys.',
-    );
+    problems.error(path, 'User and password do not belong in this URL', credentials);
     return null;
   }
   if (url.pathname !== '/' || url.search !== '' || url.hash !== '') {

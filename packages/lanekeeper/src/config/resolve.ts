@@ -3,24 +3,25 @@
  * files or the environment comes in as an argument. Collects every mistake instead of stopping at the first.
  *
  * - `resolve-data-centers.ts`, `resolve-urls.ts`: where and how
+ * - `resolve-leases.ts`: the lease store, and whether a failover may be automatic
  * - `resolve-tables.ts`: tables, ignored tables, claims
  * - `resolve-sessions.ts`: cookie domain and public keys
  */
 import { approaches } from '../model/index.ts';
-import type { Configuration, DataCenter, RoleName } from './configuration.ts';
-import { durationMs, formatDuration } from './duration.ts';
+import type { Configuration, RoleName } from './configuration.ts';
+import { durationMs } from './duration.ts';
 import type { Problems } from './problem.ts';
 import { checkDataCenterName, resolveDataCenters } from './resolve-data-centers.ts';
+import { resolveLeases } from './resolve-leases.ts';
 import { resolveSessions } from './resolve-sessions.ts';
 import { resolveClaims, resolveIgnore, resolveTables } from './resolve-tables.ts';
-import { checkDatabaseUrl, serverIdentity } from './resolve-urls.ts';
 import type { FilledConfiguration } from './schema.ts';
 
 /** The configuration before anyone has said in which data center this process is. */
 export type PlacelessConfiguration = Omit<Configuration, 'here'>;
 
-/** The result counts only when `problems` has no error. */
-export function resolve(written: FilledConfiguration, problems: Problems): PlacelessConfiguration {
+/** The result counts only when `problems` has no error. Names of files are relative to `directory`. */
+export function resolve(written: FilledConfiguration, problems: Problems, directory: string): PlacelessConfiguration {
   const { homes, routing } = approaches[written.approach];
   const dataCenters = resolveDataCenters(written, problems);
   const tables = resolveTables(written, homes, problems);
@@ -42,7 +43,11 @@ export function resolve(written: FilledConfiguration, problems: Problems): Place
     stride: written.stride,
     enforce: written.enforce,
     existingAccounts: written.accounts.existing ?? Object.keys(dataCenters)[0] ?? '',
-    leases: resolveLeases(written, dataCenters, problems),
+    leases: resolveLeases(written, dataCenters, problems, directory),
+    failover: { ...written.failover },
+    durability: {
+      peerTimeoutMs: durationMs(written.durability.peerTimeout, ['durability', 'peerTimeout'], problems, 100, 60_000),
+    },
     roles: resolveRoles(written, problems),
     tables,
     ignore: resolveIgnore(written, problems),
@@ -50,42 +55,6 @@ export function resolve(written: FilledConfiguration, problems: Problems): Place
     moves: resolveMoves(written, problems),
     sessions: resolveSessions(written, dataCenters, problems),
   });
-}
-
-function resolveLeases(
-  written: FilledConfiguration,
-  dataCenters: Readonly<Record<string, DataCenter>>,
-  problems: Problems,
-): Configuration['leases'] {
-  const { leases } = written;
-  const url = checkDatabaseUrl(leases.url, ['leases', 'url'], problems, {
-    user: 'allowed',
-    secret: 'LANEKEEPER_WITNESS_PASSWORD',
-  });
-  if (url !== null) {
-    for (const dc of Object.values(dataCenters)) {
-      if (dc.database !== '' && serverIdentity(new URL(dc.database)) === serverIdentity(url)) {
-        problems.warn(
-          ['leases', 'url'],
-          `The witness is the PostgreSQL of \`${dc.name}\``,
-          `When \`${dc.name}\` fails, nobody can say who may write. Put the witness into a third place.`,
-        );
-      }
-    }
-  }
-  const ttlMs = durationMs(leases.ttl, ['leases', 'ttl'], problems, 500, 300_000);
-  const renewEveryMs = durationMs(leases.renewEvery, ['leases', 'renewEvery'], problems, 50, 300_000);
-  const skewMs = durationMs(leases.skew, ['leases', 'skew'], problems, 0, 300_000);
-  if (renewEveryMs * 2 >= ttlMs) {
-    problems.error(
-      ['leases', 'renewEvery'],
-      `Renewed every ${formatDuration(renewEveryMs)}, a lease of ${formatDuration(ttlMs)} would not survive one lost renewal`,
-      'Less than half of `ttl`.',
-    );
-  }
-  if (skewMs >= ttlMs)
-    problems.error(['leases', 'skew'], 'Clocks that drift by a whole lease cannot hold one', 'Less than `ttl`.');
-  return { store: leases.store, url: url?.href ?? '', ttlMs, renewEveryMs, skewMs };
 }
 
 const roleNames = ['owner', 'application', 'agent', 'replication'] as const satisfies readonly RoleName[];

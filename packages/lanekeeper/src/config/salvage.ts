@@ -27,14 +27,24 @@ export function salvage(value: unknown, mistakes: readonly Problem[]): Salvaged 
   return { value: result.data, trusts: (problem) => problem.severity === 'error' && isTrusted(problem.path, damaged) };
 }
 
-const judgedByName: ReadonlySet<unknown> = new Set(['dataCenters', 'tables', 'claims', 'moves', 'sessions']);
+const judgedByName: ReadonlySet<unknown> = new Set([
+  'dataCenters',
+  'tables',
+  'claims',
+  'classes',
+  'moves',
+  'sessions',
+  'failover',
+]);
+const placeOfStore: ReadonlySet<unknown> = new Set(['store', 'url', 'endpoints', 'user', 'tls', 'faultDomain']);
+const safety: ReadonlySet<unknown> = new Set(['durability', 'whenAlone', 'stranded']);
 
 /** What is judged as one: a data center, a table, a field that stands alone, or a whole section. */
 function partOf(path: Path): string {
   const [section, name] = path;
   if (name === undefined) return String(section);
-  // The durations of a lease are compared with each other.
-  if (section === 'leases') return name === 'url' ? 'leases\nurl' : 'leases\ntimes';
+  // The durations of a lease are compared with each other; so is what says where the store is.
+  if (section === 'leases') return placeOfStore.has(name) ? 'leases\nstore' : 'leases\ntimes';
   return judgedByName.has(section) ? `${section}\n${name}` : String(section);
 }
 
@@ -46,6 +56,10 @@ function isTrusted(path: Path, damaged: ReadonlySet<string>): boolean {
   const someOf = (name: string) => [...damaged].some((part) => part === name || part.startsWith(`${name}\n`));
   if (path.at(-1) === 'number' || (section === 'dataCenters' && path.length === 2))
     return !someOf('dataCenters') && !damaged.has('stride');
+  // What a table does not say, its class does.
+  if (section === 'tables' && safety.has(path.at(-1)) && someOf('classes')) return false;
+  // Whether a failover may be automatic: where the store is, and where the data centers are.
+  if (section === 'leases' && placeOfStore.has(path[1]) && (someOf('failover') || someOf('dataCenters'))) return false;
   // Which tables there are, and which of them is the root, is known only when all of them are.
   if ((section === 'tables' && (path.length === 1 || path.at(-1) === 'root')) || section === 'claims')
     return !someOf('tables');
@@ -55,9 +69,7 @@ function isTrusted(path: Path, damaged: ReadonlySet<string>): boolean {
 function standIn(copy: Tree): void {
   if (copy.cluster === undefined) copy.cluster = 'unknown';
   if (copy.approach === undefined) copy.approach = 'full-active-active';
-  if (copy.leases === undefined) copy.leases = {};
-  const { leases } = copy;
-  if (isTree(leases) && leases.url === undefined) leases.url = 'postgres://witness.invalid/witness';
+  copy.leases ??= { url: 'postgres://witness.invalid/witness' };
   for (const [name, dc] of Object.entries(copy.dataCenters as Tree)) {
     // Different for each, so that nothing looks shared.
     if (isTree(dc)) {

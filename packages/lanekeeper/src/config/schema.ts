@@ -4,7 +4,7 @@
  * from it, so the descriptions here are also the reference documentation.
  */
 import { z } from 'zod';
-import { type ApproachName, approaches, dataClasses } from '../model/index.ts';
+import { type ApproachName, approaches, dataClasses, durabilities } from '../model/index.ts';
 import { durationPattern } from './duration.ts';
 
 export const dataCenterNamePattern = /^[a-z][a-z0-9]{0,14}$/;
@@ -51,12 +51,42 @@ const dataCenter = z
 const leases = z
   .strictObject({
     store: z
-      .enum(['postgres'])
+      .enum(['postgres', 'etcd'])
       .default('postgres')
-      .describe('Where leases are kept: `postgres` is a database on a witness outside every data center.'),
-    url: text.describe(
-      'Connection URL of the witness: postgres://user@host:port/database, without password (LANEKEEPER_WITNESS_PASSWORD). Default user: the agent role.',
-    ),
+      .describe(
+        'Where leases are kept: `postgres` is one database on a witness, for development and modest needs; `etcd` survives the loss of a minority of its members, for production. Default: postgres.',
+      ),
+    url: text
+      .optional()
+      .describe(
+        'For `postgres`: connection URL of the witness, postgres://user@host:port/database, without password (LANEKEEPER_WITNESS_PASSWORD). Default user: the agent role.',
+      ),
+    endpoints: z
+      .array(text)
+      .optional()
+      .describe(
+        'For `etcd`: base URLs of its members, as seen from here: https://etcd-1.example:2379. All of them, so that it is reached while one is down.',
+      ),
+    user: text
+      .optional()
+      .describe(
+        'For `etcd`: its user; the password is LANEKEEPER_WITNESS_PASSWORD. Default: none, for an etcd that trusts certificates or the network.',
+      ),
+    tls: z
+      .strictObject({
+        ca: text
+          .optional()
+          .describe('File with the authorities that vouch for its members (PEM). Default: those of Node.js.'),
+        cert: text.optional().describe('File with the certificate to show (PEM), with `key`. Default: none.'),
+        key: text.optional().describe('File with the private key of `cert` (PEM).'),
+      })
+      .default({})
+      .describe('For `etcd` with https: files, relative to this one.'),
+    faultDomain: text
+      .default('witness')
+      .describe(
+        "What fails together with the store; `none` when it has no place of its own. With two data centers, automatic failover needs one that is no data center's. Default: witness.",
+      ),
     ttl: duration(
       'How long a data center may write after it last proved its lease. Duration, default 6s. Longer rides out slower stores, shorter makes takeover faster.',
     ).default('6s'),
@@ -68,6 +98,56 @@ const leases = z
     ).default('1s'),
   })
   .describe('The right of a data center to accept writes at all.');
+
+const failover = z
+  .strictObject({
+    mode: z
+      .enum(['automatic', 'manual'])
+      .default('automatic')
+      .describe(
+        'Who decides that a data center takes over from another: `automatic` once the lease store lets it, `manual` only a person, who is shown first what would be lost. Default: automatic.',
+      ),
+    rejoin: z
+      .enum(['automatic', 'manual'])
+      .default('automatic')
+      .describe(
+        'Whether a data center that was taken over comes back by itself. Its accounts stay where they are until somebody hands them back. Default: automatic.',
+      ),
+  })
+  .describe('What happens when a data center fails.');
+
+const durability = z
+  .strictObject({
+    peerTimeout: duration(
+      'A peer that is silent for so long leaves the sync set: `remote` commits wait for it at most this long. Duration, default 2s.',
+    ).default('2s'),
+  })
+  .describe('How long a data center waits for another one before it goes on alone.');
+
+const safety = {
+  durability: z
+    .enum(durabilities)
+    .optional()
+    .describe(
+      'When a transaction that writes it is acknowledged: `local` when it is durable here, `remote` when every data center in the sync set has it too. Default: that of its class; `remote` for system-of-record, else `local`.',
+    ),
+  whenAlone: z
+    .enum(['accept', 'refuse'])
+    .optional()
+    .describe(
+      'What happens to `remote` transactions while no peer is in the sync set: `accept` acknowledges them as `local` and shows the risk, `refuse` refuses them. Default: that of its class; accept.',
+    ),
+  stranded: z
+    .enum(['keep', 'merge'])
+    .optional()
+    .describe(
+      'Writes that a failed data center could not hand over, for system-of-record: `keep` them for a person to decide, or `merge` them by themselves where nothing happened to the account since. Default: that of its class; keep.',
+    ),
+};
+
+const classes = z
+  .partialRecord(z.enum(dataClasses), z.strictObject(safety).describe('One class; a table may differ.'))
+  .describe('How safe the tables of each class are. Default: as said at each field.');
 
 const roles = z
   .strictObject({
@@ -116,6 +196,7 @@ const table = z
     feeder: dataCenterName
       .optional()
       .describe('The one data center that may write it, for `read-only` and `static-content`.'),
+    ...safety,
   })
   .describe('One table of the application.');
 
@@ -213,6 +294,9 @@ export const schema = z
       .record(dataCenterName, dataCenter)
       .describe('By short name: lower-case letters and digits, at most 15, for example ny.'),
     leases,
+    failover: failover.prefault({}),
+    durability: durability.prefault({}),
+    classes: classes.default({}),
     roles: roles.prefault({}),
     accounts: accounts.prefault({}),
     tables: z

@@ -116,7 +116,7 @@ function formatHint(path: Path): string | null {
   if (key === 'cookie') return 'A lower-case letter, then lower-case letters, digits, - and _, at most 32 in all.';
   if (key === 'feeder' || key === 'dataCenter' || key === 'existing')
     return 'The short name of a data center, for example `ny`.';
-  if (parent === 'leases' || parent === 'moves' || parent === 'sessions')
+  if (parent === 'leases' || parent === 'moves' || parent === 'sessions' || parent === 'durability')
     return 'A number and its unit: `500ms`, `6s`, `30m`, `12h` or `30d`.';
   return describe(path);
 }
@@ -207,8 +207,11 @@ function childOf(node: Node, step: string | number): Node | null {
 }
 
 function keysAt(path: Path): string[] {
-  const node = schemaAt(path);
-  return node?._zod.def.type === 'object' ? Object.keys(node._zod.def.shape) : [];
+  const def = schemaAt(path)?._zod.def;
+  if (def?.type === 'object') return Object.keys(def.shape);
+  if (def?.type !== 'record') return [];
+  const names = (def.keyType as Node)._zod.def;
+  return names.type === 'enum' ? Object.values(names.entries).map(String) : [];
 }
 
 function describe(path: Path): string | null {

@@ -42,6 +42,26 @@ export const dataClasses = [
 ] as const;
 export type DataClass = (typeof dataClasses)[number];
 
+/** When a transaction is acknowledged: `local` when it is durable here, `remote` when every dc of the sync set has it too. */
+export const durabilities = ['local', 'remote'] as const;
+export type Durability = (typeof durabilities)[number];
+
+/** What a data center does with `remote` transactions while its sync set is empty: `accept` them as local, or `refuse` them. */
+export type WhenAlone = 'accept' | 'refuse';
+
+/** What becomes of stranded writes when nothing happened since: `keep` them for a person, or `merge` them. */
+export type StrandedPolicy = 'keep' | 'merge';
+
+/** Where a class says nothing else. */
+export const defaultDurability: Readonly<Record<DataClass, Durability>> = {
+  'system-of-record': 'remote',
+  'system-of-reference': 'local',
+  'read-only': 'local',
+  'static-content': 'local',
+  cache: 'local',
+  'session-state': 'local',
+};
+
 /** The five ways to run commerce from several data centers; each is a setting of two questions (see `approaches`). */
 export type ApproachName =
   | 'active-passive'
