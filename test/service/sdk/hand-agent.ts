@@ -1,6 +1,7 @@
 /** An agent's HTTP side, answered by the test: real requests with real tokens, and moves made by hand. */
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Succession } from 'lanekeeper/model';
 import { createKeyRing, verifyAgentToken } from 'lanekeeper/session';
 import type { TestDataCenter } from '../../support/pair.ts';
 
@@ -13,6 +14,8 @@ export type HandAgent = {
   readonly requests: AgentRequest[];
   /** What to answer from now on. */
   answer: (request: AgentRequest) => Promise<AgentReply> | AgentReply;
+  /** What it knows of, for `GET /v1/successions`: SDKs and edges ask by themselves, so that is not among the requests. */
+  successions: readonly Succession[];
   stop(): Promise<void>;
 };
 
@@ -23,6 +26,12 @@ export async function startHandAgent(dc: TestDataCenter): Promise<HandAgent> {
       const token = /^Bearer (.+)$/.exec(request.headers.authorization ?? '')?.[1] ?? '';
       if (verifyAgentToken(ring, token, Date.now()).kind !== 'valid') {
         response.writeHead(401).end('{}');
+        return;
+      }
+      if (request.url?.startsWith('/v1/successions') === true) {
+        const { successions } = agent;
+        response.writeHead(200, { 'content-type': 'application/json' });
+        response.end(JSON.stringify({ term: successions.at(-1)?.term ?? 1, successions }));
         return;
       }
       const asked = { method: request.method ?? '', path: request.url ?? '', body: await readJson(request) };
@@ -36,6 +45,7 @@ export async function startHandAgent(dc: TestDataCenter): Promise<HandAgent> {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests: [],
     answer: () => null,
+    successions: [],
     stop: () =>
       new Promise((resolve) => {
         server.close(() => resolve());

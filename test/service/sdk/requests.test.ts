@@ -217,7 +217,7 @@ onEachFramework(({ name, start, shop, site, at, handled, newAccount, ordersOf, s
     try {
       const page = await new Browser().post(`${own.url}/sign-in`, { account });
       expect(page.text).toMatch(/^<h1>/);
-      expect(page.headers['lanekeeper-replay']).toBe('dc=la');
+      expect(page.headers['lanekeeper-replay']).toBe('dc=la; term=1');
     } finally {
       await own.stop();
     }

@@ -40,12 +40,14 @@ test('whoever writes is sent to the one home, signed in or not; whoever reads is
   expect((await browser.get(`${site('la').app.url}/who`)).status).toBe(200);
   const sent = await browser.post(`${site('la').app.url}/register`, { account: 'anybody' });
   expect(sent.status).toBe(409);
-  expect(sent.headers['lanekeeper-replay']).toBe('dc=ny');
+  expect(sent.headers['lanekeeper-replay']).toBe('dc=ny; term=1');
   expect((await browser.post(`${site('ny').app.url}/register`, { account: 'anybody' })).json).toMatchObject({
     account: 'anybody',
     home: 'ny',
   });
-  expect((await browser.post(`${site('la').app.url}/orders`, { id: 'o1' })).headers['lanekeeper-replay']).toBe('dc=ny');
+  expect((await browser.post(`${site('la').app.url}/orders`, { id: 'o1' })).headers['lanekeeper-replay']).toBe(
+    'dc=ny; term=1',
+  );
   expect((await browser.post(`${site('ny').app.url}/orders`, { id: 'o1' })).status).toBe(200);
 });
 

@@ -69,12 +69,12 @@ test('a session is known on both coasts; what it writes is written at home', asy
   expect(direct).toMatchObject({
     status: 409,
     dc: 'la',
-    headers: { 'lanekeeper-replay': 'dc=ny' },
+    headers: { 'lanekeeper-replay': 'dc=ny; term=1' },
     json: { error: { code: 'LK_WRONG_HOME', home: 'ny', dataCenter: 'la' } },
   });
   const form = { form: { sku: 'bud-vase' }, accept: 'text/html', direct: true };
   const page = await shopper.ask('la', 'POST', '/cart', form);
-  expect(page).toMatchObject({ status: 409, headers: { 'lanekeeper-replay': 'dc=ny' } });
+  expect(page).toMatchObject({ status: 409, headers: { 'lanekeeper-replay': 'dc=ny; term=1' } });
   expect(page.body).toContain('Your account is kept in New York');
   expect(page.body).toContain('data-here="la"');
   expect((await shopper.get('ny', '/cart')).json.count).toBe(1);

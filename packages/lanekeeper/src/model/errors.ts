@@ -133,6 +133,8 @@ export type ErrorDetails = {
   readonly account?: AccountId;
   /** The data center where the account is written, when known. */
   readonly home?: DataCenterName;
+  /** The term of the deed that names this home: an edge that knows of later successions follows those. */
+  readonly term?: number;
   /** The data center that refused. */
   readonly dataCenter?: DataCenterName;
   readonly table?: string;

@@ -5,7 +5,7 @@
 export const headers = {
   /** On every response: which data center served it. */
   dataCenter: 'lanekeeper-data-center',
-  /** Application → edge: serve this request in another data center, `dc=la`. Sent before any work was done. */
+  /** Application → edge: serve this request in another data center, `dc=la; term=2`: as of that term. Sent before any work was done. */
   replay: 'lanekeeper-replay',
   /** Edge → application: the data center of this edge. */
   via: 'lanekeeper-via',

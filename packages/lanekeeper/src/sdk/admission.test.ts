@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { type AdmissionQuestion, admit, judge } from './admission.ts';
+import { type AdmissionQuestion, admit, enterWhenOpen, judge } from './admission.ts';
 import type { Whereabouts } from './api.ts';
 import { Deeds } from './deeds.ts';
 import { DrainGate } from './gate.ts';
@@ -16,8 +16,8 @@ const there = here({ home: 'la' });
 
 test('the deed wins over an older token, the token over an older deed', () => {
   expect(judge('ny', here(), { home: 'la', epoch: epoch(1) }, 0)).toEqual({ kind: 'here' });
-  expect(judge('ny', there, { home: 'ny', epoch: epoch(2) }, 0)).toEqual({ kind: 'elsewhere', home: 'la' });
-  expect(judge('ny', here(), { home: 'la', epoch: epoch(3) }, 0)).toEqual({ kind: 'elsewhere', home: 'la' });
+  expect(judge('ny', there, { home: 'ny', epoch: epoch(2) }, 0)).toEqual({ kind: 'elsewhere', home: 'la', term: 1 });
+  expect(judge('ny', here(), { home: 'la', epoch: epoch(3) }, 0)).toEqual({ kind: 'elsewhere', home: 'la', term: 1 });
   expect(judge('ny', there, { home: 'ny', epoch: epoch(3) }, 0)).toEqual({ kind: 'arriving' });
 });
 
@@ -25,7 +25,7 @@ test('not accepted yet, about to leave, unknown', () => {
   expect(judge('ny', here({ accepted: false }), null, 0)).toEqual({ kind: 'arriving' });
   expect(judge('ny', here({ draining: true }), null, 0)).toEqual({ kind: 'moving' });
   expect(judge('ny', null, null, 0)).toEqual({ kind: 'unknown' });
-  expect(judge('ny', null, { home: 'la', epoch: epoch(0) }, 0)).toEqual({ kind: 'elsewhere', home: 'la' });
+  expect(judge('ny', null, { home: 'la', epoch: epoch(0) }, 0)).toEqual({ kind: 'elsewhere', home: 'la', term: 1 });
 });
 
 test('who was sent here by another dc waits for the deed that it has seen', () => {
@@ -35,7 +35,7 @@ test('who was sent here by another dc waits for the deed that it has seen', () =
 });
 
 test('but an edge that followed an old cookie is corrected at once', () => {
-  expect(judge('ny', there, { home: 'ny', epoch: epoch(1) }, 1)).toEqual({ kind: 'elsewhere', home: 'la' });
+  expect(judge('ny', there, { home: 'ny', epoch: epoch(1) }, 1)).toEqual({ kind: 'elsewhere', home: 'la', term: 1 });
 });
 
 /** A database whose answer changes when the test says so. */
@@ -84,6 +84,34 @@ test('work waits out a drain and follows the account', async () => {
   deeds.changed('a1');
   expect(await waiting).toMatchObject({ kind: 'elsewhere', home: 'la' });
   expect(gate.size).toBe(0);
+});
+
+test('while everything drains there is nowhere else to go: the wait is bounded by the drain, and then follows the succession', async () => {
+  const { database, deeds, gate, ask } = setUp(here());
+  const before = await ask();
+  gate.drain({ move: 7, account: '*', to: 'la', remainingMs: 60_000 });
+  database.now = here({ draining: true });
+  const waiting = ask({ waitMs: 30 });
+  // What is in flight already may do more, for other accounts as well: the drain waits for it.
+  const more = await ask({ account: 'a2', within: true, waitMs: 30 });
+  expect(more.kind).toBe('here');
+  await new Promise((resolve) => setTimeout(resolve, 80));
+  for (const each of [before, more]) if (each.kind === 'here') each.leave();
+  database.now = here({ home: 'la', epoch: { term: 2, counter: 2 } });
+  deeds.allChanged();
+  gate.open('*');
+  expect(await waiting).toMatchObject({ kind: 'elsewhere', home: 'la', term: 2 });
+  expect(gate.size).toBe(0);
+});
+
+test('a drain of everything ends by itself, and the wait with it', async () => {
+  const { gate, ask } = setUp(here());
+  gate.drain({ move: 7, account: '*', to: 'la', remainingMs: 40 });
+  expect((await ask({ waitMs: 0 })).kind).toBe('here');
+  gate.drain({ move: 8, account: '*', to: 'la', remainingMs: 40 });
+  const leave = await enterWhenOpen(gate, null);
+  expect(leave).not.toBeNull();
+  leave?.();
 });
 
 test('but not for longer than it was given', async () => {
@@ -138,4 +166,22 @@ test('a database that fails is an error, and the next question is asked again', 
   await expect(deeds.whereIs('a1')).rejects.toThrow('away');
   fail = false;
   expect(await deeds.whereIs('a1')).toBeNull();
+});
+
+test('a succession wakes everybody who waits, and nothing asked before it is remembered', async () => {
+  const { database, deeds, ask } = setUp(here({ accepted: false }));
+  const waiting = ['a1', 'a2', 'a3'].map((account) => ask({ account, waitMs: 10_000 }));
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  database.now = here({ home: 'la', epoch: { term: 2, counter: 2 } });
+  deeds.allChanged();
+  for (const each of await Promise.all(waiting)) expect(each).toMatchObject({ kind: 'elsewhere', home: 'la' });
+});
+
+test('one that arrives before the row of the succession waits for it', async () => {
+  const { database, deeds, ask } = setUp(there);
+  const waiting = ask({ hops: 1, hint: { home: 'la', epoch: epoch(2) } });
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  database.now = here({ epoch: { term: 2, counter: 2 } });
+  deeds.allChanged();
+  expect((await waiting).kind).toBe('here');
 });

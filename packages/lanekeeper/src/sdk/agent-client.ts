@@ -27,12 +27,24 @@ export class AgentClient {
 
   /** @throws {LanekeeperError} `LK_AGENT_UNAVAILABLE` when none answers in time. */
   async call(call: AgentCall): Promise<AgentAnswer> {
+    return this.#anyOf(call, (url, signal) => this.#callOne(url, call, signal));
+  }
+
+  /** As `call`, for what is answered without a `kind`. */
+  async ask(call: AgentCall): Promise<unknown> {
+    return this.#anyOf(call, async (url, signal) => (await this.#fetch(url, call, signal)).answer);
+  }
+
+  async #anyOf<Answer>(
+    call: AgentCall,
+    askOne: (url: string, signal: AbortSignal) => Promise<Answer>,
+  ): Promise<Answer> {
     const signal = AbortSignal.timeout(Math.ceil(call.timeoutMs));
     let cause: unknown;
     for (let attempt = 0; attempt < this.#urls.length && !signal.aborted; attempt++) {
       const index = (this.#preferred + attempt) % this.#urls.length;
       try {
-        const answer = await this.#callOne(this.#urls[index]!, call, signal);
+        const answer = await askOne(this.#urls[index]!, signal);
         this.#preferred = index;
         return answer;
       } catch (error) {
@@ -42,7 +54,19 @@ export class AgentClient {
     throw new LanekeeperError('LK_AGENT_UNAVAILABLE', undefined, {}, { cause });
   }
 
-  async #callOne(url: string, { method, path, body }: AgentCall, signal: AbortSignal): Promise<AgentAnswer> {
+  async #callOne(url: string, call: AgentCall, signal: AbortSignal): Promise<AgentAnswer> {
+    const { status, answer } = await this.#fetch(url, call, signal);
+    if (typeof answer === 'object' && answer !== null && typeof (answer as AgentAnswer).kind === 'string') {
+      return answer as AgentAnswer;
+    }
+    throw new Error(`The agent at ${url} answered ${call.method} ${call.path} with status ${status} and no kind.`);
+  }
+
+  async #fetch(
+    url: string,
+    { method, path, body }: AgentCall,
+    signal: AbortSignal,
+  ): Promise<{ status: number; answer: unknown }> {
     const response = await fetch(new URL(path, url), {
       method,
       signal,
@@ -53,10 +77,6 @@ export class AgentClient {
       },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
-    const answer: unknown = await response.json();
-    if (typeof answer === 'object' && answer !== null && typeof (answer as AgentAnswer).kind === 'string') {
-      return answer as AgentAnswer;
-    }
-    throw new Error(`The agent at ${url} answered ${method} ${path} with status ${response.status} and no kind.`);
+    return { status: response.status, answer: (await response.json()) as unknown };
   }
 }

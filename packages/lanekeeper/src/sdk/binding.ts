@@ -17,10 +17,14 @@ export type Binding = {
   readonly outer: Binding | null;
   /** Whether the account's moves already wait for this work. */
   covers(account: AccountId): boolean;
+  /** Whether a drain of everything waits for this work. */
+  isCounted(): boolean;
   /** Keeps the work in flight, so that a move of its account waits, until the returned function is called (once or more). */
   hold(): () => void;
   /** Where the database says the account is written at this moment; null when nobody can say. Never rejects. */
   homeNow(account: AccountId): Promise<DataCenterName | null>;
+  /** While this dc may not write: who has taken the account over, if its agents know. Never rejects. */
+  successorOf(account: AccountId): Promise<DataCenterName | null>;
   /** Is told of every refusal met on the way, so that the answer can say where to go (R6). */
   noticeRefusal(error: LanekeeperError): void;
 };
@@ -39,6 +43,14 @@ export function runBound<Result>(binding: Binding, work: () => Result): Result {
 export function isWithin(binding: Binding | undefined, account: AccountId): boolean {
   for (let at: Binding | null = binding ?? null; at !== null; at = at.outer) {
     if (at.covers(account)) return true;
+  }
+  return false;
+}
+
+/** Whether `binding`, or work around it, is in flight at all: then it must not wait for a drain of everything. */
+export function isWithinAny(binding: Binding | undefined): boolean {
+  for (let at: Binding | null = binding ?? null; at !== null; at = at.outer) {
+    if (at.isCounted()) return true;
   }
   return false;
 }

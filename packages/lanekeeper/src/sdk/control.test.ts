@@ -10,6 +10,8 @@ test('messages of the database are understood', () => {
     move: 42,
     account: 'a1',
   });
+  const succession = { kind: 'succession', term: 2, from: 'ny', to: 'la', how: 'take' };
+  expect(parseMessage(JSON.stringify({ ...succession, later: true }))).toEqual(succession);
   expect(parseMessage(JSON.stringify({ ...deed, giver: 'ny', later: true }))).toEqual(deed);
 });
 
@@ -22,6 +24,8 @@ test('anything else is ignored', () => {
     '{"kind":"drain"}',
     '{"kind":"hello","nonce":"x"}',
     '{"kind":"deed","account":7,"home":"la","term":1,"counter":1}',
+    '{"kind":"succession","term":2,"from":"ny","to":"la","how":"rob"}',
+    '{"kind":"succession","term":"2","from":"ny","to":"la","how":"take"}',
     '{"kind":"drain","account":"a","move":"42","to":"la","untilMs":1}',
   ])
     expect(parseMessage(payload)).toBeNull();

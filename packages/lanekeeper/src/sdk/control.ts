@@ -7,7 +7,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
-import type { AccountId, DataCenterName } from '../model/index.ts';
+import type { AccountId, DataCenterName, SuccessionKind } from '../model/index.ts';
 import type { RunSql } from './deeds.ts';
 
 export type ControlMessage =
@@ -25,6 +25,14 @@ export type ControlMessage =
       readonly home: DataCenterName;
       readonly term: number;
       readonly counter: number;
+    }
+  /** Everything that `from` held is written in `to` now, or a part of it. */
+  | {
+      readonly kind: 'succession';
+      readonly term: number;
+      readonly from: DataCenterName;
+      readonly to: DataCenterName;
+      readonly how: SuccessionKind;
     };
 
 export type ControlEvents = {
@@ -186,13 +194,21 @@ export function parseMessage(payload: string): ControlMessage | null {
     return null;
   }
   if (typeof value !== 'object' || value === null) return null;
-  const { kind, account, move, to, untilMs, home, term, counter } = value as Record<string, unknown>;
-  if (typeof account !== 'string' || account === '') return null;
+  const { kind, account, move, to, untilMs, home, term, counter, from, how } = value as Record<string, unknown>;
   const isCount = (count: unknown): count is number => Number.isSafeInteger(count);
+  if (kind === 'succession') {
+    const known = isSuccessionKind(how) && isCount(term) && typeof from === 'string' && typeof to === 'string';
+    return known ? { kind, term, from, to, how } : null;
+  }
+  if (typeof account !== 'string' || account === '') return null;
   if (kind === 'drain' && isCount(move) && typeof to === 'string' && isCount(untilMs))
     return { kind, move, account, to, untilMs };
   if (kind === 'undrain' && isCount(move)) return { kind, move, account };
   if (kind === 'deed' && typeof home === 'string' && isCount(term) && isCount(counter))
     return { kind, account, home, term, counter };
   return null;
+}
+
+function isSuccessionKind(how: unknown): how is SuccessionKind {
+  return how === 'take' || how === 'switch' || how === 'return';
 }

@@ -16,13 +16,16 @@ type Remembered = { readonly where: Whereabouts | null; readonly untilMs: number
 
 export class Deeds {
   readonly #run: RunSql;
+  readonly #present: (where: Whereabouts) => Whereabouts;
   readonly #remembered = new Map<AccountId, Remembered>();
   readonly #pending = new Map<AccountId, Promise<Whereabouts | null>>();
   readonly #waiting = new Map<AccountId, Set<() => void>>();
   #live = false;
 
-  constructor(run: RunSql) {
+  /** `present`: what is known beyond the database here, as `Successions` does. */
+  constructor(run: RunSql, present: (where: Whereabouts) => Whereabouts = (where) => where) {
     this.#run = run;
+    this.#present = present;
   }
 
   /** Whether the database's announcements reach us at the moment. */
@@ -54,6 +57,13 @@ export class Deeds {
     });
     this.#pending.set(account, answer);
     return answer;
+  }
+
+  /** Where everything is written may have changed: as `changed`, for all accounts. */
+  allChanged(): void {
+    this.#remembered.clear();
+    this.#pending.clear();
+    for (const waiting of this.#waiting.values()) for (const wake of waiting) wake();
   }
 
   /** The database announced a change: whoever asked before may have got the old answer, so forget that question, too. */
@@ -91,7 +101,8 @@ export class Deeds {
     const rows = await this.#run('SELECT home, term, counter, accepted, draining FROM lanekeeper.where_is($1)', [
       account,
     ]);
-    return toWhereabouts(rows[0]);
+    const where = toWhereabouts(rows[0]);
+    return where === null ? null : this.#present(where);
   }
 
   #remember(account: AccountId, where: Whereabouts | null): void {

@@ -5,13 +5,14 @@
 import type { AccountId } from '../model/index.ts';
 
 export class Flight {
-  readonly #leaves = new Map<AccountId, () => void>();
+  /** By account; null for work of nobody in particular. */
+  readonly #leaves = new Map<AccountId | null, () => void>();
   /** The work itself and each of its open transactions. */
   #holders = 1;
   #landed = false;
 
   /** `leave` ends the account's stay in the gate; it is called when the flight is over. */
-  add(account: AccountId, leave: () => void): void {
+  add(account: AccountId | null, leave: () => void): void {
     if (this.#holders === 0 || this.#leaves.has(account)) leave();
     else this.#leaves.set(account, leave);
   }
@@ -19,6 +20,11 @@ export class Flight {
   /** Whether it is still in flight for this account. */
   covers(account: AccountId): boolean {
     return this.#leaves.has(account);
+  }
+
+  /** Whether it is in flight at all, so that a drain of everything waits for it. */
+  get isCounted(): boolean {
+    return this.#leaves.size > 0;
   }
 
   hold(): () => void {

@@ -63,6 +63,37 @@ test('nothing is kept of accounts that are done', () => {
   expect(gate.size).toBe(0);
 });
 
+test('a drain of everything holds whoever comes, waits for whoever is there, and is reported once', async () => {
+  const drained: number[] = [];
+  const gate = new DrainGate((move) => drained.push(move));
+  const leaves = [gate.enter('a1'), gate.enter('a2'), gate.enter(null)];
+  gate.drain({ ...drain, account: '*', move: 9 });
+  for (const account of ['a1', 'a3', '*', null]) expect(gate.enter(account)).toBeNull();
+  expect(gate.everythingHeldMs).toBeGreaterThan(59_000);
+  leaves.push(gate.enter('a3', { within: true }));
+  for (const leave of leaves) {
+    expect(drained).toEqual([]);
+    leave?.();
+  }
+  expect(drained).toEqual([9]);
+  const waiting = Promise.all([gate.opened('a1'), gate.opened(null)]);
+  gate.open('*', 8);
+  expect(gate.enter('a1')).toBeNull();
+  gate.open('*', 9);
+  await waiting;
+  gate.enter('a1')?.();
+  expect([drained, gate.everythingHeldMs, gate.size]).toEqual([[9], 0, 0]);
+});
+
+test('an account that drains is held for work inside work, too; nothing is held by another one', () => {
+  const gate = new DrainGate(() => {});
+  gate.drain(drain);
+  gate.drain({ ...drain, account: '*', move: 9 });
+  expect(gate.enter('a1', { within: true })).toBeNull();
+  gate.openAll();
+  expect(gate.enter('a1')).not.toBeNull();
+});
+
 test('whatever the order: never reported while work is in flight, always when none is left', () => {
   const step = fc.oneof(
     fc.record({ kind: fc.constant('enter' as const) }),

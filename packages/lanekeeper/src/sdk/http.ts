@@ -5,7 +5,8 @@
  * 1. A request that may write, of an account homed elsewhere, is answered with `Lanekeeper-Replay` before the handler runs; reads are
  *    served where they arrive, and so are routes that find out themselves for whom they work (`anywhere`).
  * 2. A request that may write is in flight for its account until its response is closed and its transactions have ended; while the
- *    account drains it waits, and then follows the new home.
+ *    account drains it waits, and then follows the new home. Without an account it is in flight all the same, and waits while all of
+ *    this dc drains.
  * 3. Every response says which dc it comes from; every refusal says why, where the home is, and when to try again (R6).
  * 4. A refusal in the middle of a handler is repeated elsewhere only if the route says that it may (`replayable`).
  */
@@ -13,7 +14,7 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
 import { compareEpochs, headers, LanekeeperError } from '../model/index.ts';
 import { type Session, sessionOf } from '../session/index.ts';
-import { admit, judge } from './admission.ts';
+import { admit, enterWhenOpen, judge } from './admission.ts';
 import { type Answer, answerTo, ReplayError, retryHeaders } from './answer.ts';
 import type { Lanekeeper, RequestScope, Whereabouts } from './api.ts';
 import type { Binding } from './binding.ts';
@@ -104,13 +105,27 @@ async function arrive(
   }
   const account = request.binding.account;
   const single = runtime.configuration.homes === 'single';
-  if (account === null && !single) return null;
+  if (account === null && !single) return safe || anywhere ? null : admitAnybody(runtime, request);
   const owner = ownerOf(runtime, account ?? '');
   if (safe || anywhere) {
     request.refresh(await quietly(runtime.deeds.whereIs(owner)));
     return null;
   }
   return admitWrite(runtime, request, owner);
+}
+
+/** A stranger may be about to register: new accounts must not be born while everything moves away. */
+async function admitAnybody(runtime: Runtime, request: CurrentRequest): Promise<Answer | null> {
+  const leave = await enterWhenOpen(runtime.gate, null);
+  if (leave === null) {
+    const { here } = runtime;
+    const { requestId } = request;
+    const error = new LanekeeperError('LK_MOVING', undefined, { dataCenter: here, requestId });
+    request.noticeRefusal(error);
+    return answerTo(error, here, requestId);
+  }
+  request.flight.add(null, leave);
+  return null;
 }
 
 async function admitWrite(runtime: Runtime, request: CurrentRequest, owner: string): Promise<Answer | null> {
@@ -121,6 +136,8 @@ async function admitWrite(runtime: Runtime, request: CurrentRequest, owner: stri
     request.noticeRefusal(error);
     return answerTo(error, here, request.requestId);
   };
+  const replay = ({ home, term }: { readonly home: string; readonly term: number }) =>
+    new ReplayError(home, { ...details, term });
   const { hint } = request;
   const { hops } = request.facts;
   let admission: Awaited<ReturnType<typeof admit>>;
@@ -130,7 +147,7 @@ async function admitWrite(runtime: Runtime, request: CurrentRequest, owner: stri
   } catch {
     // The database cannot be asked: go by what the session says. If it is this dc's, the handler will find out.
     const judgement = judge(here, null, hint, hops);
-    return judgement.kind === 'elsewhere' ? answer(new ReplayError(judgement.home, details)) : null;
+    return judgement.kind === 'elsewhere' ? answer(replay(judgement)) : null;
   }
   if ('where' in admission) request.refresh(admission.where);
   switch (admission.kind) {
@@ -140,7 +157,7 @@ async function admitWrite(runtime: Runtime, request: CurrentRequest, owner: stri
       if (account !== null) runtime.touch(account);
       return null;
     case 'elsewhere':
-      return answer(new ReplayError(admission.home, details));
+      return answer(replay(admission));
     case 'arriving':
       return answer(new LanekeeperError('LK_ARRIVING', undefined, { ...details, home: here }));
     case 'moving':
@@ -154,7 +171,7 @@ function lastHeaders(runtime: Runtime, request: CurrentRequest, replayable: bool
   if (refusal === null || (status !== 409 && status < 500)) return { cookies, set: {} };
   const home = refusal.details.home;
   const repeat =
-    refusal.code === 'LK_WRONG_HOME' &&
+    (refusal.code === 'LK_WRONG_HOME' || refusal.code === 'LK_NO_LEASE') &&
     home !== undefined &&
     home !== runtime.here &&
     Object.hasOwn(runtime.configuration.dataCenters, home) &&
@@ -163,9 +180,14 @@ function lastHeaders(runtime: Runtime, request: CurrentRequest, replayable: bool
     cookies,
     set: {
       ...(status === refusal.status ? retryHeaders(refusal) : {}),
-      ...(repeat ? { [headers.replay]: `dc=${home}` } : {}),
+      ...(repeat ? { [headers.replay]: replayValue(home, refusal.details.term) } : {}),
     },
   };
+}
+
+/** The term lets an edge that knows of later successions follow those. */
+function replayValue(home: string, term: number | undefined): string {
+  return term === undefined ? `dc=${home}` : `dc=${home}; term=${term}`;
 }
 
 /** A link with somebody else's handoff token must not sign a customer out of his own account, nor an older one undo what is known. */

@@ -2,7 +2,7 @@
 import { type AccountId, LanekeeperError } from '../model/index.ts';
 import { admit, type Hint } from './admission.ts';
 import { ReplayError } from './answer.ts';
-import { type Binding, currentBinding, isWithin, runBound } from './binding.ts';
+import { type Binding, currentBinding, isWithin, isWithinAny, runBound } from './binding.ts';
 import { Flight } from './flight.ts';
 import { ownerOf, type Runtime } from './runtime.ts';
 
@@ -25,7 +25,7 @@ export async function runForAccount<Result>(
   const owner = ownerOf(runtime, account);
   try {
     if (!isWithin(outer ?? undefined, owner)) {
-      await enter(runtime, account, flight, hint).catch((error: unknown) => {
+      await enter(runtime, account, flight, hint, isWithinAny(outer ?? undefined)).catch((error: unknown) => {
         if (error instanceof LanekeeperError) outer?.noticeRefusal(error);
         throw error;
       });
@@ -36,11 +36,17 @@ export async function runForAccount<Result>(
   }
 }
 
-async function enter(runtime: Runtime, account: AccountId, flight: Flight, hint: Hint | null): Promise<void> {
+async function enter(
+  runtime: Runtime,
+  account: AccountId,
+  flight: Flight,
+  hint: Hint | null,
+  within: boolean,
+): Promise<void> {
   const owner = ownerOf(runtime, account);
   const { here, configuration } = runtime;
   const waitMs = configuration.moves.drainMs + arrivalWaitMs;
-  const admission = await admit(runtime, { account: owner, hint, hops: 0, waitMs });
+  const admission = await admit(runtime, { account: owner, hint, hops: 0, waitMs, within });
   const details = { account, dataCenter: here };
   switch (admission.kind) {
     case 'here':
@@ -50,7 +56,7 @@ async function enter(runtime: Runtime, account: AccountId, flight: Flight, hint:
       admission.leave();
       throw new LanekeeperError('LK_UNKNOWN_ACCOUNT', undefined, details);
     case 'elsewhere':
-      throw new ReplayError(admission.home, details);
+      throw new ReplayError(admission.home, { ...details, term: admission.term });
     case 'arriving':
       throw new LanekeeperError('LK_ARRIVING', undefined, { ...details, home: here });
     case 'moving':
@@ -66,8 +72,10 @@ function bindingFor(runtime: Runtime, account: AccountId, outer: Binding | null,
     scope: outer?.scope ?? null,
     outer,
     covers: (other) => flight.covers(other),
+    isCounted: () => flight.isCounted,
     hold: () => flight.hold(),
     homeNow: (other) => homeNow(runtime, other),
+    successorOf: (other) => successorOf(runtime, other),
     noticeRefusal: (error) => outer?.noticeRefusal(error),
   };
 }
@@ -79,4 +87,11 @@ export async function homeNow(runtime: Runtime, account: AccountId): Promise<str
   } catch {
     return null;
   }
+}
+
+/** Where else the account is written, as far as this dc's agents know; null when they know of nowhere. Takes half a second at most. */
+export async function successorOf(runtime: Runtime, account: AccountId): Promise<string | null> {
+  await runtime.successions.learn();
+  const home = await homeNow(runtime, account);
+  return home === runtime.here ? null : home;
 }

@@ -5,7 +5,7 @@
  * - `binding.ts`: which work the running code is for · `pg.ts` with `refusal.ts`, `uncertain.ts`: connections that follow it
  * - `http.ts` with `request.ts`, `answer.ts`, `handoff.ts`, `response-head.ts`: requests; `fastify.ts`, `express.ts`: thin adapters
  * - `admission.ts`, `deeds.ts`, `gate.ts`, `flight.ts`, `job.ts`: may this work start here, and who waits for whom
- * - `control.ts`: what the database announces · `agent-client.ts`, `moves.ts`, `claims.ts`: what the agents are asked
+ * - `control.ts`: what the database announces · `successions.ts`: what the agents know beyond it · `agent-client.ts`, `moves.ts`, `claims.ts`: what the agents are asked
  * - `outcomes.ts`, `ids.ts`
  *
  * Invariants. 1: nothing here decides who may write; without any of it the fence still does (R1). 2: a refusal says why, where the
@@ -14,7 +14,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { type Configuration, databaseUrl, loadConfiguration } from '../config/index.ts';
-import { type AccountId, LanekeeperError } from '../model/index.ts';
+import { type AccountId, LanekeeperError, singleAccount } from '../model/index.ts';
 import {
   createHandoffMemory,
   createKeyRing,
@@ -35,6 +35,7 @@ import { requestMove } from './moves.ts';
 import { once, outcomeOf } from './outcomes.ts';
 import { Client, Pool } from './pg.ts';
 import { ownerOf, type Runtime, setRuntime } from './runtime.ts';
+import { Successions } from './successions.ts';
 import { createTouch } from './touch.ts';
 
 /** For questions of the SDK's own, which are single statements by primary key. */
@@ -62,18 +63,21 @@ export async function createLanekeeper(options: LanekeeperOptions = {}): Promise
 
   const own = createOwnPool(queriesUrl, instance);
   const run: RunSql = async (text, values) => (await own.query<Record<string, unknown>>(text, values)).rows;
-  const deeds = new Deeds(run);
+  const agents = createAgentClient(configuration, ring);
+  const successions = new Successions(here, agents, () => deeds.allChanged());
+  const deeds = new Deeds(run, (where) => successions.present(where));
   const gate = new DrainGate((move) => control.reportDrained(move));
   const control = new ControlConnection(controlUrl, instance, run, {
     up: () => {
       deeds.live = true;
+      void successions.learn();
     },
     down: () => {
       deeds.live = false;
       // Whoever waits looks at the database instead.
       gate.openAll();
     },
-    message: (message) => hear(message, gate, deeds),
+    message: (message) => hear(message, gate, deeds, successions),
   });
   const runtime: Runtime = {
     configuration,
@@ -82,7 +86,8 @@ export async function createLanekeeper(options: LanekeeperOptions = {}): Promise
     handoffs: createHandoffMemory(),
     gate,
     deeds,
-    agents: createAgentClient(configuration, ring),
+    agents,
+    successions,
     run,
     touch: createTouch(run),
   };
@@ -151,7 +156,14 @@ function createAgentClient({ dataCenters, here }: Configuration, ring: KeyRing):
   return new AgentClient(dataCenters[here]?.agents ?? [], () => token(Date.now()));
 }
 
-function hear(message: ControlMessage, gate: DrainGate, deeds: Deeds): void {
+function hear(message: ControlMessage, gate: DrainGate, deeds: Deeds, successions: Successions): void {
+  if (message.kind === 'succession') {
+    successions.heard(message);
+    // Forget first: whoever waited at the gate shall not be answered by what was so before.
+    deeds.allChanged();
+    gate.open(singleAccount);
+    return;
+  }
   const { account } = message;
   if (message.kind === 'drain') {
     gate.drain({ ...message, remainingMs: message.untilMs - Date.now() });
@@ -160,5 +172,6 @@ function hear(message: ControlMessage, gate: DrainGate, deeds: Deeds): void {
   } else {
     gate.open(account);
   }
-  deeds.changed(account);
+  if (account === singleAccount) deeds.allChanged();
+  else deeds.changed(account);
 }

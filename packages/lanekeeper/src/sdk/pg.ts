@@ -124,7 +124,9 @@ function meet(error: unknown, binding: Binding | null, uncertain: boolean): Met 
       : undefined);
   if (refusal !== undefined) {
     binding?.noticeRefusal(refusal);
-    return { now: refusal };
+    const account = refusal.details.account ?? binding?.account ?? null;
+    if (binding === null || account === null || refusal.code !== 'LK_NO_LEASE') return { now: refusal };
+    return { now: refusal, later: afterLostLease(refusal, binding, account) };
   }
   const account = binding?.account ?? null;
   if (binding === null || account === null || !isFenceConflict(error)) return { now: error };
@@ -145,6 +147,15 @@ async function afterConflict(error: unknown, binding: Binding, account: string, 
   const refusal = new DatabaseRefusal('LK_WRONG_HOME', undefined, { ...context, account, home }, error);
   binding.noticeRefusal(refusal);
   return refusal;
+}
+
+/** This dc may not write. Perhaps it has a successor already: then say where to go (R6). */
+async function afterLostLease(refusal: DatabaseRefusal, binding: Binding, account: string) {
+  const home = await binding.successorOf(account);
+  if (home === null) return refusal;
+  const told = new DatabaseRefusal(refusal.code, refusal.message, { ...refusal.details, account, home }, refusal.cause);
+  binding.noticeRefusal(told);
+  return told;
 }
 
 function isFenceConflict(error: unknown): boolean {

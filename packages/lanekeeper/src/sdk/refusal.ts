@@ -116,5 +116,6 @@ function detailsIn(detail: unknown): ErrorDetails {
     table: said.table,
     requestId: said.requestId,
   };
-  return Object.fromEntries(Object.entries(names).filter(([, value]) => typeof value === 'string'));
+  const given = Object.fromEntries(Object.entries(names).filter(([, value]) => typeof value === 'string'));
+  return Number.isSafeInteger(said.term) ? { ...given, term: said.term as number } : given;
 }

@@ -2,10 +2,11 @@
  * The scope of one request: who is signed in, and what changes when somebody signs in or out. Cookies are collected here and
  * written by `http.ts` when the response's head goes out.
  *
- * Invariants. 1: a sign-in never waits longer than `moves.signInWaitMs` for a move; it routes instead. 2: the token is a hint: what
+ * Invariants. 1: a sign-in never waits longer than `moves.signInWaitMs` for a move; it routes instead. Only where it was routed to, and
+ * while all of this dc drains, is there nowhere else to go. 2: the token is a hint: what
  * the deed says replaces it (R1). 3: every sign-in has a new session id.
  */
-import { type AccountId, type DataCenterName, type Epoch, LanekeeperError } from '../model/index.ts';
+import { type AccountId, type DataCenterName, LanekeeperError } from '../model/index.ts';
 import {
   clearCookies,
   cookieFor,
@@ -17,13 +18,13 @@ import {
   type Session,
   serializeCookie,
 } from '../session/index.ts';
-import { type Admission, admit, type Hint } from './admission.ts';
+import { type Admission, admit, enterWhenOpen, type Hint } from './admission.ts';
 import { ReplayError } from './answer.ts';
 import type { RequestScope, Whereabouts } from './api.ts';
-import type { Binding } from './binding.ts';
+import { type Binding, currentBinding, isWithinAny } from './binding.ts';
 import { Flight } from './flight.ts';
 import { handoffAddress } from './handoff.ts';
-import { homeNow, runForAccount } from './job.ts';
+import { arrivalWaitMs, homeNow, runForAccount, successorOf } from './job.ts';
 import { moveHereIfIdle } from './moves.ts';
 import { ownerOf, type Runtime } from './runtime.ts';
 
@@ -40,9 +41,6 @@ export type RequestFacts = {
 
 /** A session that is used is renewed once a day, so that it ends `sessions.maxAgeMs` after the last visit. */
 const renewAfterMs = 24 * 60 * 60_000;
-
-/** The epoch of every account at birth, for the request in which its row is not committed yet. */
-const bornEpoch: Epoch = { term: 1, counter: 0 };
 
 export class CurrentRequest implements RequestScope {
   readonly requestId: string;
@@ -70,8 +68,10 @@ export class CurrentRequest implements RequestScope {
       scope: this,
       outer: null,
       covers: (account) => this.flight.covers(account),
+      isCounted: () => this.flight.isCounted,
       hold: () => this.flight.hold(),
       homeNow: (account) => homeNow(runtime, account),
+      successorOf: (account) => successorOf(runtime, account),
       noticeRefusal: (error) => this.noticeRefusal(error),
     };
   }
@@ -115,7 +115,9 @@ export class CurrentRequest implements RequestScope {
     const admission = await this.#admitSignIn(account, owner, options.registered === true);
     const { here } = this.#runtime;
     const details = { account, dataCenter: here, requestId: this.requestId };
-    if (admission.kind === 'elsewhere') this.#refuse(new ReplayError(admission.home, details));
+    if (admission.kind === 'elsewhere') {
+      this.#refuse(new ReplayError(admission.home, { ...details, term: admission.term }));
+    }
     if (admission.kind === 'unknown' && options.registered !== true) {
       admission.leave();
       this.#refuse(new LanekeeperError('LK_UNKNOWN_ACCOUNT', undefined, details));
@@ -127,18 +129,18 @@ export class CurrentRequest implements RequestScope {
       id: newSessionId(),
       account,
       guest: this.guest,
-      ...placeOf('where' in admission ? admission.where : null, here),
+      ...this.#placeOf('where' in admission ? admission.where : null),
     });
   }
 
   async beGuest(account: AccountId): Promise<void> {
     if (this.account !== null) throw new TypeError('Somebody is signed in: sign out first, then be a guest.');
     const owner = ownerOf(this.#runtime, account);
-    const leave = this.#runtime.gate.enter(owner);
+    const leave = await enterWhenOpen(this.#runtime.gate, owner, { within: isWithinAny(currentBinding()) });
     if (leave !== null) this.flight.add(owner, leave);
     const where = await this.#runtime.deeds.whereIsNow(owner);
     this.#runtime.touch(account);
-    this.#become({ id: newSessionId(), account: null, guest: account, ...placeOf(where, this.#runtime.here) });
+    this.#become({ id: newSessionId(), account: null, guest: account, ...this.#placeOf(where) });
   }
 
   async signOut(): Promise<void> {
@@ -207,20 +209,31 @@ export class CurrentRequest implements RequestScope {
   async #admitSignIn(account: AccountId, owner: AccountId, registered: boolean): Promise<Admission> {
     const runtime = this.#runtime;
     const { moves, homes } = runtime.configuration;
-    const deadlineMs = performance.now() + moves.signInWaitMs;
-    const leftMs = () => Math.max(0, deadlineMs - performance.now());
+    const startMs = performance.now();
+    const leftMs = () => Math.max(0, startMs + moves.signInWaitMs - performance.now());
     const { hops } = this.facts;
-    const admission = await admit(runtime, { account: owner, hint: null, hops, waitMs: leftMs() });
+    const within = isWithinAny(currentBinding());
+    const waitMs = wasRoutedHere(this.facts, runtime.here) ? arrivalWaitMs : moves.signInWaitMs;
+    const admission = await admit(runtime, { account: owner, hint: null, hops, waitMs, within });
     if (admission.kind === 'moving' && admission.where !== null && admission.where.home !== runtime.here) {
-      return { kind: 'elsewhere', home: admission.where.home, where: admission.where };
+      const { home, epoch } = admission.where;
+      return { kind: 'elsewhere', home, term: epoch.term, where: admission.where };
     }
     if (admission.kind !== 'elsewhere' || registered || homes === 'single') return admission;
     const answer = await moveHereIfIdle(runtime, account, leftMs());
     if (answer.home === runtime.here && answer.epoch !== null) {
       const hint = { home: answer.home, epoch: answer.epoch };
-      return admit(runtime, { account: owner, hint, hops: 0, waitMs: leftMs() });
+      return admit(runtime, { account: owner, hint, hops: 0, waitMs: leftMs(), within });
     }
-    return answer.home === null || answer.home === runtime.here ? admission : { ...admission, home: answer.home };
+    if (answer.home === null || answer.home === runtime.here) return admission;
+    return { ...admission, home: answer.home, term: answer.epoch?.term ?? admission.term };
+  }
+
+  /** Where the deed says; or here, with the epoch at birth, when it is not committed yet. */
+  #placeOf(where: Whereabouts | null): Hint {
+    if (where !== null) return { home: where.home, epoch: where.epoch };
+    const { here, successions } = this.#runtime;
+    return { home: here, epoch: { term: successions.bornTerm, counter: 0 } };
   }
 
   #refuse(error: LanekeeperError): never {
@@ -238,7 +251,7 @@ export class CurrentRequest implements RequestScope {
   }
 }
 
-/** Where the deed says, or here when it is not committed yet. */
-function placeOf(where: Whereabouts | null, here: DataCenterName): Hint {
-  return where === null ? { home: here, epoch: bornEpoch } : { home: where.home, epoch: where.epoch };
+/** Whether an application elsewhere sent it here, rather than an edge that followed its session. */
+function wasRoutedHere({ hops, session }: RequestFacts, here: DataCenterName): boolean {
+  return hops > 1 || (hops === 1 && session?.home !== here);
 }

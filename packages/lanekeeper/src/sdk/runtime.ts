@@ -6,6 +6,7 @@ import type { AgentClient } from './agent-client.ts';
 import type { Lanekeeper } from './api.ts';
 import type { Deeds, RunSql } from './deeds.ts';
 import type { DrainGate } from './gate.ts';
+import type { Successions } from './successions.ts';
 
 export type Runtime = {
   readonly configuration: Configuration;
@@ -15,6 +16,7 @@ export type Runtime = {
   readonly gate: DrainGate;
   readonly deeds: Deeds;
   readonly agents: AgentClient;
+  readonly successions: Successions;
   /** One statement on a connection of the SDK's own. */
   readonly run: RunSql;
   /** Records that the account is in use here; at most once a minute, and never in anybody's way. */

@@ -120,7 +120,7 @@ export function afterReplay(
 ): Decision | { readonly kind: 'leave' } {
   // Were it passed on again, two edges that do not believe each other could do so for ever.
   if (facts.sender.kind === 'unproven-edge') return { kind: 'leave' };
-  const dataCenter = /^dc=([a-z][a-z0-9]{0,14})$/.exec(asked.trim())?.[1];
+  const dataCenter = /^dc=([a-z][a-z0-9]{0,14})(?:; ?term=[1-9][0-9]{0,12})?$/.exec(asked.trim())?.[1];
   if (dataCenter === table.here) return { kind: 'refuse', code: 'LK_LOOP', home: dataCenter }; // Rule 3.
   const peer = dataCenter === undefined ? undefined : table.peers.get(dataCenter);
   if (peer === undefined) return { kind: 'refuse', code: 'LK_HOME_UNREACHABLE', home: dataCenter ?? null };
