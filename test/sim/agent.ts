@@ -25,6 +25,12 @@ export const settings: Omit<Settings, 'here' | 'holder'> = {
   maxMoves: 3,
   dwellMs: 200,
   perHour: 1000,
+  peers: [],
+  watchEveryMs: 300,
+  automaticFailover: true,
+  releasedGraceMs: 30_000,
+  automaticRejoin: true,
+  peerTimeoutMs: 2000,
 };
 
 /** What an agent's process does before it dies or is killed; counted, so that a test can kill it at every step. */

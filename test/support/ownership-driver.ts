@@ -23,6 +23,12 @@ const settings: Settings = {
   maxMoves: 2,
   dwellMs: 30_000,
   perHour: 12,
+  peers: [],
+  watchEveryMs: 300,
+  automaticFailover: true,
+  releasedGraceMs: 30_000,
+  automaticRejoin: true,
+  peerTimeoutMs: 2000,
 };
 export const incarnation = { systemIdentifier: '7', timeline: 1, generation: 1 };
 export const wallStartMs = 1_700_000_000_000;

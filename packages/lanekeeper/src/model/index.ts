@@ -1,6 +1,8 @@
 export { type ErrorCode, type ErrorDetails, errorCodeOf, errors, LanekeeperError } from './errors.ts';
 export { handoffParameter, headerPrefix, headers, maxHops } from './headers.ts';
+export { isNewerHistory, readHistory } from './history.ts';
 export {
+  bytesBetween,
   comparePositions,
   type Incarnation,
   isPosition,

@@ -160,6 +160,11 @@ export function comparePositions(a: string, b: string): number {
   return difference < 0n ? -1 : difference > 0n ? 1 : 0;
 }
 
+/** How many bytes of log lie between two positions; 0 when `to` is not beyond `from`. */
+export function bytesBetween(from: string, to: string): number {
+  return Math.max(0, Number(positionValue(to) - positionValue(from)));
+}
+
 /** Whether this is a log position as PostgreSQL prints it. */
 export function isPosition(text: unknown): text is string {
   return typeof text === 'string' && /^[0-9A-F]{1,8}\/[0-9A-F]{1,8}$/.test(text);

@@ -8,6 +8,9 @@
  *   GET    /v1/accounts/:account    where an account is written, and whether it is in use
  *   POST   /v1/moves                MoveRequest → MoveAnswer
  *   POST   /v1/claims               {name, value, account} → ClaimAnswer; DELETE gives it back
+ *   GET    /v1/successions          failovers and switchovers; ?after=TERM&waitMs=N answers when there is a newer one
+ *   POST   /v1/failovers            take over what another data center holds; /v1/switchovers: give away what is held here
+ *   POST   /v1/rejoin               come back after a takeover, where that waits for a person
  *   POST   /v1/gives                between agents: the destination asks the home for an account
  */
 import { createServer as createHttpServer, type Server as HttpServer, type RequestListener } from 'node:http';
@@ -15,7 +18,9 @@ import { createServer as createHttpsServer } from 'node:https';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { AccountId, DataCenterName, Epoch } from 'lanekeeper/model';
 import { type KeyRing, verifyAgentToken } from 'lanekeeper/session';
-import type { GiveOutcome, GiveRequest } from '../ownership/index.ts';
+import type { FailoverOutcome, GiveOutcome, GiveRequest, SwitchOutcome, SwitchRequest } from '../ownership/index.ts';
+import type { RecordedSuccession } from '../postgres/index.ts';
+import { handoverRoutes, successionsPath } from './api-handover.ts';
 import type { ClaimAnswer, ClaimRequest } from './claims.ts';
 import type { MoveAnswer, MoveRequest } from './moves.ts';
 import type { Log } from './options.ts';
@@ -49,6 +54,12 @@ export type ApiBackend = {
   move(request: MoveRequest): Promise<MoveAnswer>;
   claim(request: ClaimRequest): Promise<ClaimAnswer>;
   give(request: GiveRequest): Promise<GiveOutcome | null>;
+  /** Any agent's: as this data center's database has them, as soon as there is one beyond `after`. */
+  successions(after: number, waitMs: number): Promise<readonly RecordedSuccession[]>;
+  takeOver(from: DataCenterName, forced: boolean): Promise<FailoverOutcome | null>;
+  switchOver(request: SwitchRequest): Promise<SwitchOutcome | null>;
+  /** Goes on with coming back, where that waits for a person. */
+  rejoin(): void;
 };
 
 export type ApiOptions = {
@@ -126,7 +137,11 @@ export function buildApi({ keys, backend, log, tls }: ApiOptions): FastifyInstan
       await reply.code(401).send({ kind: 'unauthorized', reason: message, error: { code: 'LK_BAD_TOKEN', message } });
     });
     // After the body is checked, before anything is done.
-    guarded.addHook('preHandler', (request, reply) => passOnUnlessLeading(backend, request, reply));
+    guarded.addHook('preHandler', async (request, reply) =>
+      // Every agent knows them, and those who ask must hear of them also while nobody leads.
+      request.routeOptions.url === successionsPath ? undefined : passOnUnlessLeading(backend, request, reply),
+    );
+    handoverRoutes(guarded, backend, log);
 
     guarded.get('/status', () => backend.status());
     guarded.get<{ Params: { account: string } }>(

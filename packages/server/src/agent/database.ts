@@ -56,6 +56,17 @@ export class LocalDatabase {
     return client;
   }
 
+  /** Whether anybody answers; throws what connecting throws. */
+  async probe(timeoutMs: number): Promise<void> {
+    const client = new Client({ ...this.#config('probe'), connectionTimeoutMillis: timeoutMs });
+    client.on('error', () => {});
+    try {
+      await client.connect();
+    } finally {
+      client.end().catch(() => {});
+    }
+  }
+
   async close(): Promise<void> {
     await this.#pool.end();
   }

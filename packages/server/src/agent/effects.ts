@@ -28,7 +28,9 @@ import {
   writeLease,
 } from '../postgres/index.ts';
 import type { LocalDatabase } from './database.ts';
+import { type Handover, handoverFailure } from './handover.ts';
 import type { Log } from './options.ts';
+import type { RejoinEffects } from './rejoin.ts';
 
 export type EffectContext = {
   readonly configuration: Configuration;
@@ -40,10 +42,17 @@ export type EffectContext = {
   /** Our subscriptions by the peer they read from. */
   readonly subscriptions: Readonly<Record<DataCenterName, readonly string[]>>;
   readonly mayReadOrigins: boolean;
+  readonly handover: Handover;
+  readonly rejoin: RejoinEffects;
+  /** Why `remote` commits cannot wait for a peer that is there; null when they can. */
+  readonly onSyncProblem: (problem: string | null) => void;
   readonly log: Log;
 };
 
-export type Effect = Exclude<Action, { readonly kind: 'left' | 'answer' | 'settled' }>;
+export type Effect = Exclude<
+  Action,
+  { readonly kind: 'left' | 'answer' | 'settled' | 'answer-failover' | 'answer-switch' }
+>;
 
 /** How long to wait for whoever holds a deed when nothing but its present state is wanted. */
 const lookPatienceMs = 3_000;
@@ -77,6 +86,18 @@ async function attempt(context: EffectContext, action: Effect): Promise<Ownershi
     case 'release':
       await store.release(configuration.here, action.credential, false);
       return { kind: 'released', round: action.round };
+    case 'watch-store':
+    case 'succeed':
+    case 'freeze':
+    case 'record':
+    case 'drain-all':
+    case 'lock-writers':
+    case 'give-all':
+    case 'resume':
+    case 'set-sync':
+      return context.handover.perform(context, action);
+    case 'rejoin':
+      return { kind: 'rejoined', round: action.round, result: await context.rejoin.perform(action) };
     case 'list-instances':
       return { kind: 'instances', alive: await database.run(listInstances) };
     case 'read-facts': {
@@ -166,6 +187,22 @@ function failure(action: Effect): OwnershipEvent {
       return { kind: 'lease-written', round: action.round, ok: false };
     case 'release':
       return { kind: 'released', round: action.round };
+    case 'watch-store':
+    case 'succeed':
+    case 'freeze':
+    case 'record':
+    case 'drain-all':
+    case 'lock-writers':
+    case 'give-all':
+    case 'resume':
+    case 'set-sync':
+      return handoverFailure(action);
+    case 'rejoin':
+      return {
+        kind: 'rejoined',
+        round: action.round,
+        result: { kind: 'not-yet', problem: 'the database or a peer failed: see the log' },
+      };
     case 'list-instances':
       // Nothing is known about them, so nobody is taken for dead.
       return { kind: 'tick' };

@@ -2,7 +2,8 @@
  * The agent of one data center: observe, decide, act. Several may run; one leads.
  *
  * Map: `leadership.ts` who leads · `reign.ts` a leader's time: events in, actions out, deciding in `../ownership` ·
- * `effects.ts` carrying actions out · `observer.ts`, `gate-reasons.ts` streams and peers → gates · `moves.ts`, `arrivals.ts`
+ * `effects.ts` carrying actions out, `handover.ts` those about whole data centers, `rejoin.ts` coming back ·
+ * `replication.ts` who reads our log · `successions.ts` news of them · `yield.ts` a database that broke · `observer.ts`, `gate-reasons.ts` streams and peers → gates · `moves.ts`, `arrivals.ts`
  * moves as people ask for them · `claims.ts` · `upkeep.ts` · `api.ts`, `peers.ts` HTTP in and out · `status.ts`, `metrics.ts` ·
  * `database.ts` connections.
  *
@@ -25,6 +26,7 @@ import {
   readFacts,
   readIncidents,
   readMoves,
+  settleView,
   streamNames,
   subscriptionName,
 } from '../postgres/index.ts';
@@ -33,6 +35,7 @@ import { Arrivals } from './arrivals.ts';
 import { requestClaim } from './claims.ts';
 import { Listener, LocalDatabase } from './database.ts';
 import { message } from './effects.ts';
+import { Handover, readTerms } from './handover.ts';
 import { Leadership } from './leadership.ts';
 import { Metrics } from './metrics.ts';
 import { type MoveAnswer, type MoveRequest, requestMove } from './moves.ts';
@@ -40,9 +43,14 @@ import { Observer } from './observer.ts';
 import { type AgentOptions, defaultLimits } from './options.ts';
 import { Peers } from './peers.ts';
 import { Reign } from './reign.ts';
+import { RejoinEffects } from './rejoin.ts';
+import { ReplicationWatch } from './replication.ts';
 import { type AgentStatus, buildStatus } from './status.ts';
+import { Successions } from './successions.ts';
 import { Upkeep } from './upkeep.ts';
+import { judgeFailure, yieldWhenGone } from './yield.ts';
 
+export type { FailoverAnswer, SwitchAnswer } from './api-handover.ts';
 export type { MoveAnswer } from './moves.ts';
 export { type AgentLimits, type AgentOptions, defaultLimits, type Log } from './options.ts';
 export { type PeerAnswer, type PeerCall, Peers } from './peers.ts';
@@ -93,7 +101,16 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     maxMoves: limits.maxMoves,
     dwellMs: moves.dwellMs,
     perHour: moves.perHour,
+    peers: others,
+    watchEveryMs: limits.watchEveryMs,
+    automaticFailover: configuration.failover.mode === 'automatic',
+    releasedGraceMs: limits.releasedGraceMs,
+    automaticRejoin: configuration.failover.rejoin === 'automatic',
+    peerTimeoutMs: configuration.durability.peerTimeoutMs,
   };
+  const handover = new Handover();
+  const rejoin = new RejoinEffects({ database });
+  let syncProblem: string | null = null;
   const subscriptions = Object.fromEntries(
     others.map((peer) => [peer, streamNames.map((stream) => subscriptionName(peer, stream))]),
   );
@@ -106,6 +123,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       store: leaseStore,
       subscriptions,
       mayReadOrigins: await mayReadOrigins(session),
+      handover,
+      rejoin,
+      onSyncProblem: (problem: string | null) => {
+        syncProblem = problem;
+      },
       log,
     };
     return new Reign({ settings, context, predecessor, onSettled: (settled) => arrivals.settle(settled) });
@@ -113,6 +135,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 
   const reign = () => leadership.reign;
   const observer = new Observer({ configuration, database, peers, limits, log, reign });
+  const replication = new ReplicationWatch({ database, others, log, reign });
+  const successions = new Successions(database, log);
   const upkeep = new Upkeep({ database, observer, others, limits, log, reign });
   const listener = new Listener(
     () => database.session('listen', 5_000),
@@ -120,14 +144,36 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     {
       message: (payload) => hear(payload),
       // Whatever was said while nobody listened is found in the database.
-      up: () => void reign()?.sweep(null),
+      up: () => {
+        void reign()?.sweep(null);
+        void readSuccessions();
+      },
     },
     log,
   );
 
+  /** The view follows the table where nobody has to be stopped: whoever gains homes. */
+  async function readSuccessions(): Promise<void> {
+    await successions.refresh();
+    const present = reign();
+    if (present === null) return;
+    try {
+      await database.run(settleView);
+      present.handle(await readTerms({ database }));
+    } catch (error) {
+      log('warn', 'the successions cannot be read', { error: message(error) });
+    }
+  }
+  async function yieldIfGone(): Promise<void> {
+    const probe = () => database.probe(500).then(() => 'answers' as const, judgeFailure);
+    const over = () => closing || reign() !== null;
+    await yieldWhenGone({ here, holder: settings.holder, store: leaseStore, probe, log, over });
+  }
+  let closing = false;
   function hear(payload: string): void {
     const word = readMessage(payload);
     if (word?.kind === 'leader-left') leadership.wake();
+    else if (word?.kind === 'succession') void readSuccessions();
     else if (word?.kind === 'drained') reign()?.handle(word);
     else if (word?.kind === 'deed' && word.home === here && word.giver !== null) {
       const { account, epoch, giver, returned } = word;
@@ -157,6 +203,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       recent,
       incidents,
       transactionProblem: upkeep.transactionProblem,
+      successions: successions.known,
+      replication: replication.report,
+      syncProblem,
     });
   }
 
@@ -213,6 +262,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       move,
       claim: (request) => requestClaim({ configuration, database, peers }, request),
       give: async (request) => (await reign()?.give(request)) ?? null,
+      successions: (after, waitMs) => successions.beyond(after, waitMs),
+      takeOver: async (from, forced) => (await reign()?.takeOver(from, forced)) ?? null,
+      switchOver: async (request) => (await reign()?.switchOver(request)) ?? null,
+      rejoin: () => reign()?.handle({ kind: 'rejoin-asked' }),
     },
   });
   await api.listen({ host: options.host, port: options.port });
@@ -228,17 +281,26 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     closeMs: limits.closeMs,
     log,
     reign: makeReign,
-    onLead: () => void observer.refresh(),
+    onLead: () => {
+      void observer.refresh();
+      void readSuccessions();
+    },
+    onLost: () => void yieldIfGone(),
   });
   void listener.start();
   leadership.start();
   observer.start();
+  replication.start();
+  successions.start();
   upkeep.start();
 
   return {
     url,
     async close() {
+      closing = true;
       upkeep.close();
+      replication.close();
+      successions.close();
       observer.close();
       await leadership.close();
       await Promise.all([api.close(), listener.close(), peers.close()]);
@@ -252,6 +314,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 
 type Message =
   | { readonly kind: 'leader-left' }
+  | { readonly kind: 'succession' }
   | { readonly kind: 'drained'; readonly move: number; readonly instance: string }
   | {
       readonly kind: 'deed';
@@ -272,7 +335,7 @@ function readMessage(payload: string): Message | null {
   }
   if (typeof value !== 'object' || value === null) return null;
   const { kind, move, instance, account, home, term, counter, giver, returned } = value as Record<string, unknown>;
-  if (kind === 'leader-left') return { kind };
+  if (kind === 'leader-left' || kind === 'succession') return { kind };
   if (kind === 'drained' && Number.isSafeInteger(move) && typeof instance === 'string')
     return { kind, move: move as number, instance };
   if (

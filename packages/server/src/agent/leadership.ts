@@ -32,6 +32,8 @@ export type LeadershipOptions = {
   readonly reign: (session: Client, predecessor: LeaseCredential | null) => Promise<Reign>;
   /** It has begun. */
   readonly onLead: () => void;
+  /** The session of the lead was lost: perhaps the database with it. */
+  readonly onLost: () => void;
 };
 
 export type Standing = {
@@ -143,6 +145,7 @@ export class Leadership {
     this.#options.onLead();
     void reign.ended.then((how) => {
       log(how === 'left' ? 'info' : 'warn', 'no longer leads', { instance, how });
+      if (how === 'lost' && !this.#closed) this.#options.onLost();
       this.#wake();
     });
   }

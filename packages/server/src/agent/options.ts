@@ -43,6 +43,10 @@ export type AgentLimits = {
   readonly maxMoves: number;
   /** How often the streams are looked at. Default 2000. */
   readonly observeEveryMs: number;
+  /** How often the lease store is looked at for what other data centers do. Default 300. */
+  readonly watchEveryMs: number;
+  /** A data center whose agents were stopped in order is taken over only after this long. Default 30,000. */
+  readonly releasedGraceMs: number;
   /** On `close`, how long moves under way and the release of the lease may take. Default 8000. */
   readonly closeMs: number;
 };
@@ -54,5 +58,7 @@ export const defaultLimits: AgentLimits = {
   lagBytes: 16 * 1024 * 1024,
   maxMoves: 16,
   observeEveryMs: 2_000,
+  watchEveryMs: 300,
+  releasedGraceMs: 30_000,
   closeMs: 8_000,
 };

@@ -7,6 +7,7 @@ import type { AccountId, DataCenterName, Epoch, LeaseCredential } from 'lanekeep
 import type { Client } from 'pg';
 import {
   begin,
+  type FailoverOutcome,
   type GiveOutcome,
   type GiveRequest,
   leaseLeftMs,
@@ -15,6 +16,8 @@ import {
   type Reason,
   reasonsNotToStart,
   type Settings,
+  type SwitchOutcome,
+  type SwitchRequest,
   step,
 } from '../ownership/index.ts';
 import { endLeftoverDrains, readUnaccepted } from '../postgres/index.ts';
@@ -47,7 +50,7 @@ export class Reign {
   readonly #options: ReignOptions;
   readonly #session: Client;
   readonly #timers: NodeJS.Timeout[] = [];
-  readonly #asking = new Map<string, (outcome: GiveOutcome | null) => void>();
+  readonly #asking = new Map<string, (outcome: GiveOutcome | FailoverOutcome | SwitchOutcome | null) => void>();
   #end: (how: ReignEnd) => void = () => {};
   #state: Ownership;
   #over = false;
@@ -109,6 +112,8 @@ export class Reign {
           this.#finish('left');
           break;
         case 'answer':
+        case 'answer-failover':
+        case 'answer-switch':
           for (const id of action.ids) this.#asking.get(id)?.(action.outcome);
           break;
         case 'settled': {
@@ -124,10 +129,28 @@ export class Reign {
 
   /** Asks for an account of ours. Null: this agent stopped leading before there was an answer. */
   async give(request: GiveRequest): Promise<GiveOutcome | null> {
+    return this.#ask<GiveOutcome>((id) => ({ kind: 'give-asked', id, request }));
+  }
+
+  /** Asks to take everything over that `from` holds; `forced` also when something acknowledged may be missing here. */
+  async takeOver(from: DataCenterName, forced: boolean): Promise<FailoverOutcome | null> {
+    return this.#ask<FailoverOutcome>((id) => ({ kind: 'failover-asked', id, from, forced }));
+  }
+
+  /** Asks to give everything away that is held here. */
+  async switchOver(request: SwitchRequest): Promise<SwitchOutcome | null> {
+    return this.#ask<SwitchOutcome>((id) => ({ kind: 'switch-asked', id, request }));
+  }
+
+  async #ask<Outcome extends GiveOutcome | FailoverOutcome | SwitchOutcome>(
+    question: (id: string) => OwnershipEvent,
+  ): Promise<Outcome | null> {
     if (this.#over) return null;
     const id = String(++this.#asked);
-    const answered = new Promise<GiveOutcome | null>((resolve) => this.#asking.set(id, resolve));
-    this.handle({ kind: 'give-asked', id, request });
+    const answered = new Promise<Outcome | null>((resolve) =>
+      this.#asking.set(id, resolve as (outcome: GiveOutcome | FailoverOutcome | SwitchOutcome | null) => void),
+    );
+    this.handle(question(id));
     try {
       return await answered;
     } finally {

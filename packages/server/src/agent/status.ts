@@ -1,9 +1,16 @@
 /** What an agent shows of its data center: for people (`lanekeeper status`), for the other agents, for monitoring. */
 import { createHash } from 'node:crypto';
 import type { Configuration } from 'lanekeeper/config';
-import type { AccountId, DataCenterName } from 'lanekeeper/model';
-import { explain, type Ownership, type Reason } from '../ownership/index.ts';
-import type { AgentRow, Incident, MoveEntry, StreamsReport } from '../postgres/index.ts';
+import { type AccountId, bytesBetween, type DataCenterName } from 'lanekeeper/model';
+import { explain, type Ownership, type Reason, type RejoinStage } from '../ownership/index.ts';
+import type {
+  AgentRow,
+  Incident,
+  MoveEntry,
+  RecordedSuccession,
+  ReplicationReport,
+  StreamsReport,
+} from '../postgres/index.ts';
 
 export type AgentStatus = {
   readonly dataCenter: DataCenterName;
@@ -17,6 +24,30 @@ export type AgentStatus = {
   readonly agents: readonly { readonly instance: string; readonly url: string; readonly leads: boolean }[];
   readonly peers: Readonly<Record<DataCenterName, PeerStatus>>;
   readonly streams: StreamsReport | null;
+  /** Failovers and switchovers so far, as this database has them, and what is under way. */
+  readonly succession: {
+    readonly history: readonly RecordedSuccession[];
+    readonly underWay: string | null;
+  };
+  /** Who holds what is acknowledged as `remote`. */
+  readonly sync: {
+    /** Whom `remote` commits wait for. */
+    readonly waitsFor: readonly DataCenterName[];
+    /** What the lease store has recorded: one of them may take over. */
+    readonly recorded: readonly DataCenterName[];
+    /** Nobody: what is acknowledged now is held here only. */
+    readonly alone: boolean;
+    /** How many bytes of our log each peer has yet to store; null while it does not read. */
+    readonly atRiskBytes: Readonly<Record<DataCenterName, number | null>>;
+    readonly problem: string | null;
+  };
+  /** How far this data center has come back after it was taken over; null when it was not. */
+  readonly rejoin: {
+    readonly term: number;
+    readonly successor: DataCenterName;
+    readonly next: RejoinStage;
+    readonly problem: string | null;
+  } | null;
   /** Accounts by home, as known here; null before the first count. */
   readonly homes: Readonly<Record<DataCenterName, number>> | null;
   readonly moves: {
@@ -50,6 +81,9 @@ export type StatusInput = {
   readonly recent: readonly MoveEntry[];
   readonly incidents: readonly Incident[];
   readonly transactionProblem: string | null;
+  readonly successions: readonly RecordedSuccession[];
+  readonly replication: ReplicationReport | null;
+  readonly syncProblem: string | null;
 };
 
 export function buildStatus(input: StatusInput): AgentStatus {
@@ -73,6 +107,9 @@ export function buildStatus(input: StatusInput): AgentStatus {
     agents: input.agents.map(({ instance: name, url }) => ({ instance: name, url, leads: name === instance })),
     peers,
     streams,
+    succession: { history: input.successions, underWay: underWay(state) },
+    sync: syncStatus(input),
+    rejoin: rejoinStatus(state),
     homes: input.homes,
     moves: {
       underWay: [...state.moves].map(([account, { role, phase }]) => ({ account, role, phase })),
@@ -84,8 +121,33 @@ export function buildStatus(input: StatusInput): AgentStatus {
   };
 }
 
+function underWay({ takeover, turnover }: Ownership): string | null {
+  if (takeover.phase !== 'none') {
+    const from = takeover.phase === 'claiming' ? takeover.from : takeover.succession.from;
+    return `taking over ${from}: ${takeover.phase}`;
+  }
+  return turnover === null ? null : `giving everything to ${turnover.request.to}: ${turnover.phase}`;
+}
+
+function syncStatus({ state, replication, syncProblem }: StatusInput): AgentStatus['sync'] {
+  const { waits, recorded } = state.sync;
+  const atRiskBytes = Object.fromEntries(
+    Object.entries(replication?.peers ?? {}).map(([peer, { flushedLsn }]) => [
+      peer,
+      flushedLsn === null || replication === null ? null : bytesBetween(flushedLsn, replication.currentLsn),
+    ]),
+  );
+  return { waitsFor: waits, recorded, alone: waits.length === 0, atRiskBytes, problem: syncProblem };
+}
+
+function rejoinStatus({ rejoin }: Ownership): AgentStatus['rejoin'] {
+  if (rejoin === null) return null;
+  const { term, successor, next, problem } = rejoin;
+  return { term, successor, next, problem };
+}
+
 function problemsIn(
-  { streams, incidents, transactionProblem }: StatusInput,
+  { state, streams, incidents, transactionProblem, syncProblem }: StatusInput,
   lease: AgentStatus['lease'],
   peers: AgentStatus['peers'],
 ): readonly string[] {
@@ -107,6 +169,13 @@ function problemsIn(
   for (const { kind } of incidents) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
   for (const [kind, count] of kinds) problems.push(`${count} incident${count === 1 ? '' : 's'} within a day: ${kind}`);
   if (transactionProblem !== null) problems.push(transactionProblem);
+  if (syncProblem !== null) problems.push(`\`remote\` commits cannot wait: ${syncProblem}`);
+  else if (lease.kind === 'held' && state.sync.waits.length === 0 && Object.keys(peers).length > 0)
+    problems.push('alone: what is acknowledged now is held in this data center only');
+  if (state.rejoin !== null)
+    problems.push(
+      `taken over by ${state.rejoin.successor} in term ${state.rejoin.term}, coming back: next is ${state.rejoin.next}${state.rejoin.problem === null ? '' : ` (${state.rejoin.problem})`}`,
+    );
   return problems;
 }
 

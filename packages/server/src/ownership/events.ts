@@ -11,9 +11,14 @@ import type {
   LeaseCredential,
   LeaseResult,
   LeaseView,
+  Succession,
+  SuccessionRequest,
+  SuccessionResult,
 } from 'lanekeeper/model';
 import type { Reason } from './reasons.ts';
+import type { RejoinStage } from './rejoin.ts';
 import type { ArrivedDeed, ClockSample, GiveOutcome, GiveRequest, Proof } from './state.ts';
+import type { SwitchRequest } from './turnover.ts';
 
 /** What the database knows about an account when its move is asked for. */
 export type Facts = {
@@ -27,6 +32,34 @@ export type Facts = {
   /** How long ago each move of the last hour was, the latest first. */
   readonly movesAgoMs: readonly number[];
 };
+
+/** Up to where a failed dc's log had been applied here when its streams were frozen: positions of its own log. */
+export type Cut = { readonly homed: string; readonly rest: string };
+
+/** One peer's reading of our log. */
+export type Link = {
+  /** It is connected and reads what is written now. */
+  readonly streaming: boolean;
+  /** It has durably applied all but the last moments. */
+  readonly caughtUp: boolean;
+  /** Since it was last heard of; infinite when it is not connected. */
+  readonly replyAgeMs: number;
+};
+
+export type FailoverOutcome =
+  | { readonly kind: 'taken'; readonly term: number }
+  /** No answer from the store: whether there is a new view will be seen. */
+  | { readonly kind: 'pending' }
+  | { readonly kind: 'refused'; readonly reasons: readonly Reason[] };
+
+export type SwitchOutcome =
+  | {
+      readonly kind: 'switched';
+      readonly term: number /** Requests were held for this long here. */;
+      readonly pauseMs: number;
+    }
+  | { readonly kind: 'pending' }
+  | { readonly kind: 'refused'; readonly reasons: readonly Reason[] };
 
 type Answered<Kind extends string, Fields> = { readonly kind: Kind; readonly round: number } & Fields;
 type AboutAccount<Kind extends string, Fields> = Answered<Kind, { readonly account: AccountId } & Fields>;
@@ -48,6 +81,37 @@ export type OwnershipEvent =
   | Answered<'store-answer', { readonly result: LeaseResult | null }>
   | Answered<'lease-written', { readonly ok: boolean }>
   | Answered<'released', object>
+  | Answered<'watched', { readonly view: LeaseView | null }>
+  /** The terms of the successions that our database has. */
+  | { readonly kind: 'successions-read'; readonly terms: readonly number[] }
+  | { readonly kind: 'replication'; readonly links: Readonly<Record<DataCenterName, Link>> }
+  | { readonly kind: 'failover-asked'; readonly id: string; readonly from: DataCenterName; readonly forced: boolean }
+  | { readonly kind: 'switch-asked'; readonly id: string; readonly request: SwitchRequest }
+  | { readonly kind: 'rejoin-asked' }
+  | Answered<'succeeded', { readonly result: SuccessionResult | null }>
+  /** Null: not frozen, or not known to be. */
+  | Answered<'frozen', { readonly cut: Cut | null }>
+  | Answered<'recorded', { readonly ok: boolean }>
+  | Answered<
+      'all-draining',
+      {
+        readonly result:
+          | { readonly kind: 'begun'; readonly move: number; readonly instances: readonly string[] }
+          | { readonly kind: 'failed' };
+      }
+    >
+  | Answered<'writers-locked', { readonly ok: boolean }>
+  | Answered<'all-given', { readonly ok: boolean }>
+  | Answered<'resumed', { readonly ok: boolean }>
+  | Answered<'sync-set', { readonly ok: boolean }>
+  | Answered<
+      'rejoined',
+      {
+        readonly result: /** This stage or, in an earlier life, a later one. */
+          | { readonly kind: 'reached'; readonly stage: RejoinStage }
+          | { readonly kind: 'not-yet'; readonly problem: string };
+      }
+    >
   | { readonly kind: 'clock'; readonly clock: ClockSample }
   | { readonly kind: 'gate'; readonly peer: DataCenterName; readonly reasons: readonly Reason[] }
   | { readonly kind: 'give-asked'; readonly id: string; readonly request: GiveRequest }
@@ -112,6 +176,39 @@ export type Action =
     >
   /** Answered by `released`. */
   | Asked<'release', { readonly credential: LeaseCredential }>
+  /** Answered by `watched`. */
+  | Asked<'watch-store', object>
+  /** Answered by `succeeded`. */
+  | Asked<'succeed', { readonly request: SuccessionRequest }>
+  /** Ends every stream from there, sees them gone, and reads how far they came. Answered by `frozen`. */
+  | Asked<'freeze', { readonly from: DataCenterName; readonly term: number }>
+  /** Copies of the store's successions, the last with the cut. Answered by `recorded`. */
+  | Asked<
+      'record',
+      {
+        readonly successions: readonly Succession[];
+        readonly cuts: {
+          readonly term: number;
+          readonly of: DataCenterName;
+          readonly generation: number;
+          readonly cut: Cut;
+        };
+      }
+    >
+  /** Holds the requests of all accounts. Answered by `all-draining`. */
+  | Asked<'drain-all', { readonly to: DataCenterName; readonly forMs: number }>
+  /** Waits for every writer and keeps new ones waiting. Answered by `writers-locked`. */
+  | Asked<'lock-writers', { readonly withinMs: number }>
+  /** Writes the succession, lets the writers go on and ends the drain. Answered by `all-given`. */
+  | Asked<'give-all', { readonly succession: Succession }>
+  /** Lets writers and requests go on as before. Answered by `resumed`. */
+  | Asked<'resume', object>
+  /** Answered by `sync-set`, when growing only once the peers hold everything. */
+  | Asked<'set-sync', { readonly members: readonly DataCenterName[]; readonly grows: boolean }>
+  /** Answered by `rejoined`. */
+  | Asked<'rejoin', { readonly term: number; readonly successor: DataCenterName; readonly stage: RejoinStage }>
+  | { readonly kind: 'answer-failover'; readonly ids: readonly string[]; readonly outcome: FailoverOutcome }
+  | { readonly kind: 'answer-switch'; readonly ids: readonly string[]; readonly outcome: SwitchOutcome }
   /** Nothing is left to do here: the agent may end. */
   | { readonly kind: 'left' }
   | {

@@ -3,7 +3,8 @@
  * event and time. It knows no database, no network and no clock; the agent's room carries out what it asks for.
  *
  * Map: `state.ts` what is known · `events.ts` what happens and what is asked for · `lease.ts` the right to write at all ·
- * `gate.ts` whether the streams may be trusted · `giving.ts` and `receiving.ts` the two sides of a move ·
+ * `views.ts` what the store says of everybody · `takeover.ts` failover · `turnover.ts` switchover and hand-back ·
+ * `sync-set.ts` who has what was acknowledged · `rejoin.ts` coming back · `gate.ts` whether the streams may be trusted · `giving.ts` and `receiving.ts` the two sides of a move ·
  * `admission.ts` dwell, budget, "in use" · `clocks.ts` two clocks · `reasons.ts` every reason for a refusal.
  *
  * Invariants, cited at the lines that hold them. R1 to R6 are the rules in ARCHITECTURE.md.
@@ -19,6 +20,18 @@
  * - M4 (R6) Everyone who asked is answered, once, with what is so.
  * - M5 (R4) Only the receiver decides about a deed that arrived, and only under its lease.
  * - M6 (R2) It accepts only what the gate and the digest vouch for; what comes back undone needs neither.
+ * - V1 (R4) A lease that is not ours counts from when its revision was first seen, for its whole length and the skew.
+ * - V2 (E1) The store's history of views is the truth; our database has copies.
+ * - T1 (R1) A takeover begins with a new term in the store, which grants it once, and only to one in the sync set.
+ * - T2 (R4) Freeze, then cut, then succession: what is beyond the cut cannot arrive here, nor be acknowledged there, any more.
+ * - T3 (R2) With the succession come all that were decided before it, so that the fold is the same everywhere.
+ * - S1 (R1) Everything is given away only under our lease and while every writer waits.
+ * - S2 (R6) A decision whose answer was lost is called pending; until it is known, the old home writes on.
+ * - S3 (R3) What the store decided is carried out, by this agent or the next.
+ * - D1 (R5) What the store records as in sync is waited for by the database, and was heard of within `peerTimeoutMs`.
+ * - D2 (R5) The database stops waiting only after the store has forgotten the peer.
+ * - J1 (R4) A dc that was taken over reads nothing from its successor before its stranded writes are safe and undone.
+ * - J2 A stage that was reached is not done again, and none is skipped.
  * - E1 Terms never fall; epochs are compared, never invented: the database makes them.
  *
  * The simulation in `test/sim/ownership.test.ts` runs two of these against a model of databases, streams and a store.
@@ -29,12 +42,28 @@ import { isUnderWay, onDrained, onGiveAsked, onGivingEvent, onGivingTick, onInst
 import { leaveLease, onLeaseEvent, onLeaseTick } from './lease.ts';
 import { reason } from './reasons.ts';
 import { examineArrived, onAcceptAnswered, onDeclineAnswered, onDeedArrived } from './receiving.ts';
+import { onRejoinAsked, onRejoined, onRejoinTick } from './rejoin.ts';
 import type { Ownership, Settings } from './state.ts';
+import { beginSync, onReplication, onSyncSet, onSyncTick } from './sync-set.ts';
+import { onFailoverAsked, onFrozen, onTakeoverRecorded, onTakeoverSucceeded, onTakeoverTick } from './takeover.ts';
 import type { Turn } from './turn.ts';
+import {
+  onAllDrained,
+  onAllDraining,
+  onAllGiven,
+  onAllInstances,
+  onResumed,
+  onSwitchAsked,
+  onTurnoverSucceeded,
+  onTurnoverTick,
+  onWritersLocked,
+} from './turnover.ts';
+import { beginView, onSuccessionsRead, onViewTick, onWatched } from './views.ts';
 
-export type { Action, Facts, OwnershipEvent } from './events.ts';
+export type { Action, Cut, Facts, FailoverOutcome, Link, OwnershipEvent, SwitchOutcome } from './events.ts';
 export { reasonsNotToStart } from './gate.ts';
 export { explain, type Reason, type ReasonCode, reason, reasonTable } from './reasons.ts';
+export { type RejoinStage, rejoinStages } from './rejoin.ts';
 export type {
   ArrivedDeed,
   ClockSample,
@@ -47,7 +76,10 @@ export type {
   Proof,
   Settings,
 } from './state.ts';
+export { reasonsNotToTake } from './takeover.ts';
 export { leaseLeftMs } from './turn.ts';
+export { reasonsNotToSwitch, type SwitchRequest } from './turnover.ts';
+export { lapsesInMs, missing } from './views.ts';
 
 /** How an agent that has just come to lead begins. `predecessor`: what the one before left in the database. */
 export function begin(settings: Settings, predecessor: LeaseCredential | null, nowMs: number): Ownership {
@@ -62,6 +94,11 @@ export function begin(settings: Settings, predecessor: LeaseCredential | null, n
       attempt: { step: 'idle', nextMs: nowMs },
       cleared: false,
     },
+    view: beginView(nowMs),
+    takeover: { phase: 'none', nextMs: nowMs },
+    turnover: null,
+    sync: beginSync(nowMs),
+    rejoin: null,
     gates: new Map(),
     moves: new Map(),
     early: [],
@@ -84,8 +121,44 @@ export function step(state: Ownership, event: OwnershipEvent, nowMs: number): St
 function handle(turn: Turn, event: OwnershipEvent): void {
   switch (event.kind) {
     case 'tick':
+      onViewTick(turn);
       onLeaseTick(turn);
+      onTakeoverTick(turn);
+      onTurnoverTick(turn);
+      onSyncTick(turn);
+      onRejoinTick(turn);
       return onGivingTick(turn);
+    case 'watched':
+      return onWatched(turn, event);
+    case 'successions-read':
+      return onSuccessionsRead(turn, event.terms);
+    case 'replication':
+      return onReplication(turn, event);
+    case 'failover-asked':
+      return onFailoverAsked(turn, event);
+    case 'switch-asked':
+      return onSwitchAsked(turn, event);
+    case 'rejoin-asked':
+      return onRejoinAsked(turn);
+    case 'succeeded':
+      onTakeoverSucceeded(turn, event.round, event.result);
+      return onTurnoverSucceeded(turn, event.round, event.result);
+    case 'frozen':
+      return onFrozen(turn, event);
+    case 'recorded':
+      return onTakeoverRecorded(turn, event);
+    case 'all-draining':
+      return onAllDraining(turn, event);
+    case 'writers-locked':
+      return onWritersLocked(turn, event);
+    case 'all-given':
+      return onAllGiven(turn, event);
+    case 'resumed':
+      return onResumed(turn, event);
+    case 'sync-set':
+      return onSyncSet(turn, event);
+    case 'rejoined':
+      return onRejoined(turn, event);
     case 'leave':
       if (turn.state.leaving === 'no')
         turn.state = { ...turn.state, leaving: event.successor ? 'hand-over' : 'release' };
@@ -112,8 +185,10 @@ function handle(turn: Turn, event: OwnershipEvent): void {
     case 'drain-ended':
       return onGivingEvent(turn, event);
     case 'drained':
+      if (onAllDrained(turn, event.move, event.instance)) return;
       return onDrained(turn, event.move, event.instance);
     case 'instances':
+      onAllInstances(turn, event.alive);
       return onInstances(turn, event.alive);
     case 'deed-arrived':
       return onDeedArrived(turn, event.account, event.deed);
@@ -126,6 +201,7 @@ function handle(turn: Turn, event: OwnershipEvent): void {
 
 /** No question about an account is open. What waits for a gate or a lease can wait for the next leader as well. */
 function atRest(state: Ownership): boolean {
+  if (state.takeover.phase !== 'none' || state.turnover !== null) return false;
   for (const move of state.moves.values())
     if (move.role === 'giver' ? isUnderWay(move) : move.phase !== 'examining') return false;
   return true;

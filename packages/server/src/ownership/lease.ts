@@ -13,7 +13,12 @@ import { stepped, translate } from './clocks.ts';
 import type { OwnershipEvent } from './events.ts';
 import { type Reason, type ReasonCode, reason } from './reasons.ts';
 import type { Attempt, ClockSample, Grant, Lease, Proof } from './state.ts';
+import { inSyncToClaim, onRecorded, wantsRenewal } from './sync-set.ts';
 import { nextRound, setLease, type Turn } from './turn.ts';
+import { observe } from './views.ts';
+
+/** The least time between two renewals. */
+const soonestMs = 250;
 
 type LeaseEvent = Extract<
   OwnershipEvent,
@@ -65,8 +70,16 @@ export function onLeaseTick(turn: Turn): void {
   const { attempt } = present;
   if (attempt.step !== 'idle' && nowMs >= attempt.deadlineMs)
     return retry(turn, unanswered[attempt.step], attempt.step === 'writing' ? attempt.grant : undefined);
-  if (attempt.step === 'idle' && nowMs >= attempt.nextMs && turn.state.leaving === 'no')
+  if (attempt.step === 'idle' && nowMs >= dueMs(turn, present) && turn.state.leaving === 'no')
     prove(turn, present.phase === 'held' ? present.grant.view : null);
+}
+
+/** A sync set that changed is recorded at once, but not in a storm of renewals. */
+function dueMs(turn: Turn, lease: Extract<Lease, { phase: 'without' | 'held' }>): number {
+  const { attempt } = lease;
+  if (attempt.step !== 'idle') return Number.POSITIVE_INFINITY;
+  if (lease.phase !== 'held' || !wantsRenewal(turn)) return attempt.nextMs;
+  return Math.min(attempt.nextMs, lease.grant.sentMs + soonestMs);
 }
 
 /** Everything else has come to rest: give the lease up, or leave it to the successor (L4). */
@@ -144,6 +157,7 @@ function onView(turn: Turn, view: LeaseView | null): void {
   if (turn.state.lease.phase !== 'without') return;
   if (view === null) return retry(turn, 'store-unreachable');
   if (view.term < turn.state.term) return retry(turn, 'store-nonsense');
+  observe(turn, view);
   prove(turn, view);
 }
 
@@ -154,6 +168,7 @@ function acquireAfter(turn: Turn, lease: Extract<Lease, { phase: 'without' }>, p
     record !== undefined &&
     (record.holder === settings.holder ||
       (record.holder === lease.credential?.holder && record.revision === lease.credential.revision));
+  if (record !== undefined && record.takenOver !== null) return without(turn, [reason('taken-over', settings.here)]);
   if (record?.state === 'held' && !ours) return without(turn, [reason('held-by-other', record.holder)]);
   acquire(turn, proof, lease.credential);
 }
@@ -176,6 +191,7 @@ function onAnswer(
   const nonsense = result.view.term < turn.state.term || (result.kind === 'held' && result.revision <= lastRevision);
   // An answer that cannot be true grants nothing; what is left of the present lease runs out by itself.
   if (nonsense) return retry(turn, 'store-nonsense');
+  observe(turn, result.view);
   if (result.kind === 'refused') {
     const record = result.view.leases.find(({ dataCenter }) => dataCenter === settings.here);
     if (result.reason === 'stale-revision' && record?.holder === settings.holder) {
@@ -190,7 +206,7 @@ function onAnswer(
   if (otherIncarnation(turn, asked.proof, result.view))
     return voidLease(turn, [reason('other-incarnation')], credential);
 
-  turn.state = { ...turn.state, term: result.view.term };
+  onRecorded(turn, turn.state.view.own?.inSync ?? []);
   const untilMs = asked.sentMs + settings.ttlMs; // L1
   const { wallMs, uptimeMs } = translate(asked.proof.clock, untilMs);
   const grant: Grant = {
@@ -311,7 +327,7 @@ function credentialIn(turn: Turn, lease: Extract<Lease, { phase: 'without' | 'he
 
 function claim(turn: Turn, { incarnation, positions }: Proof) {
   const { here, holder, ttlMs } = turn.state.settings;
-  return { dataCenter: here, holder, incarnation, positions, ttlMs, inSync: [] };
+  return { dataCenter: here, holder, incarnation, positions, ttlMs, inSync: inSyncToClaim(turn) };
 }
 
 function deadline(turn: Turn): number {

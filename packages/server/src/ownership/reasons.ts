@@ -15,10 +15,14 @@ export const reasonTable = {
     stops: 'lease',
     help: 'this database is not the one the lease store knows: it was restored, cloned or made anew',
   },
-  'taken-over': {
-    stops: 'lease',
-    help: 'another data center has taken over: this one has to rejoin first',
+  'taken-over': { stops: 'lease', help: 'it was taken over and has to rejoin first' },
+  'still-held': { stops: 'start', help: 'its lease may still be in use' },
+  'released-lately': { stops: 'start', help: 'its agents were stopped in order and may be starting again' },
+  'not-in-sync': {
+    stops: 'start',
+    help: 'it may have acknowledged writes that have not arrived here: see what would be lost, then force it',
   },
+  'nothing-to-undo': { stops: 'start', help: 'there is no such succession to hand back' },
   'behind-own-record': {
     stops: 'lease',
     help: 'this database is behind its own last recorded position: it was restored from an old copy',

@@ -12,6 +12,11 @@ import type {
   Positions,
 } from 'lanekeeper/model';
 import type { Reason } from './reasons.ts';
+import type { Rejoin } from './rejoin.ts';
+import type { Sync } from './sync-set.ts';
+import type { Takeover } from './takeover.ts';
+import type { Turnover } from './turnover.ts';
+import type { View } from './views.ts';
 
 export type Settings = {
   readonly here: DataCenterName;
@@ -33,6 +38,17 @@ export type Settings = {
   readonly maxMoves: number;
   readonly dwellMs: number;
   readonly perHour: number;
+  /** The other data centers. */
+  readonly peers: readonly DataCenterName[];
+  /** How often the lease store is looked at for what the others do. */
+  readonly watchEveryMs: number;
+  /** A dc whose lease ran out is taken over without a person's word. */
+  readonly automaticFailover: boolean;
+  /** A dc that stopped its agents in order is given this long to start them again. */
+  readonly releasedGraceMs: number;
+  readonly automaticRejoin: boolean;
+  /** A peer that was not heard of for this long is no longer waited for. */
+  readonly peerTimeoutMs: number;
 };
 
 /** One reading of the database's clocks, taken between two readings of the agent's own clock. */
@@ -199,6 +215,11 @@ export type GiveOutcome =
 
 export type Ownership = {
   readonly settings: Settings;
+  readonly view: View;
+  readonly takeover: Takeover;
+  readonly turnover: Turnover | null;
+  readonly sync: Sync;
+  readonly rejoin: Rejoin | null;
   /** The highest term seen. It never falls (E1). */
   readonly term: number;
   /** Numbers the questions, so that each answer finds its own. */

@@ -8,6 +8,7 @@
  *   plan/          from what is there to what is declared, step by step; `apply` does it
  *   deeds/         the lease, moves and claims: what the agent asks of the SQL functions
  *   streams/       publications, slots and subscriptions; what state they are in
+ *   sync/          whom a `remote` commit waits for
  *   decode/        what was written here, out of PostgreSQL's own log
  *   verify/        row hashes of two data centers, compared under traffic
  *   doctor/        which rights and settings are missing, with the statement that mends each
@@ -55,29 +56,39 @@ export {
   endOldTransactions,
   enrol,
   forgetOld,
+  freezeStreams,
   type GiveResult,
   giveAccount,
+  giveAll,
   type Incident,
   type Leader,
   listInstances,
+  lockWriters,
   type MoveEntry,
   mayReadOrigins,
   noteConflicts,
   type ProofReading,
+  type RecordedCut,
+  type RecordedSuccession,
   readClock,
   readDeed,
   readDeedLocked,
   readFacts,
+  readFrozen,
   readIncidents,
   readLeader,
   readMoves,
   readProof,
+  readSuccessions,
   readUnaccepted,
   readUnanswered,
+  recordSuccessions,
   releaseClaim,
+  settleView,
   sweep,
   sweepClaims,
   takeLead,
+  thawStreams,
   tryLeadLock,
   type UnacceptedDeed,
   type UnansweredConflicts,
@@ -128,6 +139,21 @@ export {
 export { type StreamName, slotName, streamNames, subscriptionName } from './streams/names.ts';
 export { type IncomingStream, type OutgoingStream, readStreams, type StreamsReport } from './streams/read.ts';
 export { schemaHash, tableHashes } from './streams/schema-hash.ts';
+export {
+  cancelSyncWaiters,
+  membersIn,
+  type PeerReplication,
+  padName,
+  proveThatCommitsWait,
+  type ReplicationReport,
+  type ReplyMemory,
+  readReplication,
+  type SetNamesResult,
+  type SynchronousResult,
+  setStandbyNames,
+  setSyncMembers,
+  waitUntilSynchronous,
+} from './sync/index.ts';
 export type { DatabaseProblem } from './transaction.ts';
 export {
   type Difference,

@@ -2,6 +2,7 @@
  * Typed calls of the SQL functions of `sql/` that the agent uses: one function here for each question or change.
  *
  * - `lease.ts` the right to write · `moves.ts` drains, giving, accepting · `claims.ts` values unique everywhere
+ * - `successions.ts` failover, switchover, frozen streams
  * - `agents.ts` who leads in this data center · `upkeep.ts` sweeping, limits, counters
  *
  * Everything takes a connection and may throw what `pg` throws; what the SQL function decided is a returned `kind`.
@@ -37,6 +38,18 @@ export {
   readUnaccepted,
   type UnacceptedDeed,
 } from './moves.ts';
+export {
+  freezeStreams,
+  giveAll,
+  lockWriters,
+  type RecordedCut,
+  type RecordedSuccession,
+  readFrozen,
+  readSuccessions,
+  recordSuccessions,
+  settleView,
+  thawStreams,
+} from './successions.ts';
 export {
   answerConflicts,
   countHomes,

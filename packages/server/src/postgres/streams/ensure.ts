@@ -216,7 +216,8 @@ async function adjust(context: Context, present: SubscriptionRow, published: rea
     await rememberConnection(client, present.name, connection);
     changes.push('set its connection');
   }
-  if (!present.enabled) {
+  const frozen = await client.query('SELECT FROM lanekeeper.frozen WHERE publisher = $1', [publisher]);
+  if (!present.enabled && frozen.rows.length === 0) {
     await client.query(`ALTER SUBSCRIPTION ${name} ENABLE`);
     changes.push('enabled it');
   }

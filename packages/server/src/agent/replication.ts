@@ -1,0 +1,64 @@
+/** Watches who reads our log, several times a second, and ends waits for peers that nobody waits for any more. */
+import { comparePositions, type DataCenterName } from 'lanekeeper/model';
+import type { Link } from '../ownership/index.ts';
+import { cancelSyncWaiters, type ReplicationReport, type ReplyMemory, readReplication } from '../postgres/index.ts';
+import type { LocalDatabase } from './database.ts';
+import { message } from './effects.ts';
+import type { Log } from './options.ts';
+import type { Reign } from './reign.ts';
+
+export type ReplicationOptions = {
+  readonly database: LocalDatabase;
+  readonly others: readonly DataCenterName[];
+  readonly log: Log;
+  readonly reign: () => Reign | null;
+};
+
+const lookEveryMs = 250;
+
+export class ReplicationWatch {
+  readonly #options: ReplicationOptions;
+  readonly #memory: ReplyMemory = new Map();
+  /** What was current at the look before: who has flushed that is only moments behind. */
+  #before: string | null = null;
+  #timer: NodeJS.Timeout | undefined;
+  #closed = false;
+  report: ReplicationReport | null = null;
+
+  constructor(options: ReplicationOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#timer = setTimeout(async () => {
+      const reign = this.#options.reign();
+      if (reign !== null)
+        try {
+          await this.#look(reign);
+        } catch (error) {
+          this.#options.log('warn', 'the readers of our log cannot be looked at', { error: message(error) });
+        }
+      if (!this.#closed) this.start();
+    }, lookEveryMs);
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+  }
+
+  async #look(reign: Reign): Promise<void> {
+    const { database, others } = this.#options;
+    const report = await database.run((client) => readReplication(client, others, this.#memory, performance.now()));
+    this.report = report;
+    const links: Record<DataCenterName, Link> = {};
+    for (const [peer, { state, replyAgeMs, flushedLsn }] of Object.entries(report.peers)) {
+      const caughtUp = this.#before !== null && flushedLsn !== null && comparePositions(flushedLsn, this.#before) >= 0;
+      links[peer] = { streaming: state === 'streaming', caughtUp, replyAgeMs };
+    }
+    this.#before = report.currentLsn;
+    reign.handle({ kind: 'replication', links });
+    // Alone, or without a lease: what began to wait before that was known waits for nobody.
+    if (report.members === 0 || reign.leaseLeftMs() === 0) await database.run(cancelSyncWaiters);
+  }
+}

@@ -1,0 +1,97 @@
+/**
+ * What the lease store says about everybody, and which of its successions our database has (V1, V2).
+ *
+ * A revision counts from when it was first seen: whoever holds it sent for it before that, so that his lease has run out
+ * once its whole length and the skew have passed since. A renewal that was not seen changes the revision, and the store
+ * refuses a takeover that goes by the old one.
+ */
+import type { DataCenterName, LeaseRecord, LeaseView, Succession } from 'lanekeeper/model';
+import type { OwnershipEvent } from './events.ts';
+import type { Ownership } from './state.ts';
+import { nextRound, type Turn } from './turn.ts';
+
+/** The store's record of another dc. */
+export type Watched = { readonly record: LeaseRecord; readonly sinceMs: number };
+
+export type View = {
+  readonly look:
+    | { readonly step: 'idle'; readonly nextMs: number }
+    | { readonly step: 'reading'; readonly round: number; readonly deadlineMs: number };
+  readonly peers: ReadonlyMap<DataCenterName, Watched>;
+  /** The store's record of this dc; null before it was seen, or when there is none yet. */
+  readonly own: LeaseRecord | null;
+  /** Every succession, by term. */
+  readonly history: readonly Succession[];
+  /** Terms of the successions that our database has; null until it was asked. */
+  readonly recorded: readonly number[] | null;
+};
+
+export function beginView(nowMs: number): View {
+  return { look: { step: 'idle', nextMs: nowMs }, peers: new Map(), own: null, history: [], recorded: null };
+}
+
+export function onViewTick(turn: Turn): void {
+  const { view, settings } = turn.state;
+  const { look } = view;
+  if (turn.nowMs < (look.step === 'idle' ? look.nextMs : look.deadlineMs)) return;
+  const round = nextRound(turn);
+  setView(turn, { look: { step: 'reading', round, deadlineMs: turn.nowMs + settings.answerWithinMs } });
+  turn.actions.push({ kind: 'watch-store', round });
+}
+
+export function onWatched(turn: Turn, event: Extract<OwnershipEvent, { kind: 'watched' }>): void {
+  const { look } = turn.state.view;
+  if (look.step !== 'reading' || look.round !== event.round) return;
+  if (event.view !== null) observe(turn, event.view);
+  setView(turn, { look: { step: 'idle', nextMs: turn.nowMs + turn.state.settings.watchEveryMs } });
+}
+
+/** Takes over what an answer of the store says, unless something newer was seen already: answers may overtake each other. */
+export function observe(turn: Turn, { term, leases, successions }: LeaseView): void {
+  const { view, settings } = turn.state;
+  if (term < turn.state.term) return;
+  const peers = new Map(view.peers);
+  let { own } = view;
+  for (const record of leases) {
+    if (record.dataCenter === settings.here) {
+      if (own === null || record.revision >= own.revision) own = record;
+      continue;
+    }
+    const known = peers.get(record.dataCenter);
+    if (known !== undefined && known.record.revision > record.revision) continue;
+    const sinceMs = known?.record.revision === record.revision ? known.sinceMs : turn.nowMs;
+    peers.set(record.dataCenter, { record, sinceMs });
+  }
+  const history = successions.length >= view.history.length ? successions : view.history;
+  turn.state = { ...turn.state, term };
+  setView(turn, { peers, own, history });
+}
+
+export function onSuccessionsRead(turn: Turn, terms: readonly number[]): void {
+  setView(turn, { recorded: terms });
+}
+
+/** Successions of the store that our database does not have; empty while it was not asked. */
+export function missing({ view: { history, recorded } }: Ownership): readonly Succession[] {
+  return recorded === null ? [] : history.filter(({ term }) => !recorded.includes(term));
+}
+
+export function noteRecorded(turn: Turn, terms: readonly number[]): void {
+  const { recorded } = turn.state.view;
+  if (recorded !== null) setView(turn, { recorded: [...new Set([...recorded, ...terms])].toSorted((a, b) => a - b) });
+}
+
+/** How long until nobody can hold `peer`'s lease any more, by our own clock; null when nothing is known about it. */
+export function lapsesInMs({ view, settings }: Ownership, peer: DataCenterName, nowMs: number): number | null {
+  const watched = view.peers.get(peer);
+  if (watched === undefined) return null;
+  const { record, sinceMs } = watched;
+  if (record.state === 'yielded') return 0;
+  const leftMs = Math.max(0, sinceMs + record.ttlMs + settings.skewMs - nowMs);
+  // Ours is not enough: by the store's clock it must have ended as well, or it would refuse.
+  return record.state === 'held' ? Math.max(leftMs, 1) : leftMs;
+}
+
+function setView(turn: Turn, change: Partial<View>): void {
+  turn.state = { ...turn.state, view: { ...turn.state.view, ...change } };
+}

@@ -1,0 +1,156 @@
+/** Successions: the copies of the store's history of views, the lock that waits for every writer, streams that are frozen. */
+import type { DataCenterName, Succession, SuccessionKind } from 'lanekeeper/model';
+import type { ClientBase } from 'pg';
+import { quoteName } from '../fence/names.ts';
+import type { Queryable } from '../queryable.ts';
+import { streamNames, subscriptionName } from '../streams/names.ts';
+
+/** How far a taken-over dc's log had been applied at its successor, and which generation of it that was. */
+export type RecordedCut = { readonly generation: number; readonly homed: string; readonly rest: string };
+
+export type RecordedSuccession = Succession & {
+  /** Of a takeover, by the dc that was taken over. */
+  readonly cuts: Readonly<Record<DataCenterName, RecordedCut>>;
+};
+
+export async function readSuccessions(client: Queryable): Promise<readonly RecordedSuccession[]> {
+  const { rows } = await client.query<{
+    term: string;
+    kind: SuccessionKind;
+    from: string;
+    to: string;
+    undoes: string | null;
+    cuts: RecordedSuccession['cuts'];
+  }>('SELECT term, kind, from_dc AS "from", to_dc AS "to", undoes, cuts FROM lanekeeper.succession ORDER BY term');
+  return rows.map(({ term, undoes, ...rest }) => ({
+    ...rest,
+    term: Number(term),
+    undoes: undoes === null ? null : Number(undoes),
+  }));
+}
+
+/** Writes those that are missing, in one transaction, and brings the view in line. `cuts` belong to the last one. */
+export async function recordSuccessions(
+  client: ClientBase,
+  successions: readonly Succession[],
+  cuts: RecordedSuccession['cuts'],
+): Promise<void> {
+  await client.query('BEGIN');
+  try {
+    for (const [index, succession] of successions.entries())
+      await insert(client, succession, index === successions.length - 1 ? cuts : {});
+    await client.query('COMMIT');
+  } catch (error) {
+    await client.query('ROLLBACK').catch(() => {});
+    throw error;
+  }
+  await settleView(client);
+}
+
+/** A view that is ahead of its table refuses every writer: that is put right here, after whoever is changing the table. */
+export async function settleView(client: Queryable): Promise<void> {
+  await client.query('SELECT lanekeeper.settle_view()');
+}
+
+/**
+ * In a transaction that stays open: returns when every writer of this database has finished, and keeps new ones waiting
+ * until the transaction ends. False: some transaction did not finish within `withinMs`; then nothing is held.
+ */
+export async function lockWriters(session: ClientBase, withinMs: number): Promise<boolean> {
+  await session.query(`BEGIN; SET LOCAL lock_timeout = ${Math.max(1, Math.floor(withinMs))}`);
+  try {
+    await session.query('LOCK TABLE lanekeeper.succession IN ACCESS EXCLUSIVE MODE');
+    return true;
+  } catch (error) {
+    await session.query('ROLLBACK').catch(() => {});
+    if ((error as { code?: unknown }).code === '55P03') return false;
+    throw error;
+  }
+}
+
+/** Ends the transaction of `lockWriters` with a succession. */
+export async function giveAll(session: ClientBase, succession: Succession): Promise<void> {
+  try {
+    await insert(session, succession, {});
+    await session.query('COMMIT');
+  } catch (error) {
+    await session.query('ROLLBACK').catch(() => {});
+    await settleView(session).catch(() => {});
+    throw error;
+  }
+}
+
+async function insert(client: Queryable, succession: Succession, cuts: RecordedSuccession['cuts']): Promise<void> {
+  const { term, kind, from, to, undoes } = succession;
+  await client.query('SELECT lanekeeper.succeed($1, $2, $3, $4, $5, $6)', [
+    term,
+    kind,
+    from,
+    to,
+    undoes,
+    JSON.stringify(cuts),
+  ]);
+}
+
+const pollMs = 20;
+
+/**
+ * Ends the streams from a dc and keeps them ended: DISABLE alone lets a worker that waits for a lock apply and acknowledge
+ * later, so it is terminated and seen gone. Returns how far each had applied, by that dc's log. Throws when a worker stays
+ * for longer than `withinMs`, or when the role may not read `pg_replication_origin_progress`.
+ */
+export async function freezeStreams(
+  client: Queryable,
+  publisher: DataCenterName,
+  term: number,
+  withinMs: number,
+): Promise<{ readonly homed: string; readonly rest: string }> {
+  await client.query(
+    `INSERT INTO lanekeeper.frozen (publisher, term) VALUES ($1, $2)
+      ON CONFLICT (publisher) DO UPDATE SET term = excluded.term, at = excluded.at`,
+    [publisher, term],
+  );
+  const names = streamNames.map((stream) => subscriptionName(publisher, stream));
+  const { rows: subscriptions } = await client.query<{ name: string; enabled: boolean }>(
+    `SELECT subname AS name, subenabled AS enabled FROM pg_catalog.pg_subscription s
+      JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = current_database() AND s.subname = ANY ($1)`,
+    [names],
+  );
+  const deadlineMs = performance.now() + withinMs;
+  for (const { name, enabled } of subscriptions)
+    if (enabled) await client.query(`ALTER SUBSCRIPTION ${quoteName(name)} DISABLE`);
+  for (;;) {
+    const { rows } = await client.query<{ pid: number }>(
+      `SELECT w.pid, pg_catalog.pg_terminate_backend(w.pid) FROM pg_catalog.pg_stat_subscription w
+        WHERE w.subname = ANY ($1) AND w.pid IS NOT NULL`,
+      [names],
+    );
+    if (rows.length === 0) break;
+    if (performance.now() > deadlineMs) throw new Error(`a stream from ${publisher} does not end`);
+    await new Promise((resolve) => setTimeout(resolve, pollMs));
+  }
+  const { rows } = await client.query<{ name: string; applied: string | null }>(
+    `SELECT s.subname AS name, pg_catalog.pg_replication_origin_progress('pg_' || s.oid, true)::text AS applied
+      FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
+      WHERE d.datname = current_database() AND s.subname = ANY ($1)`,
+    [names],
+  );
+  const appliedOf = (stream: 'homed' | 'rest') =>
+    rows.find(({ name }) => name === subscriptionName(publisher, stream))?.applied ?? '0/0';
+  return { homed: appliedOf('homed'), rest: appliedOf('rest') };
+}
+
+/** The opposite of `freezeStreams`: the streams go on from where they were. */
+export async function thawStreams(client: Queryable, publisher: DataCenterName): Promise<void> {
+  await client.query('DELETE FROM lanekeeper.frozen WHERE publisher = $1', [publisher]);
+  for (const stream of streamNames)
+    await client.query(`ALTER SUBSCRIPTION ${quoteName(subscriptionName(publisher, stream))} ENABLE`);
+}
+
+/** Data centers from which nothing is applied, and since which term. */
+export async function readFrozen(client: Queryable): Promise<Readonly<Record<DataCenterName, number>>> {
+  const { rows } = await client.query<{ publisher: string; term: string }>(
+    'SELECT publisher, term FROM lanekeeper.frozen',
+  );
+  return Object.fromEntries(rows.map(({ publisher, term }) => [publisher, Number(term)]));
+}
