@@ -5,7 +5,7 @@
 import type { ChangeMessage, OldTuple, RelationMessage, ReplicaIdentity, Tuple, Unchanged } from './messages.ts';
 import { unchanged } from './messages.ts';
 
-/** As text, in PostgreSQL's output format of the column's type under the settings of the connection. */
+/** As text, as PostgreSQL writes the column's type (dates in ISO, times in UTC, every digit of a float): its input reads the same value again. */
 export type Value = string | null | Unchanged;
 
 /**

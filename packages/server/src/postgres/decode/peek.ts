@@ -60,6 +60,15 @@ export type PeekResult =
   /** PostgreSQL does not let us: no free slot for the copy (53400), no right (42501), not a primary (55000). */
   | { readonly kind: 'refused'; readonly error: DatabaseProblem };
 
+/**
+ * For one transaction. Decoding may have much log to go through, and whoever reads may take his time: no timeout ends
+ * either. Values are written so that any session reads them as they were.
+ */
+const settingsQuery = `SELECT pg_catalog.set_config(s.name, v.setting, true) FROM pg_catalog.pg_settings s JOIN (VALUES
+    ('statement_timeout', '0'), ('idle_in_transaction_session_timeout', '0'), ('transaction_timeout', '0'),
+    ('DateStyle', 'ISO, YMD'), ('IntervalStyle', 'postgres'), ('TimeZone', 'UTC'), ('extra_float_digits', '1'),
+    ('bytea_output', 'hex'), ('search_path', 'pg_catalog')) AS v (name, setting) ON v.name = s.name`;
+
 /** A portion on the server ends with the transaction that reaches this many messages. */
 const portionMessages = 20_000;
 
@@ -142,11 +151,7 @@ class Peek {
   }
 
   async #openPortion(): Promise<MessageCursor> {
-    // Decoding may have much log to go through, and whoever reads may take his time: no timeout ends either.
-    await this.#client.query(
-      `SELECT pg_catalog.set_config(name, '0', true) FROM pg_catalog.pg_settings
-        WHERE name IN ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')`,
-    );
+    await this.#client.query(settingsQuery);
     const cursor = new MessageCursor(this.#client, this.#batchBytes);
     const { publications, origin = 'none' } = this.#options;
     const upToLsn = formatLsn(this.#upTo);
