@@ -26,6 +26,8 @@ type LabArguments = {
   readonly json?: boolean;
 };
 
+export { drillCommand } from './cli-drill.ts';
+
 export function labCommand(context: LabContext): Command {
   const command = new Command('lab')
     .description('run two data centers on this machine, for real, with a shop in them')

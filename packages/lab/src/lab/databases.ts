@@ -69,14 +69,19 @@ export async function startClusters(
   };
 }
 
-/** A postmaster that ends by itself is started again, as a service manager would. */
-export function watchClusters(clusters: LabClusters, disposer: Disposer, say: (text: string) => void): void {
+/** A postmaster that ends by itself is started again, as a service manager would, unless its name is in `off`. */
+export function watchClusters(
+  clusters: LabClusters,
+  disposer: Disposer,
+  off: ReadonlySet<string>,
+  say: (text: string) => void,
+): void {
   const watch = async (name: string, cluster: Cluster): Promise<void> => {
     while (!disposer.closed) {
       await cluster.exited();
       if (disposer.closed) return;
       await sleepMs(1_000);
-      if (disposer.closed || cluster.running()) continue;
+      if (disposer.closed || off.has(name) || cluster.running()) continue;
       try {
         await cluster.start();
         say(`PostgreSQL in ${name} had ended and runs again`);
@@ -87,7 +92,7 @@ export function watchClusters(clusters: LabClusters, disposer: Disposer, say: (t
     if (cluster.running()) await cluster.stop('immediate');
   };
   for (const [name, cluster] of Object.entries(clusters.byName)) void watch(name, cluster);
-  void watch('the witness', clusters.witness);
+  void watch('witness', clusters.witness);
 }
 
 function labRole(role: RoleName, secrets: LabSecrets): Role {

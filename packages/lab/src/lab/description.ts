@@ -30,6 +30,8 @@ export type LabDescription = {
   readonly dataCenters: Readonly<Record<string, DataCenterDescription>>;
   readonly witness: { readonly database: string };
   readonly links: LinksAccess;
+  /** Stops, kills and starts what runs in it: for drills. */
+  readonly switchboard: { readonly url: string; readonly token: string };
   readonly dir: string;
   /** Of the lab itself: SIGTERM stops everything. */
   readonly pid: number;

@@ -5,7 +5,7 @@
  * - `databases.ts`: clusters, roles, schema, `apply`, streams · `services.ts`: agents, edges, applications
  * - `folder.ts`, `secrets.ts`, `addresses.ts`: what a kept lab finds again · `configuration.ts`, `places.ts`: files written
  * - `application.ts`, `infer.ts`: the storefront or the user's own · `description.ts`: lab.json · `page.ts`: for people
- * - `disposer.ts`: what must be stopped
+ * - `disposer.ts`: what must be stopped · `switchboard.ts`: stops, kills and starts single things, for drills
  *
  * What holds:
  * 1. Everything between data centers, and to the witness, goes through the links' process; nothing within one does.
@@ -40,6 +40,7 @@ import type { Sections } from './infer.ts';
 import { type LabSecrets, secretsIn } from './secrets.ts';
 import { feedersOf, fitSections } from './sections.ts';
 import { startServices } from './services.ts';
+import { startSwitchboard } from './switchboard.ts';
 
 export type LabOptions = {
   readonly dataCenters: readonly string[];
@@ -98,7 +99,8 @@ export async function startLab(options: LabOptions, disposer: Disposer): Promise
       ),
   );
   stopIfClosed();
-  watchClusters(clusters, disposer, (text) => options.onProgress({ kind: 'remark', text }));
+  const off = new Set<string>();
+  watchClusters(clusters, disposer, off, (text) => options.onProgress({ kind: 'remark', text }));
   await disposer.add(() => supervisor.stop());
 
   const environments = await writeEnvironments(dir, names, secrets);
@@ -130,7 +132,9 @@ export async function startLab(options: LabOptions, disposer: Disposer): Promise
   stopIfClosed();
 
   await setDistance(links, options.rttMs);
+  const switchboard = await startSwitchboard({ supervisor, clusters, names, off }, disposer);
   const description = await describe({
+    switchboard,
     names,
     dir,
     addresses,
@@ -260,6 +264,7 @@ async function describe(lab: {
   readonly clusters: LabClusters;
   readonly secrets: LabSecrets;
   readonly links: LinksAccess;
+  readonly switchboard: LabDescription['switchboard'];
   readonly urls: Urls;
   readonly configFiles: Readonly<Record<string, string>>;
   readonly environments: Environments;
@@ -286,6 +291,7 @@ async function describe(lab: {
     dataCenters,
     witness: { database: lab.clusters.witnessUrl(lab.secrets) },
     links: lab.links,
+    switchboard: lab.switchboard,
     dir: lab.dir,
     pid: process.pid,
     processStart: (await processStart(process.pid)) ?? '',

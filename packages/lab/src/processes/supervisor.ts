@@ -103,6 +103,18 @@ export class Service {
     await endGroup(leashed.pid, deadlineMs - performance.now());
   }
 
+  /** Ends it and everything it started at once, as a power cut would. It stays off until `start`. */
+  async kill(): Promise<void> {
+    const phase = this.#phase;
+    this.#phase = { kind: 'stopped' };
+    if (phase.kind === 'waiting') phase.wake.abort();
+    const leashed = phase.kind === 'waiting' ? phase.ended : 'process' in phase ? phase.process : null;
+    if (leashed === null) return;
+    leashed.signal('SIGKILL');
+    await leashed.exited;
+    await endGroup(leashed.pid, 0);
+  }
+
   async #spawn(): Promise<LeashedProcess> {
     this.#phase = { kind: 'starting', process: null };
     const log = await open(this.logFile, 'a');
@@ -192,6 +204,11 @@ export class Supervisor {
     this.#services.set(spec.name, service);
     await service.start();
     return service;
+  }
+
+  /** Every service, by name. */
+  services(): ReadonlyMap<string, Service> {
+    return this.#services;
   }
 
   /** Stops everything at once, for good. */

@@ -1,5 +1,5 @@
 /**
- * `lanekeeper lab` lives in a package of its own, with PostgreSQL's programs in it, which no production host needs. So it is
+ * `lanekeeper lab` and `lanekeeper drill` live in a package of their own, with PostgreSQL's programs in it, which no production host needs. So it is
  * loaded when it is called, and is handed what it needs of this command.
  */
 import { Command } from 'commander';
@@ -11,13 +11,17 @@ type LabContext = CliContext & {
   fail(message: string, options?: { exitCode?: 1 | 2 | 4; hint?: string | null }): never;
 };
 
-/** What `lanekeeper help` lists; the real one is `loadLab`. */
+/** What `lanekeeper help` lists; the real ones are `loadLab`'s. */
 export function labCommand(): Command {
   return new Command('lab').description('run two data centers on this machine, for real, with a shop in them');
 }
 
+export function drillCommand(): Command {
+  return new Command('drill').description('break things on purpose while customers shop, and check what is left');
+}
+
 /** The real command. Throws when the package is not installed. */
-export async function loadLab(context: CliContext): Promise<Command> {
+export async function loadLab(context: CliContext, command: 'lab' | 'drill'): Promise<Command> {
   // Not a literal: the lab depends on this package, and the compiler must not see a circle.
   const name: string = '@lanekeeper/lab/cli';
   const lab = await import(name).catch((error: NodeJS.ErrnoException) => {
@@ -27,7 +31,8 @@ export async function loadLab(context: CliContext): Promise<Command> {
       hint: 'npm install --save-dev @lanekeeper/lab',
     });
   });
-  const { labCommand: create } = lab as { labCommand(context: LabContext): Command };
+  const create = (lab as Record<string, (context: LabContext) => Command>)[`${command}Command`];
+  if (create === undefined) throw new Error(`@lanekeeper/lab has no ${command}`);
   return create({
     ...context,
     colors: colorsFor(context.stdout, context.env),

@@ -15,7 +15,7 @@ import { doctorCommand } from './doctor.ts';
 import { edgeCommand } from './edge.ts';
 import { initCommand } from './init.ts';
 import { keysCommand } from './keys.ts';
-import { labCommand, loadLab } from './lab.ts';
+import { drillCommand, labCommand, loadLab } from './lab.ts';
 import { type CliContext, colorsFor, exitCodes, processContext, reportError } from './output.ts';
 import { planCommand } from './plan.ts';
 import { rehomeCommand } from './rehome.ts';
@@ -77,9 +77,10 @@ export async function run(argv: readonly string[], context: CliContext): Promise
     .helpOption('-h, --help', 'show help')
     .addHelpText('after', closing);
   try {
-    const isLab = argv.find((word) => word !== 'help') === 'lab';
-    program.addCommand(isLab ? await loadLab(context) : labCommand());
+    const called = argv.find((word) => word !== 'help');
+    program.addCommand(called === 'lab' ? await loadLab(context, 'lab') : labCommand());
     for (const factory of commands) program.addCommand(factory(context));
+    program.addCommand(called === 'drill' ? await loadLab(context, 'drill') : drillCommand());
     settle(program, context, json);
     if (argv.length === 0) {
       program.outputHelp();

@@ -1,0 +1,64 @@
+/** What a fault is: how it is brought about, how it is healed, and what customers may notice. */
+import type { Arena } from './arena.ts';
+
+export type FaultGroup = 'processes' | 'clocks' | 'links' | 'data' | 'storage' | 'protocol' | 'traffic';
+
+export const faultGroups: readonly FaultGroup[] = [
+  'processes',
+  'clocks',
+  'links',
+  'data',
+  'storage',
+  'protocol',
+  'traffic',
+];
+
+export type Expectation = {
+  /** In words, for people. */
+  readonly text: string;
+  /**
+   * Within how long after the fault began every customer, of whatever home, has got something done again. `after: 'heal'`: only
+   * once it is healed. Null: nothing is expected of it.
+   */
+  readonly writesAgainMs: number | null;
+  readonly after: 'fault' | 'heal';
+  /** The longest pause of accounts homed elsewhere; null: they are affected, and `why`. */
+  readonly othersPauseMs: number | null;
+  readonly why?: string;
+};
+
+export type FaultNeeds = {
+  /** Packets on loopback can be dropped: nftables in a network namespace of its own. */
+  readonly packets?: true;
+  /** libfaketime. */
+  readonly faketime?: true;
+  /** A tmpfs can be mounted. */
+  readonly tmpfs?: true;
+  /** Automatic takeover. */
+  readonly takeover?: true;
+  /** Any other program, by name. */
+  readonly programs?: readonly string[];
+};
+
+export type Fault = {
+  readonly name: string;
+  readonly group: FaultGroup;
+  readonly description: string;
+  readonly expectation: Expectation;
+  readonly needs?: FaultNeeds;
+  /** From injection to healing. */
+  readonly holdMs: number;
+  /** Whether its clocks cannot be believed, so that orders are not compared by time. */
+  readonly bendsTime?: true;
+  /** Whether a takeover is measured: detect, lease wait, promote, first write, last client. */
+  readonly takesOver?: true;
+  /** Whether the lab is not used again afterwards, because no short way leads back to what it was. */
+  readonly usesUp?: true;
+  /** Before the load, when nothing may fail yet. */
+  prepare?(arena: Arena): Promise<void>;
+  inject(arena: Arena): Promise<void>;
+  /** Default: everything that was put down with `undo`. */
+  heal?(arena: Arena): Promise<void>;
+  /** What went wrong, when everything has settled; beyond the invariants. */
+  inspect?(arena: Arena): Promise<readonly string[]>;
+};

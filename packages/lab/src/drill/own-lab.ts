@@ -1,0 +1,74 @@
+/** A lab for drills only: a child process, which goes when we go, however we go. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { lanekeeperProgram } from '../lab/application.ts';
+import type { LabDescription } from '../lab/description.ts';
+import { type LeashedProcess, spawnLeashed } from '../processes/leash.ts';
+import { sleepMs } from '../processes/observe.ts';
+
+export type OwnLab = { readonly description: LabDescription; stop(): Promise<void> };
+
+const readyTimeoutMs = 180_000;
+const stopTimeoutMs = 30_000;
+
+/** Throws, with the end of what it printed, when it does not come up. */
+export async function startOwnLab(options: {
+  readonly roundTripMs: number;
+  readonly env: NodeJS.ProcessEnv;
+  readonly args?: readonly string[];
+}): Promise<OwnLab> {
+  // Its pointer for other commands goes where nobody else's is.
+  const directory = await mkdtemp(join(tmpdir(), 'lanekeeper-drill-'));
+  const { LANEKEEPER_LAB: _lab, LANEKEEPER_CONFIG: _config, LANEKEEPER_DC: _dc, ...env } = options.env;
+  const leashed = await spawnLeashed(
+    process.execPath,
+    [lanekeeperProgram(), 'lab', '--json', '--rtt', `${options.roundTripMs}ms`, ...(options.args ?? [])],
+    { cwd: directory, env, stdout: 'pipe', stderr: 'pipe' },
+  );
+  const stop = async (): Promise<void> => {
+    leashed.signal('SIGTERM');
+    const patience = new AbortController();
+    await Promise.race([leashed.exited, sleepMs(stopTimeoutMs, patience.signal)]);
+    patience.abort();
+    leashed.signal('SIGKILL');
+    await leashed.exited;
+    await rm(directory, { recursive: true, force: true });
+  };
+  try {
+    return { description: await readDescription(leashed), stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+function readDescription(leashed: LeashedProcess): Promise<LabDescription> {
+  const { stdout, stderr } = leashed.child;
+  let complaints = '';
+  stderr?.setEncoding('utf8').on('data', (text: string) => {
+    complaints = `${complaints}${text}`.slice(-4_000);
+  });
+  return new Promise((resolve, reject) => {
+    let text = '';
+    const fail = (why: string): void => {
+      clearTimeout(timer);
+      reject(new Error(`The lab for the drills ${why}\n${text}${complaints}`.trim()));
+    };
+    const timer = setTimeout(() => fail(`was not ready after ${readyTimeoutMs / 1000} s`), readyTimeoutMs);
+    stdout?.setEncoding('utf8').on('data', (part: string) => {
+      text += part;
+      const end = text.indexOf('\n');
+      if (end === -1) return;
+      clearTimeout(timer);
+      const line = text.slice(0, end);
+      text = '';
+      try {
+        resolve(JSON.parse(line) as LabDescription);
+      } catch {
+        fail(`printed something else: ${line.slice(0, 400)}`);
+      }
+    });
+    void leashed.exited.then(({ code, signal }) => fail(`ended (${signal ?? `code ${code}`})`));
+  });
+}

@@ -1,0 +1,141 @@
+/** Numbers out of a history: rates, pauses, and the parts of the time until customers write again. Pure. */
+import { type History, type Operation, toldOf } from '../checker/index.ts';
+import type { Moments, Round } from './result.ts';
+
+/** Shorter gaps are what shopping looks like. */
+const noticeableMs = 1_500;
+
+export type Pause = { readonly account: string; readonly home: string; readonly fromMs: number; readonly toMs: number };
+
+/** The longest time that each customer waited between two things that were done, around and after `sinceMs`. */
+export function pausesOf(history: History, sinceMs: number, untilMs: number): readonly Pause[] {
+  const pauses: Pause[] = [];
+  for (const [account, home] of Object.entries(history.homes)) {
+    const dones = history.operations
+      .filter((operation) => operation.account === account)
+      .flatMap(doneAt)
+      .sort((a, b) => a - b);
+    let longest: Pause | null = null;
+    let lastMs = dones.findLast((ms) => ms <= sinceMs) ?? sinceMs;
+    for (const ms of dones.filter((one) => one > sinceMs && one <= untilMs)) {
+      if (longest === null || ms - lastMs > longest.toMs - longest.fromMs)
+        longest = { account, home, fromMs: lastMs, toMs: ms };
+      lastMs = ms;
+    }
+    if (longest !== null) pauses.push(longest);
+  }
+  return pauses;
+}
+
+function doneAt({ attempts }: Operation): readonly number[] {
+  const done = attempts.find(({ outcome }) => outcome.kind === 'acknowledged');
+  return done === undefined ? [] : [done.endMs];
+}
+
+export type Recovery = {
+  /** Customers who had to wait noticeably. */
+  readonly noticed: number;
+  readonly customers: number;
+  /** From the fault until the last of them was served again; null when nobody noticed. */
+  readonly lastClientMs: number | null;
+  /** From the fault until the first write that was begun after it, by a customer of the data center where the fault is. */
+  readonly firstWriteMs: number | null;
+  /** From the fault. Null where no takeover was seen. */
+  readonly detectMs: number | null;
+  /** From then until the lease store had a new view. */
+  readonly leaseWaitMs: number | null;
+  /** From then until the successor could write. */
+  readonly promoteMs: number | null;
+};
+
+export function recoveryOf(history: History, round: Round, moments: Moments, at: string, endMs: number): Recovery {
+  const { faultMs } = round;
+  const pauses = pausesOf(history, faultMs, endMs);
+  const long = pauses.filter(({ fromMs, toMs }) => toMs - fromMs > noticeableMs);
+  const hit = new Set(long.filter(({ home }) => home === at).map(({ account }) => account));
+  // Those who had to wait: what they began after the fault and got done.
+  const firstWrites = long.filter(({ account }) => hit.has(account)).map(({ toMs }) => toMs - faultMs);
+  const { detectedMs, decidedMs, promotedMs } = moments;
+  return {
+    noticed: long.length,
+    customers: pauses.length,
+    lastClientMs: long.length === 0 ? null : Math.max(...long.map(({ toMs }) => toMs)) - faultMs,
+    firstWriteMs: firstWrites.length === 0 ? null : Math.min(...firstWrites),
+    detectMs: promotedMs === null || detectedMs === null ? null : detectedMs - faultMs,
+    leaseWaitMs: promotedMs === null || detectedMs === null || decidedMs === null ? null : decidedMs - detectedMs,
+    promoteMs: promotedMs === null || decidedMs === null ? null : promotedMs - decidedMs,
+  };
+}
+
+/** Null when customers were back in time; otherwise by how much they were late. */
+export function lateness(
+  history: History,
+  round: Round,
+  expectation: { readonly writesAgainMs: number | null; readonly after: 'fault' | 'heal' },
+  endMs: number,
+): string | null {
+  const { writesAgainMs, after } = expectation;
+  if (writesAgainMs === null) return null;
+  const fromMs = after === 'fault' ? round.faultMs : round.healMs;
+  const late = pausesOf(history, round.faultMs, endMs).filter(
+    (pause) =>
+      pause.toMs - pause.fromMs > noticeableMs && pause.toMs - fromMs > writesAgainMs && pause.fromMs < round.healMs,
+  );
+  if (late.length === 0) return null;
+  const worst = Math.max(...late.map(({ toMs }) => toMs - fromMs));
+  const from = after === 'fault' ? 'the fault' : 'healing';
+  return `${late.length} customers were served again only after up to ${Math.round(worst)} ms from ${from} on; ${writesAgainMs} ms were expected`;
+}
+
+export type Bucket = {
+  readonly fromMs: number;
+  readonly done: number;
+  readonly refused: number;
+  readonly unknown: number;
+};
+
+/** Attempts by when they ended. */
+export function bucketsOf(history: History, bucketMs: number, endMs: number): readonly Bucket[] {
+  const count = Math.max(1, Math.ceil(endMs / bucketMs));
+  const buckets = Array.from({ length: count }, (_, index) => ({
+    fromMs: index * bucketMs,
+    done: 0,
+    refused: 0,
+    unknown: 0,
+  }));
+  for (const { attempts } of history.operations) {
+    for (const { endMs: at, outcome } of attempts) {
+      const bucket = buckets[Math.floor(at / bucketMs)];
+      if (bucket === undefined) continue;
+      if (outcome.kind === 'acknowledged') bucket.done += 1;
+      else bucket[outcome.kind] += 1;
+    }
+  }
+  return buckets;
+}
+
+/** Attempts that ended otherwise than done, by what was said, the most frequent first. */
+export function answersOf(history: History): readonly (readonly [string, number])[] {
+  const counts = new Map<string, number>();
+  for (const { attempts } of history.operations) {
+    for (const { outcome } of attempts) {
+      const name =
+        outcome.kind === 'acknowledged'
+          ? null
+          : outcome.kind === 'refused'
+            ? `refused: ${outcome.code}`
+            : `unknown: ${outcome.why}`;
+      if (name !== null) counts.set(name, (counts.get(name) ?? 0) + 1);
+    }
+  }
+  return [...counts].sort(([, a], [, b]) => b - a);
+}
+
+export function toldCounts(history: History): Readonly<Record<string, number>> {
+  const counts: Record<string, number> = {};
+  for (const operation of history.operations) {
+    const told = toldOf(operation);
+    counts[told] = (counts[told] ?? 0) + 1;
+  }
+  return counts;
+}
