@@ -5,11 +5,13 @@
  * - `app.ts` (here): puts the shop together · `shop.ts`: what the routes work with
  * - `routes/`: one file for each part of the shop · `views/`: its pages · `web/`: HTML, input, answers, assets
  * - `accounts/`, `cart/`, `orders/`, `catalog/`: what the shop knows how to do · `database/`, `migrations/`: where it keeps it
+ * - `payment/`: charges what was ordered · `payment-service/`: who is asked to, a service of its own
  * - `pictures/`: draws what it sells · `health.ts`: whether it sells
  *
  * What Lanekeeper asks of an application, and where it is done. 1: an account's row is written before anything that
  * belongs to it, guests included (`routes/cart.ts`). 2: what must be unique in all data centers is claimed before it is
- * inserted (`accounts/accounts.ts`). 3: what must happen once carries a request id (`orders/checkout.ts`). 4: work for
+ * inserted (`accounts/accounts.ts`). 3: what must happen once carries a request id (`orders/checkout.ts`,
+ * `payment/`). 4: work for
  * somebody else's account says whose (`routes/desk.ts`). 5: a refusal is told as it is (R6, `web/problems.ts`).
  */
 import formBody from '@fastify/formbody';
@@ -26,6 +28,7 @@ import fastifyLanekeeper from 'lanekeeper/fastify';
 import { Attempts } from './accounts/attempts.ts';
 import { connect } from './database/connect.ts';
 import { HealthChecks } from './health.ts';
+import { PaymentWorker } from './payment/worker.ts';
 import { accountRoutes } from './routes/account.ts';
 import { assetRoutes } from './routes/assets.ts';
 import { cartRoutes } from './routes/cart.ts';
@@ -62,15 +65,22 @@ export async function createShop(lanekeeper: Lanekeeper, settings: Settings): Pr
     },
   });
   const pool = lanekeeper.pool({ max: 10, application_name: `storefront ${lanekeeper.instance}` });
+  const db = connect(pool, (error) => app.log.warn({ err: error }, 'an idle connection broke'));
   const shop: Shop = {
     lanekeeper,
-    db: connect(pool, (error) => app.log.warn({ err: error }, 'an idle connection broke')),
+    db,
     assets: loadAssets(),
     attempts: new Attempts(),
     settings,
+    payments:
+      settings.paymentUrl === null
+        ? null
+        : new PaymentWorker({ lanekeeper, db, url: settings.paymentUrl, log: app.log }),
   };
   const health = new HealthChecks(lanekeeper);
+  app.addHook('onReady', async () => shop.payments?.start());
   app.addHook('onClose', async () => {
+    await shop.payments?.stop();
     await Promise.all([shop.db.destroy(), health.close()]);
   });
 

@@ -8,6 +8,7 @@ import type { Lanekeeper } from 'lanekeeper';
 import { goods } from './catalog/goods.ts';
 import { listProducts, readProduct } from './catalog/products.ts';
 import { connect, type Database, type Writer } from './database/connect.ts';
+import { queueCharge } from './payment/outbox.ts';
 
 export type CheckName = 'write an order' | 'delete an order' | 'read a product' | 'search';
 
@@ -117,6 +118,7 @@ export class HealthChecks {
       .values({ id: order, account_id: account, note: '', total: price, placed_in: this.#lanekeeper.here })
       .execute();
     await trx.insertInto('order_lines').values({ order_id: order, sku, name, price, quantity: 1 }).execute();
+    await queueCharge(trx, { order, account, amount: price });
     await sql`SET CONSTRAINTS ALL IMMEDIATE`.execute(trx);
   }
 }

@@ -7,6 +7,7 @@ test('nothing has to be set', () => {
     port: 3000,
     trustProxy: 'loopback',
     deskPassphrase: null,
+    paymentUrl: null,
     scryptCostLog2: 15,
     demo: true,
     logLevel: 'info',
@@ -20,6 +21,7 @@ test('what is set wrongly is said', () => {
     { PORT: '80x' },
     { STOREFRONT_SCRYPT_COST: '2' },
     { STOREFRONT_DEMO: 'maybe' },
+    { STOREFRONT_PAYMENT_URL: 'payments:80' },
     { LOG_LEVEL: 'loud' },
     { STOREFRONT_DESK_PASSPHRASE: 'short' },
   ]) {

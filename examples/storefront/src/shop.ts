@@ -1,6 +1,7 @@
 import type { Lanekeeper } from 'lanekeeper';
 import type { Attempts } from './accounts/attempts.ts';
 import type { Database } from './database/connect.ts';
+import type { PaymentWorker } from './payment/worker.ts';
 import type { Settings } from './settings.ts';
 import type { Assets } from './web/assets.ts';
 
@@ -11,4 +12,6 @@ export type Shop = {
   readonly assets: Assets;
   readonly attempts: Attempts;
   readonly settings: Settings;
+  /** Null: this instance charges nothing. */
+  readonly payments: PaymentWorker | null;
 };

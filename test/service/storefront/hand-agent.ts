@@ -66,7 +66,12 @@ async function claim(
     value,
     account,
   ]);
-  return { kind: claimed?.held === true ? 'claimed' : 'taken' };
+  if (claimed?.held !== true) return { kind: 'taken' };
+  await until('the claim is known here', async () => {
+    const [known] = await query(pair, here, 'SELECT account FROM lanekeeper.claim_holder($1, $2)', [name, value]);
+    return known?.account === account;
+  });
+  return { kind: 'claimed' };
 }
 
 async function moves(agent: HandAgent, pair: TestPair, body: Record<string, unknown>): Promise<Answer> {

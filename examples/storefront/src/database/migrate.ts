@@ -1,11 +1,12 @@
 /** Brings a database to the present schema, as the role that owns it. Safe to repeat, and when two run at once. */
 import { type Migration, Migrator, sql } from 'kysely';
 import * as shop from '../migrations/001-shop.ts';
+import * as payments from '../migrations/002-payments.ts';
 import type { Database } from './connect.ts';
 import { tableNames } from './tables.ts';
 
 /** By name, in the order in which they run. A migration that has run somewhere is never changed. */
-const migrations: Readonly<Record<string, Migration>> = { '001-shop': shop };
+const migrations: Readonly<Record<string, Migration>> = { '001-shop': shop, '002-payments': payments };
 
 /** Returns the names of the migrations that ran. Throws what PostgreSQL said when one fails. */
 export async function migrate(db: Database): Promise<readonly string[]> {

@@ -1,4 +1,4 @@
-/** The shop's six tables as Kysely sees them. Amounts are US cents. */
+/** The shop's seven tables as Kysely sees them. Amounts are US cents. */
 import type { ColumnType, Generated } from 'kysely';
 
 /** PostgreSQL's bigint, which does not fit a double: read as text. Drawn by the database, strided by data center. */
@@ -35,6 +35,31 @@ export type ShopTables = {
   };
   /** Name and price as they were when it was ordered. */
   order_lines: { id: LineId; order_id: string; sku: string; name: string; price: number; quantity: number };
+  /** Money that is to move, or has: the outbox (`payment/outbox.ts`). */
+  payments: {
+    /** The order's id for its charge; `<order>.<step>` for what changes it later. The payment service's idempotency key. */
+    id: string;
+    order_id: string;
+    account_id: string;
+    /** 1 for the charge; the order's revision for what changes it later. An order's steps are done in this order. */
+    step: number;
+    /** Below zero: given back. */
+    amount: number;
+    state: ColumnType<PaymentState, PaymentState | undefined, PaymentState>;
+    /** How often the payment service was asked, or was about to be. */
+    attempts: Generated<number>;
+    /** How often it gave an answer that we do not understand. */
+    failures: Generated<number>;
+    /** Not before then. */
+    due_at: Moment;
+    /** What hindered it last. */
+    problem: string | null;
+    /** The payment service's number. */
+    receipt: string | null;
+    /** The data center that had it done. */
+    settled_in: string | null;
+    settled_at: Date | null;
+  };
   products: {
     sku: string;
     name: string;
@@ -52,4 +77,7 @@ export type ShopTables = {
 
 export type OrderStatus = 'placed' | 'cancelled';
 
-export const tableNames = ['accounts', 'carts', 'cart_lines', 'orders', 'order_lines', 'products'] as const;
+/** `declined`: the service said no and moved nothing. `set-aside`: it waits for a person. `withdrawn`: not wanted any more. */
+export type PaymentState = 'due' | 'done' | 'declined' | 'set-aside' | 'withdrawn';
+
+export const tableNames = ['accounts', 'carts', 'cart_lines', 'orders', 'order_lines', 'payments', 'products'] as const;

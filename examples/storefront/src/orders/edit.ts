@@ -1,5 +1,6 @@
 /** What the desk may do to an order. */
 import type { Writer } from '../database/connect.ts';
+import { chargeInstead } from '../payment/outbox.ts';
 
 export type Change =
   | {
@@ -40,6 +41,7 @@ export async function changeOrder(
       .set({ ...next, status: 'cancelled' })
       .where('id', '=', order)
       .execute();
+    await chargeInstead(trx, { order, revision: next.revision, total: 0 });
     return { kind: 'changed' };
   }
   const lines = await trx
@@ -70,5 +72,6 @@ export async function changeOrder(
     .set({ ...next, note: change.note, total })
     .where('id', '=', order)
     .execute();
+  await chargeInstead(trx, { order, revision: next.revision, total });
   return { kind: 'changed' };
 }

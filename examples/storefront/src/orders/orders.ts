@@ -2,6 +2,7 @@
 import { sql } from 'kysely';
 import type { Reader } from '../database/connect.ts';
 import type { OrderStatus } from '../database/tables.ts';
+import { type Payment, paymentOf } from '../payment/payment.ts';
 
 export type OrderLine = {
   readonly sku: string;
@@ -23,6 +24,7 @@ export type Order = {
   readonly placedIn: string;
   readonly placedAt: Date;
   readonly lines: readonly OrderLine[];
+  readonly payment: Payment;
 };
 
 /** The latest first. */
@@ -67,6 +69,16 @@ async function select(db: Reader, column: 'id' | 'account_id', value: string): P
     )
     .orderBy('id')
     .execute();
+  const steps = await db
+    .selectFrom('payments')
+    .select(['order_id', 'amount', 'state', 'attempts', 'problem', 'receipt', 'settled_at'])
+    .where(
+      'order_id',
+      'in',
+      rows.map((row) => row.id),
+    )
+    .orderBy('step')
+    .execute();
   return rows.map((row) => ({
     id: row.id,
     account: row.account_id,
@@ -79,5 +91,6 @@ async function select(db: Reader, column: 'id' | 'account_id', value: string): P
     lines: lines
       .filter((line) => line.order_id === row.id)
       .map(({ order_id, ...line }) => ({ ...line, total: line.price * line.quantity })),
+    payment: paymentOf(steps.filter((step) => step.order_id === row.id)),
   }));
 }

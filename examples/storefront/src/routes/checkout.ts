@@ -48,6 +48,7 @@ export function checkoutRoutes(app: FastifyInstance, shop: Shop): void {
     try {
       const placed = await placeOrder(shop, { account, requestId, note: text(body, 'note', 500) ?? '' });
       if (placed.kind === 'empty') return sendProblem(shop, request, reply, emptyCartProblem);
+      if (placed.kind === 'placed') shop.payments?.wake();
       if (!wantsJson(request)) return goTo(reply, `/orders/${placed.order}?placed=1`);
       const order = await readOrder(db, placed.order);
       return sendJson(reply, { order: order ?? { id: placed.order } }, placed.kind === 'placed' ? 201 : 200);
@@ -75,7 +76,10 @@ export function checkoutRoutes(app: FastifyInstance, shop: Shop): void {
       if (wantsJson(request)) return sendJson(reply, { kind: 'done', order, dataCenter: outcome.dataCenter });
       return goTo(reply, `/orders/${order.id}?placed=1`);
     }
-    if (wantsJson(request)) return sendJson(reply, { kind: 'unknown' });
+    if (wantsJson(request)) {
+      const { dataCenter, home } = request.lanekeeper;
+      return sendJson(reply, { kind: 'unknown', dataCenter, home });
+    }
     return sendPage(reply, outcomePage(await view(request), { requestId, asked: true }));
   });
 }

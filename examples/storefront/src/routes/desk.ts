@@ -7,6 +7,7 @@ import { findAccount } from '../accounts/accounts.ts';
 import { cookieOf, DeskPass, deskCookie, deskPassAgeMs } from '../accounts/desk-pass.ts';
 import { type Change, changeOrder } from '../orders/edit.ts';
 import { calledPattern, findCalledOrder, listOrders, type Order, readOrder } from '../orders/orders.ts';
+import { listSetAside, tryAgain } from '../payment/outbox.ts';
 import type { Shop } from '../shop.ts';
 import { type DeskCustomer, deskOrderPage, deskPage, deskSignInPage } from '../views/desk.ts';
 import { goTo, sendJson, sendPage, sendProblem, wantsJson } from '../web/answer.ts';
@@ -17,6 +18,9 @@ import { tooMany } from './account.ts';
 
 /** Whoever sits here may also be signed in as a customer, whose home has nothing to do with it. */
 const ours = { config: { lanekeeper: { anywhere: true, replayable: true } } };
+
+/** More are not looked at in one day. */
+const mostSetAside = 50;
 
 export function deskRoutes(app: FastifyInstance, shop: Shop): void {
   const { db, assets, attempts, lanekeeper, settings } = shop;
@@ -48,7 +52,11 @@ export function deskRoutes(app: FastifyInstance, shop: Shop): void {
   app.get('/desk', async (request, reply) => {
     if (!open(request)) return shut(request, reply);
     const query = text(fieldsOf(request.query), 'find', 254);
-    if (query === null) return sendPage(reply, deskPage(view(request), {}));
+    if (query === null) {
+      const setAside = await listSetAside(db, mostSetAside);
+      if (wantsJson(request)) return sendJson(reply, { setAside });
+      return sendPage(reply, deskPage(view(request), { setAside }));
+    }
     const account = await lookUp(query);
     if (account === null) {
       const missing = notFound('customer');
@@ -89,6 +97,19 @@ export function deskRoutes(app: FastifyInstance, shop: Shop): void {
     }
     if (wantsJson(request)) return sendJson(reply, await orderOf(order.id));
     return goTo(reply, `/desk/orders/${order.id}?saved=1`);
+  });
+
+  app.post<{ Params: { id: string } }>('/desk/orders/:id/payment', ours, async (request, reply) => {
+    if (!open(request)) return shut(request, reply);
+    const found = await orderOf(request.params.id);
+    if (found === null) return sendProblem(shop, request, reply, notFound('order'));
+    const { order } = found;
+    await request.lanekeeper.forAccount(order.account, () =>
+      db.transaction().execute((trx) => tryAgain(trx, order.id)),
+    );
+    shop.payments?.wake();
+    if (wantsJson(request)) return sendJson(reply, await orderOf(order.id));
+    return goTo(reply, `/desk/orders/${order.id}`);
   });
 
   function open(request: FastifyRequest): boolean {

@@ -66,7 +66,7 @@ ${formProblem(problem)}
 <div class="two">
 <form id="checkout" class="form" method="post" action="/checkout" data-once>
 <input type="hidden" name="requestId" value="${requestId}">
-<p>We confirm to <b>${email}</b> and write again when the box leaves. The invoice is in the box.</p>
+<p>We confirm to <b>${email}</b> and write again when the box leaves. You are charged once, by our payment house; if it is closed at the moment we take the order all the same, and charge it later.</p>
 <p class="field"><label for="note">Anything we should know <span class="optional">(optional)</span></label>
 <textarea id="note" name="note" rows="3" maxlength="500" placeholder="A birthday, a steep staircase, a dog">${note}</textarea></p>
 <button class="button wide" type="submit">Place the order, ${money(cart.total)}</button>

@@ -1,10 +1,12 @@
 /** The call center: find a customer, change an order. Plain on purpose: people work here all day. */
 import type { Order } from '../orders/orders.ts';
+import type { SetAside } from '../payment/outbox.ts';
 import { type Html, html, money } from '../web/html.ts';
 import type { Problem } from '../web/problems.ts';
 import { placeOf } from '../web/visit.ts';
 import { layout, type View } from './layout.ts';
 import { formProblem, moment, picture, quantityField, shortOrder } from './parts.ts';
+import { deskPayment, paymentWord, setAsideList } from './payment.ts';
 
 export type DeskCustomer = {
   readonly account: string;
@@ -43,8 +45,15 @@ export function deskPage(
     query = '',
     customer,
     orders = [],
+    setAside = [],
     problem,
-  }: { query?: string; customer?: DeskCustomer; orders?: readonly Order[]; problem?: Problem },
+  }: {
+    query?: string;
+    customer?: DeskCustomer;
+    orders?: readonly Order[];
+    setAside?: readonly SetAside[];
+    problem?: Problem;
+  },
 ): Html {
   return layout(view, {
     title: 'Desk',
@@ -58,6 +67,7 @@ export function deskPage(
 </form>
 ${formProblem(problem)}
 ${customer === undefined ? null : found(view, customer, orders)}
+${setAsideList(setAside)}
 </section>`,
   });
 }
@@ -70,7 +80,7 @@ ${
     ? html`<p>None that is known here.</p>`
     : html`<div class="scroll"><table><thead><tr><th scope="col">Order</th><th scope="col">Placed</th><th scope="col">Things</th><th scope="col">Total</th><th scope="col">Status</th></tr></thead><tbody>${orders.map(
         (order) =>
-          html`<tr class="${order.status}"><th scope="row"><a href="/desk/orders/${order.id}">${shortOrder(order.id)}</a></th><td>${moment(order.placedAt)}</td><td>${order.lines.reduce((sum, line) => sum + line.quantity, 0)}</td><td>${money(order.total)}</td><td>${order.status}</td></tr>`,
+          html`<tr class="${order.status}"><th scope="row"><a href="/desk/orders/${order.id}">${shortOrder(order.id)}</a></th><td>${moment(order.placedAt)}</td><td>${order.lines.reduce((sum, line) => sum + line.quantity, 0)}</td><td>${money(order.total)}</td><td>${order.status}, ${paymentWord(order.payment)}</td></tr>`,
       )}</tbody></table></div>`
 }`;
 }
@@ -118,6 +128,7 @@ ${quantityField(`quantity-${line.sku}`, `quantity.${line.sku}`, line.quantity, `
           html`<li>${picture(view.assets, line.sku, { size: 72 })}<div><b class="name">${line.name}</b><p class="each">${line.quantity} × ${money(line.price)}</p></div><p class="price">${money(line.total)}</p></li>`,
       )}</ul>`
 }
+${deskPayment(order)}
 <p class="small">Together ${money(order.total)}, placed ${moment(order.placedAt)} in ${placeOf(view.visit, order.placedIn)}, <code>${order.id}</code>.</p>
 </section>`,
   });

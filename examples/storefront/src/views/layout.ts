@@ -112,7 +112,7 @@ function footer(desk: boolean): Html {
   return html`<footer class="foot">
 <div><h2>The two of us</h2><p>Hollis Tran fires in Beacon, New York, beside the railroad. Dede Marchetti fires in Ojai, California, under a pepper tree. We met over a kiln that would not light, in 2006, and have disagreed about celadon ever since.</p></div>
 <div><h2>Sending</h2><p>Wrapped in paper and straw, never in plastic. If it arrives in pieces, send us a picture of the pieces and we send you another one.</p></div>
-<div><h2>Paying</h2><p>There is an invoice in the box. Unpack first, look at it in daylight, then pay.</p></div>
+<div><h2>Paying</h2><p>Charged once, soon after you order, and never twice. This is a demonstration: no card is asked for and no money moves.</p></div>
 <div><h2>Help</h2><ul><li><a href="/orders">Your orders</a></li><li><a href="/cart">Your cart</a></li><li><a href="/desk">Desk, for those who work here</a></li></ul></div>
 </footer>`;
 }

@@ -3,6 +3,7 @@ import { type Html, html, money } from '../web/html.ts';
 import { placeOf } from '../web/visit.ts';
 import { layout, type View } from './layout.ts';
 import { moment, picture, shortOrder, things } from './parts.ts';
+import { paymentLine, paymentMark } from './payment.ts';
 
 export function orderListPage(view: View, orders: readonly Order[], customer: { name: string; email: string }): Html {
   return layout(view, {
@@ -17,7 +18,7 @@ ${
     : html`<ol class="order-list">${orders.map(
         (order) => html`<li class="${order.status}"><a href="/orders/${order.id}">
 <span class="faces">${order.lines.slice(0, 4).map((line) => picture(view.assets, line.sku, { size: 72 }))}${order.lines.length > 4 ? html`<i>+${order.lines.length - 4}</i>` : null}</span>
-<span class="what"><b>No. ${shortOrder(order.id)}</b>${order.status === 'cancelled' ? html` <em>cancelled</em>` : null}<br>${moment(order.placedAt)}<br>${things(order.lines.reduce((sum, line) => sum + line.quantity, 0))}</span>
+<span class="what"><b>No. ${shortOrder(order.id)}</b>${order.status === 'cancelled' ? html` <em>cancelled</em>` : null}${paymentMark(order.payment)}<br>${moment(order.placedAt)}<br>${things(order.lines.reduce((sum, line) => sum + line.quantity, 0))}</span>
 <span class="price">${money(order.total)}</span></a></li>`,
       )}</ol>`
 }
@@ -30,10 +31,12 @@ export function orderPage(view: View, order: Order, { placed = false }: { readon
   const cancelled = order.status === 'cancelled';
   return layout(view, {
     title: placed ? 'Thank you' : `Order ${shortOrder(order.id)}`,
+    ...(placed && order.payment.state === 'pending' ? { reloadMs: 1500 } : {}),
     main: html`<section class="order">
 <header>${placed ? html`<p class="thanks">Thank you.</p><h1>Your order is in the book</h1>` : html`<h1>Order ${shortOrder(order.id)}</h1>`}
 <p>${placed ? html`No. <b>${shortOrder(order.id)}</b>. We start wrapping in the morning and write when the box leaves.` : html`Placed ${moment(order.placedAt)}${cancelled ? html`, <b>cancelled</b>` : null}.`}</p></header>
 ${orderLines(view, order)}
+${paymentLine(order.payment)}
 ${order.note === '' ? null : html`<p class="quoted">“${order.note}”</p>`}
 <p class="small">Taken in ${placeOf(visit, order.placedIn)} as <code data-order="${order.id}">${order.id}</code>.</p>
 <p><a href="/orders">All your orders</a> · <a href="/">Back to the shop</a></p>
@@ -54,6 +57,9 @@ export function outcomePage(
   view: View,
   { requestId, asked }: { readonly requestId: string; readonly asked: boolean },
 ): Html {
+  const { visit } = view;
+  const elsewhere = visit.home === visit.here ? null : visit.home;
+  const path = `/checkout/outcome/${encodeURIComponent(requestId)}`;
   return layout(view, {
     title: 'Did it go through?',
     main: html`<section class="narrow problem">
@@ -61,10 +67,10 @@ export function outcomePage(
 <h1>${asked ? 'Not recorded here, so far' : 'We do not know whether your order went through'}</h1>
 <p>${
       asked
-        ? 'There is no order under this form’s number here. It may still be on its way from the other coast, so ask again in a moment; or send the same form once more, which can never order twice.'
+        ? `There is no order under this form’s number in ${placeOf(visit, visit.here)}. ${elsewhere === null ? 'If you sent it a moment ago it may still be under way, so ask again; or' : `Your account is written in ${placeOf(visit, elsewhere)}, and news from there may be late: ask there, or again here in a moment. You may also`} send the same form once more, which can never order twice.`
         : 'The connection broke at the very moment of saving. The order may be in the book, or not. Please do not start over: ask for the outcome.'
     }</p>
-<p><a class="button" href="/checkout/outcome/${encodeURIComponent(requestId)}">Ask for the outcome</a></p>
+<p><a class="button" href="${path}">Ask for the outcome</a>${elsewhere === null ? null : html` <a href="/in/${elsewhere}?to=${encodeURIComponent(path)}" rel="nofollow">Ask in ${placeOf(visit, elsewhere)}</a>`}</p>
 <form method="post" action="/checkout" data-once><input type="hidden" name="requestId" value="${requestId}"><button class="link" type="submit">Send the same order once more</button></form>
 <p class="small">This form’s number is <code>${requestId}</code>.</p>
 </section>`,
