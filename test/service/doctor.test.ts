@@ -124,7 +124,7 @@ test('a superuser as the application is an error, and so is a role that is not t
 });
 
 test('settings: the exact statement, and whether a restart is needed', async () => {
-  await runSql(ny.urls.superuser, 'ALTER SYSTEM SET max_replication_slots = 2');
+  await runSql(ny.urls.superuser, 'ALTER SYSTEM SET max_replication_slots = 3');
   await runSql(ny.urls.superuser, "ALTER SYSTEM SET wal_receiver_status_interval = '10s'");
   await ny.cluster.stop();
   await ny.cluster.start();

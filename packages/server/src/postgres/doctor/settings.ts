@@ -46,7 +46,7 @@ function rules(peers: number): readonly Rule[] {
       wanted: 'logical',
       why: 'rows travel by logical replication',
     },
-    counted('max_replication_slots', streams, 'every other data center reads two slots here'),
+    counted('max_replication_slots', streams + 1, 'every other data center reads two slots here, peeking one'),
     counted('max_active_replication_origins', streams, 'every stream that is read here keeps its position in one'),
     counted('max_wal_senders', streams + 1, 'every other data center reads two streams here'),
     counted('max_logical_replication_workers', streams + 2, 'every stream that is read here has a worker'),
