@@ -40,7 +40,7 @@ export const rooms: Readonly<Record<string, Room>> = {
 
   ownership: { folder: 'packages/server/src/ownership', rooms: ['model'], packages: [], node: [] },
   postgres: { folder: 'packages/server/src/postgres', rooms: product, packages: ['pg'], node: 'all' },
-  lease: { folder: 'packages/server/src/lease', rooms: product, packages: ['pg'], node: 'all' },
+  lease: { folder: 'packages/server/src/lease', rooms: product, packages: ['pg', 'undici'], node: 'all' },
   edge: {
     folder: 'packages/server/src/edge',
     rooms: product,

@@ -6,6 +6,7 @@ export {
   startCluster,
 } from './clusters/cluster.ts';
 export { asSuperuser, type DatabaseOptions, ensureDatabase, type Role, roleUrl } from './clusters/database.ts';
+export { type EtcdMember, etcdArguments, missingEtcd } from './clusters/etcd.ts';
 export { canListenOn, freePort } from './clusters/ports.ts';
 export type { SettingValue } from './clusters/settings.ts';
 export type { DataCenterDescription, LabDescription } from './lab/description.ts';

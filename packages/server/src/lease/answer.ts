@@ -17,7 +17,27 @@ export class NonsenseError extends Error {
   override readonly name = 'NonsenseError';
 
   constructor(where: string, value: unknown) {
-    super(`The lease store answered nonsense: ${where} is ${JSON.stringify(value)?.slice(0, 200)}`);
+    super(
+      `The lease store answered nonsense: ${where} is ${JSON.stringify(value)?.slice(0, 200)}. ` +
+        'Nothing is derived from it. See that `leases` leads to the right store, and that nobody else writes there.',
+    );
+  }
+}
+
+/** A store that forgets a view was set back to an older copy, or is another one: whoever believed it would write twice. */
+export class Recollection {
+  #term = 1;
+
+  /** The latest term that was seen. An answer to what is asked from now on has at least this one. */
+  get term(): number {
+    return this.#term;
+  }
+
+  check(view: LeaseView, floor: number): LeaseView {
+    if (view.term < floor)
+      throw new NonsenseError(`the term, which was ${floor} before (was the store restored from a copy?),`, view.term);
+    this.#term = Math.max(this.#term, view.term);
+    return view;
   }
 }
 

@@ -1,7 +1,7 @@
 /** The lease store on a PostgreSQL database of the witness: see `schema.ts` for the rules it keeps. */
 import type { LeaseClaim, LeaseCredential, LeaseResult, LeaseStore, LeaseView } from 'lanekeeper/model';
 import type { Client } from 'pg';
-import { readResult, readSuccessionResult, readView, readYesOrNo } from './answer.ts';
+import { Recollection, readResult, readSuccessionResult, readView, readYesOrNo } from './answer.ts';
 import { Line } from './line.ts';
 import { installLockSql, schemaSql, schemaVersion } from './schema.ts';
 
@@ -19,12 +19,16 @@ export type LeaseStoreOptions = {
 export function postgresLeaseStore(options: LeaseStoreOptions): LeaseStore {
   const { url, cluster, timeoutMs = 1500, applicationName = 'lanekeeper agent' } = options;
   const line = new Line({ url, applicationName, timeoutMs });
-  let installed = false;
+  const recollection = new Recollection();
+  let installed: Promise<void> | null = null;
 
   async function ask(sql: string, values: readonly unknown[]): Promise<unknown> {
     return line.ask(async (client) => {
-      if (!installed) await install(client);
-      installed = true;
+      installed ??= install(client).catch((error: unknown) => {
+        installed = null;
+        throw error;
+      });
+      await installed;
       const { rows } = await client.query<{ answer: unknown }>(`SELECT ${sql} AS answer`, [...values]);
       return rows[0]?.answer;
     });
@@ -38,12 +42,16 @@ export function postgresLeaseStore(options: LeaseStoreOptions): LeaseStore {
       predecessor?.holder ?? null,
       predecessor?.revision ?? null,
     ];
-    return readResult(await ask('lanekeeper_lease.take($1, $2, $3, $4, $5)', values), claim);
+    const floor = recollection.term;
+    const result = readResult(await ask('lanekeeper_lease.take($1, $2, $3, $4, $5)', values), claim);
+    recollection.check(result.view, floor);
+    return result;
   }
 
   return {
     async read(): Promise<LeaseView> {
-      return readView(await ask('lanekeeper_lease.read($1)', [cluster]));
+      const floor = recollection.term;
+      return recollection.check(readView(await ask('lanekeeper_lease.read($1)', [cluster])), floor);
     },
     acquire: (claim, predecessor) => take(claim, null, predecessor),
     renew: (claim, revision) => take(claim, revision),
@@ -51,8 +59,11 @@ export function postgresLeaseStore(options: LeaseStoreOptions): LeaseStore {
       await ask('lanekeeper_lease.release($1, $2, $3, $4, $5)', [cluster, dataCenter, holder, revision, yields]);
     },
     async succeed(request) {
+      const floor = recollection.term;
       const answer = await ask('lanekeeper_lease.succeed($1, $2)', [cluster, JSON.stringify(request)]);
-      return readSuccessionResult(answer, request);
+      const result = readSuccessionResult(answer, request);
+      recollection.check(result.view, floor);
+      return result;
     },
     async readmit(readmission) {
       return readYesOrNo(await ask('lanekeeper_lease.readmit($1, $2)', [cluster, JSON.stringify(readmission)]));

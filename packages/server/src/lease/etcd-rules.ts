@@ -1,0 +1,137 @@
+/** The rules of the port, decided on a snapshot of etcd. Pure: what is decided holds only if nothing has changed since. */
+import type {
+  LeaseClaim,
+  LeaseCredential,
+  LeaseResult,
+  Readmission,
+  Succession,
+  SuccessionRefusal,
+  SuccessionRequest,
+} from 'lanekeeper/model';
+import type { Entry, Snapshot, StoredRecord } from './etcd-snapshot.ts';
+
+/** `alive`: its key beside it is written as well (`granted`), must still be there (`required`), or goes (`removed`). */
+export type RecordChange = {
+  readonly before: Entry | null;
+  readonly after: StoredRecord;
+  readonly alive: 'granted' | 'renewed' | 'removed';
+};
+
+export type LeaseDecision =
+  | { readonly kind: 'change'; readonly change: RecordChange }
+  | { readonly kind: 'refused'; readonly reason: (LeaseResult & { kind: 'refused' })['reason'] };
+
+export type SuccessionDecision =
+  | {
+      readonly kind: 'change';
+      readonly succession: Succession;
+      /** Whose lease must still be held when it is written. */
+      readonly asker: Entry;
+      /** The other one; null when nothing is known of it. */
+      readonly other: Entry | null;
+      /** Who is taken over. */
+      readonly taken: StoredRecord | null;
+    }
+  | { readonly kind: 'refused'; readonly reason: SuccessionRefusal };
+
+export function decideAcquire(
+  snapshot: Snapshot,
+  claim: LeaseClaim,
+  predecessor: LeaseCredential | undefined,
+): LeaseDecision {
+  const before = snapshot.entries.get(claim.dataCenter) ?? null;
+  if (before !== null) {
+    const { record, state } = before;
+    if (record.takenOver !== null) return { kind: 'refused', reason: 'taken-over' };
+    if (!sameIncarnation(record, claim)) return { kind: 'refused', reason: 'other-incarnation' };
+    const inherited = record.holder === predecessor?.holder && record.revision === predecessor.revision;
+    if (state === 'held' && record.holder !== claim.holder && !inherited)
+      return { kind: 'refused', reason: 'held-by-other' };
+  }
+  return { kind: 'change', change: { before, after: granted(claim, before), alive: 'granted' } };
+}
+
+export function decideRenew(snapshot: Snapshot, claim: LeaseClaim, revision: number): LeaseDecision {
+  const before = snapshot.entries.get(claim.dataCenter);
+  if (before === undefined) return { kind: 'refused', reason: 'stale-revision' };
+  if (before.record.takenOver !== null) return { kind: 'refused', reason: 'taken-over' };
+  if (!sameIncarnation(before.record, claim)) return { kind: 'refused', reason: 'other-incarnation' };
+  if (!isHeldBy(before, { holder: claim.holder, revision })) return { kind: 'refused', reason: 'stale-revision' };
+  return { kind: 'change', change: { before, after: granted(claim, before), alive: 'renewed' } };
+}
+
+/** Null: there is nothing to release. */
+export function decideRelease(
+  snapshot: Snapshot,
+  dataCenter: string,
+  { holder, revision }: LeaseCredential,
+  yields: boolean,
+): RecordChange | null {
+  const before = snapshot.entries.get(dataCenter);
+  if (before === undefined || before.record.ended !== null) return null;
+  const { record } = before;
+  if (record.holder !== holder || record.revision !== revision) return null;
+  const ended = yields ? 'yielded' : 'released';
+  return { before, after: { ...record, revision: revision + 1, ended }, alive: 'removed' };
+}
+
+/** `ageMs`: for how long this client knows the present record of `from` unchanged. */
+export function decideSuccession(
+  snapshot: Snapshot,
+  request: SuccessionRequest,
+  ageMs: (record: StoredRecord) => number,
+): SuccessionDecision {
+  const { term, kind, from, to } = request;
+  const giver = snapshot.entries.get(from) ?? null;
+  const taker = snapshot.entries.get(to) ?? null;
+  const refused = (reason: SuccessionRefusal): SuccessionDecision => ({ kind: 'refused', reason });
+  const undoes = kind === 'return' ? request.undoes : null;
+  const succession = { term: term + 1, kind, from, to, undoes };
+
+  if (term !== snapshot.view.term) return refused('stale-term');
+  if (giver !== null && giver.record.takenOver !== null) return refused('taken-over');
+  if (request.kind !== 'take') {
+    if (taker !== null && taker.record.takenOver !== null) return refused('taken-over');
+    if (giver === null || !isHeldBy(giver, request)) return refused('no-lease');
+    if (undoes !== null && !snapshot.view.successions.some((past) => past.term === undoes && past.kind !== 'return'))
+      throw new RangeError(`There is no succession ${undoes} that could be undone`);
+    return { kind: 'change', succession, asker: giver, other: taker, taken: null };
+  }
+  if (taker === null || !isHeldBy(taker, request)) return refused('no-lease');
+  if (giver === null) return refused('not-in-sync');
+  const { record } = giver;
+  if (giver.state === 'held' || record.revision !== request.fromRevision) return refused('still-held');
+  // That its key has vanished permits nothing: a stuck leader removes the key of a lease that is being renewed.
+  if (record.ended === null && ageMs(record) < record.ttlMs) return refused('still-held');
+  if (!request.forced && !record.inSync.includes(to)) return refused('not-in-sync');
+  return { kind: 'change', succession, asker: taker, other: giver, taken: { ...record, takenOver: term + 1 } };
+}
+
+/** Null: it is not to be readmitted. */
+export function decideReadmission(snapshot: Snapshot, readmission: Readmission): RecordChange | null {
+  const { dataCenter, takenOver, incarnation, positions } = readmission;
+  const before = snapshot.entries.get(dataCenter);
+  if (before === undefined || before.record.takenOver !== takenOver) return null;
+  const { record } = before;
+  if (incarnation.generation <= record.incarnation.generation) return null;
+  const back = { incarnation, positions, takenOver: null, inSync: [], ended: 'released' as const };
+  return { before, after: { ...record, ...back, revision: record.revision + 1 }, alive: 'removed' };
+}
+
+function granted(claim: LeaseClaim, before: Entry | null): StoredRecord {
+  const { dataCenter, holder, incarnation, positions, ttlMs, inSync } = claim;
+  const revision = (before?.record.revision ?? 0) + 1;
+  return { dataCenter, incarnation, positions, holder, revision, ttlMs, inSync, takenOver: null, ended: null };
+}
+
+function isHeldBy({ record, state }: Entry, { holder, revision }: LeaseCredential): boolean {
+  return state === 'held' && record.holder === holder && record.revision === revision;
+}
+
+function sameIncarnation(a: Pick<StoredRecord, 'incarnation'>, b: Pick<StoredRecord, 'incarnation'>): boolean {
+  return (
+    a.incarnation.systemIdentifier === b.incarnation.systemIdentifier &&
+    a.incarnation.timeline === b.incarnation.timeline &&
+    a.incarnation.generation === b.incarnation.generation
+  );
+}
