@@ -13,10 +13,10 @@ import {
   Peers,
   startAgent,
 } from '@lanekeeper/server/agent';
-import { postgresLeaseStore } from '@lanekeeper/server/lease';
-import { type Configuration, type WrittenConfiguration, witnessUrl } from 'lanekeeper/config';
+import type { Configuration, WrittenConfiguration } from 'lanekeeper/config';
 import { createKeyRing } from 'lanekeeper/session';
 import { Client } from 'pg';
+import { openLeaseStore } from '../../packages/server/src/cli/lease-store.ts';
 import { run } from '../../packages/server/src/cli/main.ts';
 import { runSql } from './clusters.ts';
 import type { TestPair } from './pair.ts';
@@ -118,7 +118,7 @@ export async function testAgents(
         configuration,
         keys: createKeyRing(configuration, { env }),
         databaseUrl: urls.agent,
-        leaseStore: postgresLeaseStore({ url: witnessUrl(configuration, env, dc), cluster: configuration.cluster }),
+        leaseStore: openLeaseStore(configuration, env),
         host: '127.0.0.1',
         port: portOf(dc, number),
         instance,

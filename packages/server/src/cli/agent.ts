@@ -1,11 +1,11 @@
 /** `lanekeeper agent`: keeps the lease of one data center and moves accounts; see `../agent/index.ts`. */
 import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
-import { databaseUrl, loadConfiguration, witnessUrl } from 'lanekeeper/config';
+import { databaseUrl, loadConfiguration } from 'lanekeeper/config';
 import { createKeyRing } from 'lanekeeper/session';
 import { defaultLimits, startAgent } from '../agent/index.ts';
-import { postgresLeaseStore } from '../lease/index.ts';
 import { placeOfCommand } from './lab-file.ts';
+import { openLeaseStore } from './lease-store.ts';
 import { type CliContext, createOutput } from './output.ts';
 import { address, cannotListen, duration, jsonLog, type ListenAddress, tlsOf, untilStopped } from './serving.ts';
 
@@ -60,16 +60,12 @@ async function runAgent(context: CliContext, options: AgentCommandOptions): Prom
   const output = createOutput(context, { json: options.json });
   const { env, config } = placeOfCommand(context, { config: options.config });
   const { configuration } = await loadConfiguration({ file: config, env, directory: context.directory });
-  const { here, cluster } = configuration;
+  const { here } = configuration;
   const agent = await startAgent({
     configuration,
     keys: createKeyRing(configuration, { env }),
     databaseUrl: databaseUrl(configuration, here, 'agent', env),
-    leaseStore: postgresLeaseStore({
-      url: witnessUrl(configuration, env, here),
-      cluster,
-      applicationName: `lanekeeper agent ${here}`,
-    }),
+    leaseStore: openLeaseStore(configuration, env),
     ...options.listen,
     ...tlsOf(context, options),
     ...(options.url === undefined ? {} : { url: options.url }),
