@@ -1,5 +1,6 @@
 /** What every bench needs: medians, CPU seconds of other processes, the machine in one line, a table on the terminal. */
 import { readdirSync, readFileSync } from 'node:fs';
+import { readdir, readFile } from 'node:fs/promises';
 import { cpus, release } from 'node:os';
 
 export function median(values) {
@@ -73,4 +74,11 @@ export async function inPairs(pairs, a, b) {
 export function option(args, name, fallback) {
   const at = args.indexOf(`--${name}`);
   return at === -1 ? fallback : Number(args[at + 1]);
+}
+
+/** Lanekeeper's own schema, as `apply` would bring it in, one file after the other. */
+export async function migrations() {
+  const folder = new URL('../packages/server/sql/', import.meta.url);
+  const files = (await readdir(folder)).filter((file) => /^\d{6}\.sql$/.test(file)).sort();
+  return Promise.all(files.map((file) => readFile(new URL(file, folder), 'utf8')));
 }

@@ -3,14 +3,14 @@
  * without a fence, in turn. Durable commits for throughput; `synchronous_commit = off` for CPU and WAL per write, where
  * no disk hides the difference.
  */
-import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ensureDatabase, roleUrl, startCluster } from '@lanekeeper/lab';
 import { fencePieces, readCatalog } from '@lanekeeper/server/postgres';
 import { createConfiguration } from 'lanekeeper/config';
 import pg from 'pg';
-import { inPairs, machine, median, option, printTable, treeCpuSeconds } from '../measure.js';
+import { inPairs, machine, median, migrations, option, printTable, treeCpuSeconds } from '../measure.js';
 
 const accounts = 64;
 const batchRows = 1000;
@@ -105,7 +105,7 @@ async function prepare(cluster) {
   await owner.query('CREATE TABLE accounts (id text PRIMARY KEY)');
   await owner.query(`INSERT INTO accounts SELECT 'a' || i FROM generate_series(1, ${accounts}) i`);
   for (const table of ['fenced', 'plain']) await owner.query(tables(table));
-  await owner.query(await readFile(new URL('../../packages/server/sql/000001.sql', import.meta.url), 'utf8'));
+  for (const sql of await migrations()) await owner.query(sql);
   for (const piece of fencePieces(configuration, await readCatalog(owner))) await owner.query(piece.create);
   await owner.query("INSERT INTO lanekeeper.deed (account, home, term, counter) SELECT id, 'ny', 1, 0 FROM accounts");
   await owner.query(`GRANT SELECT, UPDATE ON fenced, plain TO ${roles.application.name}`);

@@ -3,14 +3,14 @@
  * against the same table under plain native replication, between the same two clusters, in turn. The subscription is
  * stopped while the rows are written, so that only the apply is timed.
  */
-import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ensureDatabase, roleUrl, startCluster } from '@lanekeeper/lab';
 import { fencePieces, readCatalog } from '@lanekeeper/server/postgres';
 import { createConfiguration } from 'lanekeeper/config';
 import pg from 'pg';
-import { inPairs, machine, median, option, printTable, treeCpuSeconds } from '../measure.js';
+import { inPairs, machine, median, migrations, option, printTable, treeCpuSeconds } from '../measure.js';
 
 const roles = Object.fromEntries(
   ['owner', 'application', 'agent', 'replication'].map((role) => [role, { name: `bench_${role}`, password: 'bench' }]),
@@ -100,7 +100,7 @@ async function prepare(cluster, here) {
     );
     await owner.query(`CREATE INDEX ON ${table} (account_id)`);
   }
-  await owner.query(await readFile(new URL('../../packages/server/sql/000001.sql', import.meta.url), 'utf8'));
+  for (const sql of await migrations()) await owner.query(sql);
   for (const piece of fencePieces(configuration, await readCatalog(owner))) await owner.query(piece.create);
   await owner.query(
     "INSERT INTO lanekeeper.deed (account, home, term, counter) SELECT 'a' || i, 'ny', 1, 0 FROM generate_series(0, 99) i",

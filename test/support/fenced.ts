@@ -1,9 +1,9 @@
 /** One database with the fence in place, as data center `ny`, and no agent: the test holds the lease itself. */
-import { readFile } from 'node:fs/promises';
 import { type Configuration, createConfiguration } from 'lanekeeper/config';
 import { Client } from 'pg';
 import { fencePieces } from '../../packages/server/src/postgres/fence/index.ts';
 import { readCatalog } from '../../packages/server/src/postgres/inspect/read-catalog.ts';
+import { readMigrations } from '../../packages/server/src/postgres/migrate/files.ts';
 import { runSql, type TestDatabase, testDatabase, testRoleNames } from './clusters.ts';
 
 export type WrittenTables = Parameters<typeof createConfiguration>[0]['tables'];
@@ -51,7 +51,7 @@ export type FencedDatabase = TestDatabase & {
 export async function fencedDatabase(schema: string, configuration: Configuration): Promise<FencedDatabase> {
   const database = await testDatabase({ schema });
   const { urls } = database;
-  await runSql(urls.owner, await readFile(new URL('../../packages/server/sql/000001.sql', import.meta.url), 'utf8'));
+  for (const { sql } of await readMigrations()) await runSql(urls.owner, sql);
   const fenced: FencedDatabase = Object.assign(database, {
     lease: async (forMs: number) => {
       await runSql(urls.agent, 'SELECT lanekeeper.set_lease(wall_ms + $1) FROM lanekeeper.clock()', [forMs]);

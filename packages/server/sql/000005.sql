@@ -173,7 +173,8 @@ END $$;
 
 -- As before (see 000001.sql), and: a deed older than a succession is read through `lineage`; the first write to an account
 -- that a succession brought here marks it as adopted. A view older than the table is one that nobody has to be warned of.
-CREATE OR REPLACE FUNCTION lanekeeper.fence(accounts text[], relation text) RETURNS boolean
+DROP FUNCTION lanekeeper.fence(text[], text);
+CREATE FUNCTION lanekeeper.fence(accounts text[], relation text, durability integer DEFAULT 0) RETURNS boolean
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
   found_count integer := 0;
@@ -249,8 +250,9 @@ BEGIN
   IF found_count < cardinality(accounts) THEN
     PERFORM lanekeeper.refuse_missing(accounts, relation);
   END IF;
-  RETURN lanekeeper.tick();
+  RETURN lanekeeper.tick(durability);
 END $$;
+REVOKE ALL ON FUNCTION lanekeeper.fence(text[], text, integer) FROM PUBLIC;
 
 CREATE FUNCTION lanekeeper.adopt(adopted_account text, adopted_term bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$

@@ -208,6 +208,53 @@ CREATE TABLE lanekeeper.rejoining (
   CONSTRAINT rejoining_pkey PRIMARY KEY (term)
 );
 
+CREATE TABLE lanekeeper.repair (
+  dc text NOT NULL,
+  id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  relation text NOT NULL,
+  key_columns text[] NOT NULL,
+  key text[] NOT NULL,
+  columns text[],
+  vals text[],
+  CONSTRAINT repair_pkey PRIMARY KEY (dc, id)
+);
+
+CREATE TABLE lanekeeper.stranded (
+  dc text NOT NULL,
+  generation bigint NOT NULL,
+  end_lsn pg_lsn NOT NULL,
+  sequence integer NOT NULL,
+  xid bigint NOT NULL,
+  committed_at timestamp with time zone NOT NULL,
+  term bigint NOT NULL,
+  account text,
+  unresolved text,
+  relation text NOT NULL,
+  kind text NOT NULL,
+  key_columns text[] NOT NULL,
+  key text[] NOT NULL,
+  old_key text[],
+  base_from text,
+  base_columns text[],
+  base text[],
+  image_columns text[],
+  image text[],
+  unchanged text[] DEFAULT '{}'::text[] NOT NULL,
+  recorded_in text NOT NULL,
+  recorded_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  state text DEFAULT 'open'::text NOT NULL,
+  decided_by text,
+  decided_at timestamp with time zone,
+  decided_in text,
+  reason text,
+  purged_at timestamp with time zone,
+  CONSTRAINT stranded_base_from_check CHECK ((base_from = ANY (ARRAY['none'::text, 'stream'::text, 'home'::text, 'chain'::text]))),
+  CONSTRAINT stranded_check CHECK (((state = 'open'::text) = (decided_at IS NULL))),
+  CONSTRAINT stranded_kind_check CHECK ((kind = ANY (ARRAY['insert'::text, 'update'::text, 'delete'::text]))),
+  CONSTRAINT stranded_pkey PRIMARY KEY (dc, generation, end_lsn, sequence),
+  CONSTRAINT stranded_state_check CHECK ((state = ANY (ARRAY['open'::text, 'merged'::text, 'discarded'::text])))
+);
+
 CREATE TABLE lanekeeper.stream (
   subscription text NOT NULL,
   connection text NOT NULL,
@@ -243,7 +290,8 @@ CREATE TABLE lanekeeper.takeover (
 );
 
 CREATE UNLOGGED TABLE lanekeeper.tick (
-  xid xid8 NOT NULL
+  xid xid8 NOT NULL,
+  durability integer DEFAULT 0 NOT NULL
 ) WITH (autovacuum_vacuum_threshold=10000, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_insert_threshold=-1);
 
 -- ── Comments ────────────────────────────────────────────────────────────────────────
@@ -274,17 +322,29 @@ COMMENT ON COLUMN lanekeeper.piece.hash IS 'Of the SQL that created it: another 
 COMMENT ON COLUMN lanekeeper.piece.removal IS 'The SQL that takes it away, also when nothing declares it any more.';
 COMMENT ON COLUMN lanekeeper.piece.fingerprint IS 'Of what PostgreSQL held after it was created: another one now means that somebody changed it by hand.';
 COMMENT ON TABLE lanekeeper.rejoining IS 'How far this data center has come back from being taken over in `term`; its stages are in src/agent/rejoin.ts. Never replicated.';
+COMMENT ON TABLE lanekeeper.repair IS 'A row as its home has it, or (without columns) that there is none. Written and deleted in one transaction, so it is always empty; what reads the stream puts the row in place.';
+COMMENT ON TABLE lanekeeper.stranded IS 'Changes committed in a data center beyond the cut at which it was taken over, one row each. Written at the successor before anything is undone, replicated, decided by a declaration or a person.';
+COMMENT ON COLUMN lanekeeper.stranded.end_lsn IS 'The end of the source transaction''s commit in that data center''s log: with dc and generation, the transaction''s name.';
+COMMENT ON COLUMN lanekeeper.stranded.term IS 'Of the succession that took over.';
+COMMENT ON COLUMN lanekeeper.stranded.unresolved IS 'Why the account is not known.';
+COMMENT ON COLUMN lanekeeper.stranded.old_key IS 'When the change moved the row to another key.';
+COMMENT ON COLUMN lanekeeper.stranded.base IS 'The row before the change. `base_from`: none (there was none), stream (it was in the log), home (the successor''s row, not written since the takeover), chain (an earlier stranded change left it so); null: only partly known.';
+COMMENT ON COLUMN lanekeeper.stranded.unchanged IS 'Columns with large values that the change left alone and nobody knew.';
+COMMENT ON COLUMN lanekeeper.stranded.purged_at IS 'Keys and rows are removed so long after the decision; who decided what, when and why stays.';
 COMMENT ON TABLE lanekeeper.stream IS 'Subscriptions of this data center. PostgreSQL shows a connection string only to superusers; its salted hash here says whether the configured one is still the same.';
 COMMENT ON TABLE lanekeeper.subscribed IS 'Written by a data center when its subscription has a table; arriving here, in the stream, it says that what is written here from now on arrives there.';
 COMMENT ON TABLE lanekeeper.succession IS 'One row moves the home of everything a data center holds. Every fence reads this table, so that a lock on it waits for all writers.';
 COMMENT ON TABLE lanekeeper.takeover IS 'What was visible here when a data center was taken over: what is newer was written since. Never replicated.';
 COMMENT ON TABLE lanekeeper.tick IS 'One row per transaction that passed the fence, to carry the check at commit. The agent empties it.';
+COMMENT ON COLUMN lanekeeper.tick.durability IS '0: local. 1: remote, accepted while alone. 2: remote, refused while alone.';
 
 -- ── Sequences ───────────────────────────────────────────────────────────────────────
 CREATE UNLOGGED SEQUENCE lanekeeper.hard_drains AS bigint INCREMENT BY 1 START WITH 1;
 CREATE UNLOGGED SEQUENCE lanekeeper.lease AS bigint INCREMENT BY 1 START WITH 1;
 CREATE UNLOGGED SEQUENCE lanekeeper.lease_uptime AS bigint INCREMENT BY 1 START WITH 1;
 CREATE SEQUENCE lanekeeper.move AS bigint INCREMENT BY 1 START WITH 1;
+CREATE UNLOGGED SEQUENCE lanekeeper.sync_members AS bigint INCREMENT BY 1 START WITH 1;
+CREATE SEQUENCE lanekeeper.sync_view AS bigint INCREMENT BY 1 START WITH 1;
 CREATE SEQUENCE lanekeeper.view AS bigint INCREMENT BY 1 START WITH 1;
 
 -- ── Indexes ─────────────────────────────────────────────────────────────────────────
@@ -293,6 +353,9 @@ CREATE INDEX deed_given_at ON lanekeeper.deed USING btree (given_at) WHERE (give
 CREATE INDEX move_log_account ON lanekeeper.move_log USING btree (account, at);
 CREATE INDEX move_log_at ON lanekeeper.move_log USING btree (at);
 CREATE INDEX outcome_request_id ON lanekeeper.outcome USING btree (request_id);
+CREATE INDEX stranded_account ON lanekeeper.stranded USING btree (account, end_lsn);
+CREATE INDEX stranded_open ON lanekeeper.stranded USING btree (dc, generation, end_lsn) WHERE (state = 'open'::text);
+CREATE INDEX stranded_row ON lanekeeper.stranded USING hash (key);
 
 -- ── Functions ───────────────────────────────────────────────────────────────────────
 CREATE OR REPLACE FUNCTION lanekeeper.accept(given_account text, expected_term bigint, expected_counter bigint, OUT kind text, OUT digest_here text, OUT digest_given text)
@@ -348,6 +411,54 @@ BEGIN
   END IF;
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.apply_repair()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "DateStyle" TO 'ISO, YMD'
+ SET "IntervalStyle" TO 'postgres'
+ SET "TimeZone" TO 'UTC'
+ SET bytea_output TO 'hex'
+ SET extra_float_digits TO '1'
+ SET xmloption TO 'content'
+ SET lc_monetary TO 'C'
+AS $function$
+DECLARE
+  present lanekeeper.deed;
+  sent_term bigint;
+  sent_counter bigint;
+BEGIN
+  IF NEW.relation = 'lanekeeper.deed' THEN
+    SELECT * INTO present FROM lanekeeper.deed WHERE account = NEW.key[1];
+    sent_term := NEW.vals[array_position(NEW.columns, 'term')];
+    sent_counter := NEW.vals[array_position(NEW.columns, 'counter')];
+    IF present.account IS NOT NULL AND (sent_term IS NULL OR (present.term, present.counter) > (sent_term, sent_counter)) THEN
+      INSERT INTO lanekeeper.incident (kind, detail) VALUES ('deed-regress', json_build_object('present', present, 'repair', to_json(NEW.vals)));
+      RETURN NEW;
+    END IF;
+  END IF;
+  BEGIN
+    EXECUTE lanekeeper.row_statement('delete', NEW.relation, NEW.key_columns, NEW.key, NULL, NULL);
+    IF NEW.columns IS NOT NULL THEN
+      EXECUTE lanekeeper.row_statement('insert', NEW.relation, NEW.key_columns, NEW.key, NEW.columns, NEW.vals);
+    END IF;
+  EXCEPTION WHEN others THEN
+    -- Locks, deadlocks, resources and cancellation: the worker tries again.
+    IF left(SQLSTATE, 2) IN ('40', '53', '55', '57', '58', 'XX') THEN
+      RAISE;
+    END IF;
+    INSERT INTO lanekeeper.incident (kind, detail) VALUES ('repair-failed',
+      json_build_object('from', NEW.dc, 'relation', NEW.relation, 'key', NEW.key, 'sqlstate', SQLSTATE, 'message', SQLERRM));
+    RETURN NEW;
+  END;
+  IF sent_term IS NOT NULL THEN
+    PERFORM pg_notify('lanekeeper_app', json_build_object('kind', 'deed', 'account', NEW.key[1],
+      'home', NEW.vals[array_position(NEW.columns, 'home')], 'term', sent_term, 'counter', sent_counter)::text);
+  END IF;
+  RETURN NEW;
+END $function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.bear(born_account text)
  RETURNS void
  LANGUAGE plpgsql
@@ -383,10 +494,38 @@ CREATE OR REPLACE FUNCTION lanekeeper.check_commit()
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+DECLARE
+  view bigint;
+  members bigint;
+  present text;
 BEGIN
   IF lanekeeper.mode() = 'enforce' AND coalesce(lanekeeper.lease_left_ms(), 0) < lanekeeper.lease_margin_ms() THEN
     PERFORM lanekeeper.refuse('LK003', format('the lease of data center %s ran out before this transaction committed', lanekeeper.dc()),
       NULL, NULL, NULL, NULL, NULL, 'Nothing was written. See `lanekeeper status`.');
+  END IF;
+  IF NEW.durability > 0 THEN
+    view := pg_sequence_last_value('lanekeeper.sync_view'::regclass);
+    members := coalesce(pg_sequence_last_value('lanekeeper.sync_members'::regclass), 1) - 1;
+    present := current_setting('synchronous_commit');
+    IF members > 0 AND current_setting('synchronous_standby_names') NOT LIKE '%lanekeeper_pad%' THEN
+      members := 0; -- Somebody emptied the list: no wait would wait.
+    END IF;
+    IF members > 0 THEN
+      IF present NOT IN ('on', 'remote_apply') THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+      END IF;
+      RAISE NOTICE USING ERRCODE = '01LK1', MESSAGE = 'other data centers that this commit waits for: ' || members,
+        DETAIL = '{"waitsFor":' || members || ',"view":' || view || ',"refusesAlone":' || (NEW.durability > 1) || '}';
+    ELSE
+      IF NEW.durability > 1 THEN
+        PERFORM lanekeeper.refuse('LK010', format('data center %s is alone: no other one would hold this', lanekeeper.dc()),
+          NULL, NULL, NULL, NULL, NULL, 'Nothing was written. It is accepted again when another data center is in step: see `lanekeeper status`.');
+      END IF;
+      -- Nobody would ever answer a session that waits of its own accord.
+      IF present <> 'local' THEN
+        PERFORM set_config('synchronous_commit', 'local', true);
+      END IF;
+    END IF;
   END IF;
   RETURN NULL;
 END $function$;
@@ -424,7 +563,7 @@ AS $function$
 DECLARE
   normal text := lanekeeper.claim_normal(claim_name, claim_value);
 BEGIN
-  PERFORM lanekeeper.fence(ARRAY[lanekeeper.claim_bucket(claim_name, normal)], 'lanekeeper.claim');
+  PERFORM lanekeeper.fence(ARRAY[lanekeeper.claim_bucket(claim_name, normal)], 'lanekeeper.claim', 1);
   INSERT INTO lanekeeper.claim AS c (name, value, account) VALUES (claim_name, normal, for_account)
     ON CONFLICT (name, value) DO UPDATE SET claimed_at = clock_timestamp() WHERE c.account = excluded.account;
   RETURN FOUND;
@@ -528,7 +667,7 @@ BEGIN
     ON CONFLICT (instance) DO UPDATE SET pid = excluded.pid, at = clock_timestamp();
 END $function$;
 
-CREATE OR REPLACE FUNCTION lanekeeper.fence(accounts text[], relation text)
+CREATE OR REPLACE FUNCTION lanekeeper.fence(accounts text[], relation text, durability integer DEFAULT 0)
  RETURNS boolean
  LANGUAGE plpgsql
 AS $function$
@@ -606,7 +745,7 @@ BEGIN
   IF found_count < cardinality(accounts) THEN
     PERFORM lanekeeper.refuse_missing(accounts, relation);
   END IF;
-  RETURN lanekeeper.tick();
+  RETURN lanekeeper.tick(durability);
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.fold()
@@ -762,6 +901,19 @@ BEGIN
   RETURN NEW;
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.guardian(of_relation text, columns text[], vals text[])
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  IF of_relation = 'lanekeeper.claim' THEN
+    RETURN lanekeeper.claim_bucket(vals[array_position(columns, 'name')], vals[array_position(columns, 'value')]);
+  END IF;
+  RETURN lanekeeper.whose(of_relation, columns, vals);
+END $function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.harden_drain(drain_move bigint)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -892,6 +1044,69 @@ BEGIN
   END IF;
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.purge_stranded(older_than interval, at_most integer DEFAULT 1000)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  purged integer;
+BEGIN
+  UPDATE lanekeeper.stranded SET key = '{}', old_key = NULL, base_columns = NULL, base = NULL, image_columns = NULL, image = NULL, purged_at = clock_timestamp()
+    WHERE (dc, generation, end_lsn, sequence) IN (SELECT x.dc, x.generation, x.end_lsn, x.sequence FROM lanekeeper.stranded x
+      WHERE x.decided_at < clock_timestamp() - older_than AND x.purged_at IS NULL AND x.recorded_in = lanekeeper.dc() LIMIT at_most);
+  GET DIAGNOSTICS purged = ROW_COUNT;
+  RETURN purged;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.quoted(of_relation text)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  RETURN format('%I.%I', split_part(of_relation, '.', 1), substr(of_relation, strpos(of_relation, '.') + 1));
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.read_row(of_relation text, key_columns text[], key text[], lock boolean, OUT columns text[], OUT vals text[], OUT written xid)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "DateStyle" TO 'ISO, YMD'
+ SET "IntervalStyle" TO 'postgres'
+ SET "TimeZone" TO 'UTC'
+ SET bytea_output TO 'hex'
+ SET extra_float_digits TO '1'
+ SET xmloption TO 'content'
+ SET lc_monetary TO 'C'
+AS $function$
+DECLARE
+  target oid := lanekeeper.quoted(of_relation)::regclass;
+  place text := lanekeeper.quoted(of_relation);
+  match text;
+  exprs text;
+BEGIN
+  IF (SELECT relkind FROM pg_class WHERE oid = target) <> 'p' THEN
+    place := 'ONLY ' || place;
+  END IF;
+  SELECT array_agg(a.attname::text ORDER BY a.attnum),
+      string_agg(format('CASE WHEN t.%1$I IS DISTINCT FROM NULL THEN format(''%%s'', t.%1$I) END', a.attname), ', ' ORDER BY a.attnum)
+    INTO columns, exprs
+    FROM pg_attribute a WHERE a.attrelid = target AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '';
+  SELECT string_agg(CASE WHEN v.value IS NULL THEN format('t.%I IS NULL', v.name)
+      ELSE format('t.%I = %L::%s', v.name, v.value, format_type(a.atttypid, a.atttypmod)) END, ' AND ')
+    INTO match
+    FROM unnest(key_columns, key) v(name, value) JOIN pg_attribute a ON a.attrelid = target AND a.attname = v.name AND a.attnum > 0 AND NOT a.attisdropped;
+  EXECUTE format('SELECT ARRAY[%s]::text[], t.xmin FROM %s t WHERE %s LIMIT 1%s', exprs, place, match, CASE WHEN lock THEN ' FOR NO KEY UPDATE' ELSE '' END)
+    INTO vals, written;
+  IF vals IS NULL THEN
+    columns := NULL;
+  END IF;
+END $function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.record_outcome(request text, for_account text, request_result jsonb)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -903,6 +1118,75 @@ BEGIN
   INSERT INTO lanekeeper.outcome (account, request_id, result, dc) VALUES (for_account, request, request_result, lanekeeper.dc())
     ON CONFLICT DO NOTHING;
   RETURN FOUND;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.record_stranded(of_dc text, of_generation bigint, of_term bigint, changes jsonb)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  seen pg_snapshot := (SELECT t.snapshot FROM lanekeeper.takeover t WHERE t.term = of_term);
+  s lanekeeper.stranded;
+  prior lanekeeper.stranded;
+  present record;
+  recorded integer := 0;
+BEGIN
+  FOR s IN SELECT * FROM jsonb_populate_recordset(NULL::lanekeeper.stranded, changes) ORDER BY end_lsn, sequence LOOP
+    CONTINUE WHEN EXISTS (SELECT FROM lanekeeper.stranded x
+      WHERE x.dc = of_dc AND x.generation = of_generation AND x.end_lsn = s.end_lsn AND x.sequence = s.sequence);
+    s.dc := of_dc;
+    s.generation := of_generation;
+    s.term := of_term;
+    s.recorded_in := lanekeeper.dc();
+    s.recorded_at := clock_timestamp();
+    s.state := 'open';
+    s.unchanged := coalesce(s.unchanged, '{}');
+
+    SELECT * INTO prior FROM lanekeeper.stranded x
+      WHERE x.dc = of_dc AND x.generation = of_generation AND x.relation = s.relation
+        AND (x.key = coalesce(s.old_key, s.key) OR x.old_key = coalesce(s.old_key, s.key)) AND (x.end_lsn, x.sequence) < (s.end_lsn, s.sequence)
+      ORDER BY x.end_lsn DESC, x.sequence DESC LIMIT 1;
+    IF s.kind = 'insert' THEN
+      s.base_from := 'none';
+    ELSIF FOUND THEN
+      IF prior.key = coalesce(s.old_key, s.key) AND prior.kind <> 'delete' AND prior.base_from IS NOT NULL AND prior.unchanged = '{}' THEN
+        s.base_from := 'chain';
+        s.base_columns := prior.image_columns;
+        s.base := prior.image;
+      END IF;
+    ELSIF s.base_from IS NULL THEN
+      SELECT * INTO present FROM lanekeeper.read_row(s.relation, s.key_columns, coalesce(s.old_key, s.key), false);
+      IF lanekeeper.was_visible(present.written, seen) THEN
+        s.base_from := 'home';
+        s.base_columns := present.columns;
+        s.base := present.vals;
+      END IF;
+    END IF;
+    IF s.kind = 'update' AND s.base IS NOT NULL AND s.unchanged <> '{}' THEN
+      SELECT s.image_columns || coalesce(array_agg(b.name), '{}'), s.image || coalesce(array_agg(b.value), '{}')
+        INTO s.image_columns, s.image
+        FROM unnest(s.base_columns, s.base) b(name, value) WHERE b.name = ANY (s.unchanged) AND NOT b.name = ANY (s.image_columns);
+      s.unchanged := ARRAY(SELECT u FROM unnest(s.unchanged) u WHERE NOT u = ANY (s.image_columns));
+    END IF;
+
+    s.account := coalesce(s.account, lanekeeper.whose(s.relation, s.image_columns, s.image), lanekeeper.whose(s.relation, s.base_columns, s.base));
+    IF s.account IS NOT NULL THEN
+      s.unresolved := NULL;
+    END IF;
+    IF s.relation IN ('lanekeeper.acceptance', 'lanekeeper.adoption', 'lanekeeper.succession', 'lanekeeper.subscribed', 'lanekeeper.stranded')
+       OR s.relation = 'lanekeeper.deed' AND s.kind <> 'insert' THEN
+      s.state := 'discarded';
+      s.decided_by := 'lanekeeper';
+      s.decided_at := clock_timestamp();
+      s.decided_in := lanekeeper.dc();
+      s.reason := 'bookkeeping: the takeover decided it anew';
+    END IF;
+    INSERT INTO lanekeeper.stranded SELECT s.*;
+    recorded := recorded + 1;
+  END LOOP;
+  RETURN recorded;
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.refuse(state text, message text, relation text, account text, home text, term bigint, counter bigint, hint text)
@@ -1002,7 +1286,7 @@ AS $function$
 DECLARE
   normal text := lanekeeper.claim_normal(claim_name, claim_value);
 BEGIN
-  PERFORM lanekeeper.fence(ARRAY[lanekeeper.claim_bucket(claim_name, normal)], 'lanekeeper.claim');
+  PERFORM lanekeeper.fence(ARRAY[lanekeeper.claim_bucket(claim_name, normal)], 'lanekeeper.claim', 1);
   IF lanekeeper.claim_in_use(claim_name, normal, of_account) THEN
     UPDATE lanekeeper.claim SET confirmed = false, claimed_at = clock_timestamp()
       WHERE name = claim_name AND value = normal AND account = of_account;
@@ -1027,12 +1311,97 @@ BEGIN
     relation, for_account, NULL, NULL, NULL, format('Call claim(''%s'', …) before the insert.', claim_name));
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.resend(of_relation text, of_key_columns text[], of_key text[], of_account text DEFAULT NULL::text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  r record;
+  owner text;
+  d lanekeeper.deed;
+  latest bigint;
+  number bigint;
+BEGIN
+  IF to_regclass(lanekeeper.quoted(of_relation)) IS NULL THEN
+    RETURN 'no-such-table';
+  END IF;
+  SELECT * INTO r FROM lanekeeper.read_row(of_relation, of_key_columns, of_key, true);
+  IF r.columns IS NULL THEN
+    owner := of_account;
+  ELSE
+    owner := lanekeeper.guardian(of_relation, r.columns, r.vals);
+    IF owner IS NULL AND of_relation NOT LIKE 'lanekeeper.%' THEN
+      RETURN 'unknown-account';
+    END IF;
+  END IF;
+  IF owner IS NOT NULL THEN
+    -- As the fence does, so that a move or a succession waits for this too.
+    SELECT deed.* INTO d FROM lanekeeper.deed WHERE account = owner FOR SHARE;
+    SELECT max(s.term) INTO latest FROM lanekeeper.succession s;
+    IF coalesce(latest, 1) < pg_sequence_last_value('lanekeeper.view'::regclass) THEN
+      PERFORM lanekeeper.refuse_old_view();
+    ELSIF d.account IS NOT NULL AND lanekeeper.resolve(d.home, d.term) <> lanekeeper.dc() AND of_relation <> 'lanekeeper.deed' THEN
+      RETURN 'elsewhere';
+    END IF;
+  END IF;
+  INSERT INTO lanekeeper.repair (dc, relation, key_columns, key, columns, vals)
+    VALUES (lanekeeper.dc(), of_relation, of_key_columns, of_key, r.columns, r.vals) RETURNING repair.id INTO number;
+  DELETE FROM lanekeeper.repair WHERE repair.dc = lanekeeper.dc() AND repair.id = number;
+  RETURN CASE WHEN r.columns IS NULL THEN 'absent' ELSE 'sent' END;
+END $function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.resolve(deed_home text, deed_term bigint)
  RETURNS text
  LANGUAGE plpgsql
 AS $function$
 BEGIN
   RETURN coalesce((SELECT l.resolved FROM lanekeeper.lineage l WHERE l.home = deed_home AND l.term = deed_term), deed_home);
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.row_statement(kind text, of_relation text, key_columns text[], key text[], columns text[], vals text[])
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  target oid := lanekeeper.quoted(of_relation)::regclass;
+  place text := lanekeeper.quoted(of_relation);
+  match text;
+  missing text;
+  names text;
+  literals text;
+  pairs text;
+BEGIN
+  IF kind <> 'insert' AND (SELECT relkind FROM pg_class WHERE oid = target) <> 'p' THEN
+    place := 'ONLY ' || place;
+  END IF;
+  IF kind <> 'insert' THEN
+    SELECT string_agg(CASE WHEN v.value IS NULL THEN format('t.%I IS NULL', v.name)
+        ELSE format('t.%I = %L::%s', v.name, v.value, format_type(a.atttypid, a.atttypmod)) END, ' AND '), max(v.name) FILTER (WHERE a.attname IS NULL)
+      INTO match, missing
+      FROM unnest(key_columns, key) v(name, value) LEFT JOIN pg_attribute a ON a.attrelid = target AND a.attname = v.name AND a.attnum > 0 AND NOT a.attisdropped;
+    IF missing IS NOT NULL OR match IS NULL THEN
+      RAISE EXCEPTION USING ERRCODE = '42703', MESSAGE = format('%s has no column %s', of_relation, coalesce(missing, 'that is its key'));
+    END IF;
+    IF kind = 'delete' THEN
+      RETURN format('DELETE FROM %s t WHERE %s', place, match);
+    END IF;
+  END IF;
+  SELECT string_agg(format('%I', v.name), ', '), string_agg(format('%L::%s', v.value, format_type(a.atttypid, a.atttypmod)), ', '),
+      string_agg(format('%I = %L::%s', v.name, v.value, format_type(a.atttypid, a.atttypmod)), ', '), max(v.name) FILTER (WHERE a.attname IS NULL)
+    INTO names, literals, pairs, missing
+    FROM unnest(columns, vals) v(name, value) LEFT JOIN pg_attribute a ON a.attrelid = target AND a.attname = v.name AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE coalesce(a.attgenerated, '') = '';
+  IF missing IS NOT NULL OR names IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = '42703', MESSAGE = format('%s has no column %s', of_relation, coalesce(missing, 'to write'));
+  END IF;
+  IF kind = 'update' THEN
+    RETURN format('UPDATE %s t SET %s WHERE %s', place, pairs, match);
+  END IF;
+  RETURN format('INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE VALUES (%s)', place, names, literals);
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.set_lease(valid_until_ms bigint, valid_until_uptime_ms bigint DEFAULT NULL::bigint)
@@ -1047,6 +1416,20 @@ BEGIN
   END IF;
   PERFORM setval('lanekeeper.lease_uptime', greatest(coalesce(valid_until_uptime_ms, 1), 1));
   PERFORM setval('lanekeeper.lease', greatest(valid_until_ms, 1));
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.set_sync_members(members integer)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  IF members IS NULL OR members < 0 THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'the number of data centers that are waited for cannot be negative';
+  END IF;
+  PERFORM setval('lanekeeper.sync_members', members + 1);
+  RETURN nextval('lanekeeper.sync_view');
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.settle_view()
@@ -1131,6 +1514,18 @@ BEGIN
   RETURN freed;
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.sync_state(OUT view bigint, OUT members integer, OUT guarded boolean)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  members := coalesce(pg_sequence_last_value('lanekeeper.sync_members'::regclass), 1) - 1;
+  guarded := current_setting('synchronous_standby_names') LIKE '%lanekeeper_pad%';
+  view := pg_sequence_last_value('lanekeeper.sync_view'::regclass);
+END $function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.tell_deed()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -1164,7 +1559,7 @@ BEGIN
   RETURN NULL;
 END $function$;
 
-CREATE OR REPLACE FUNCTION lanekeeper.tick()
+CREATE OR REPLACE FUNCTION lanekeeper.tick(wanted integer DEFAULT 0)
  RETURNS boolean
  LANGUAGE plpgsql
 AS $function$
@@ -1173,12 +1568,12 @@ DECLARE
   ticked tid;
 BEGIN
   IF place <> '' THEN
-    PERFORM FROM lanekeeper.tick WHERE ctid = place::tid AND xid = pg_current_xact_id();
+    PERFORM FROM lanekeeper.tick WHERE ctid = place::tid AND xid = pg_current_xact_id() AND durability >= wanted;
     IF FOUND THEN
       RETURN true;
     END IF;
   END IF;
-  INSERT INTO lanekeeper.tick (xid) VALUES (pg_current_xact_id()) RETURNING ctid INTO ticked;
+  INSERT INTO lanekeeper.tick (xid, durability) VALUES (pg_current_xact_id(), wanted) RETURNING ctid INTO ticked;
   PERFORM set_config('lanekeeper.tick', ticked::text, true);
   RETURN true;
 END $function$;
@@ -1208,6 +1603,52 @@ BEGIN
   END LOOP;
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.undo_rows(keys jsonb)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "DateStyle" TO 'ISO, YMD'
+ SET "IntervalStyle" TO 'postgres'
+ SET "TimeZone" TO 'UTC'
+AS $function$
+DECLARE
+  k record;
+  n integer;
+  undone integer := 0;
+BEGIN
+  IF current_setting('session_replication_role') <> 'replica' THEN
+    RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = 'rows are undone as replica only';
+  END IF;
+  FOR k IN SELECT * FROM jsonb_to_recordset(keys) AS x(relation text, key_columns text[], key text[]) LOOP
+    EXECUTE lanekeeper.row_statement('delete', k.relation, k.key_columns, k.key, NULL, NULL);
+    GET DIAGNOSTICS n = ROW_COUNT;
+    undone := undone + n;
+  END LOOP;
+  RETURN undone;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.was_visible(written xid, seen pg_snapshot)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  low numeric := written::text::numeric;
+  upper_bound numeric := pg_snapshot_xmax(pg_current_snapshot())::text::numeric;
+  whole numeric := upper_bound - mod(upper_bound, 4294967296) + low;
+BEGIN
+  IF seen IS NULL THEN
+    RETURN false;
+  ELSIF low < 3 THEN
+    RETURN true; -- frozen
+  ELSIF whole > upper_bound THEN
+    whole := whole - 4294967296;
+  END IF;
+  RETURN whole < 0 OR pg_visible_in_snapshot(whole::text::xid8, seen);
+END $function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.where_is(asked text, OUT home text, OUT term bigint, OUT counter bigint, OUT accepted boolean, OUT draining boolean)
  RETURNS SETOF record
  LANGUAGE plpgsql
@@ -1220,6 +1661,21 @@ BEGIN
     FROM lanekeeper.deed d, lanekeeper.present(d) p WHERE d.account = asked;
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.whose(of_relation text, columns text[], vals text[])
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  IF of_relation IN ('lanekeeper.deed', 'lanekeeper.acceptance', 'lanekeeper.adoption', 'lanekeeper.outcome', 'lanekeeper.claim') THEN
+    RETURN vals[array_position(columns, 'account')];
+  ELSIF of_relation LIKE 'lanekeeper.%' THEN
+    RETURN NULL;
+  END IF;
+  RETURN lanekeeper.account_of(of_relation, columns, vals);
+END $function$;
+
 -- ── Triggers ────────────────────────────────────────────────────────────────────────
 CREATE TRIGGER guard_claim BEFORE INSERT ON lanekeeper.claim FOR EACH ROW EXECUTE FUNCTION lanekeeper.guard_claim();
 ALTER TABLE lanekeeper.claim ENABLE REPLICA TRIGGER guard_claim;
@@ -1227,6 +1683,8 @@ CREATE TRIGGER guard_epoch BEFORE INSERT OR UPDATE ON lanekeeper.deed FOR EACH R
 ALTER TABLE lanekeeper.deed ENABLE ALWAYS TRIGGER guard_epoch;
 CREATE TRIGGER tell_deed AFTER UPDATE ON lanekeeper.deed FOR EACH ROW EXECUTE FUNCTION lanekeeper.tell_deed();
 ALTER TABLE lanekeeper.deed ENABLE REPLICA TRIGGER tell_deed;
+CREATE TRIGGER apply_repair BEFORE INSERT ON lanekeeper.repair FOR EACH ROW EXECUTE FUNCTION lanekeeper.apply_repair();
+ALTER TABLE lanekeeper.repair ENABLE REPLICA TRIGGER apply_repair;
 CREATE TRIGGER guard_succession BEFORE INSERT ON lanekeeper.succession FOR EACH ROW EXECUTE FUNCTION lanekeeper.guard_succession();
 ALTER TABLE lanekeeper.succession ENABLE ALWAYS TRIGGER guard_succession;
 CREATE TRIGGER tell_succession AFTER INSERT ON lanekeeper.succession FOR EACH ROW EXECUTE FUNCTION lanekeeper.tell_succession();

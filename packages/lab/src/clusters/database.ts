@@ -25,11 +25,16 @@ export async function ensureDatabase(cluster: Cluster, options: DatabaseOptions)
     );
     await ensureOwned(client, options.name, owner);
     await client.query(`GRANT CREATE ON DATABASE ${escapeIdentifier(options.name)} TO ${escapeIdentifier(agent.name)}`);
+    await client.query(`GRANT ALTER SYSTEM ON PARAMETER synchronous_standby_names TO ${escapeIdentifier(agent.name)}`);
+    await client.query(`GRANT SET ON PARAMETER session_replication_role TO ${escapeIdentifier(agent.name)}`);
   });
   // Rights on functions are a database's own.
   await asSuperuser(cluster, options.name, (client) =>
     client.query(
-      `GRANT EXECUTE ON FUNCTION pg_catalog.pg_replication_origin_progress(text, boolean) TO ${escapeIdentifier(agent.name)}`,
+      `GRANT EXECUTE ON FUNCTION pg_catalog.pg_replication_origin_progress(text, boolean), pg_catalog.pg_reload_conf(),
+        pg_catalog.pg_replication_origin_create(text), pg_catalog.pg_replication_origin_oid(text),
+        pg_catalog.pg_replication_origin_session_setup(text), pg_catalog.pg_replication_origin_session_reset()
+        TO ${escapeIdentifier(agent.name)}`,
     ),
   );
 }

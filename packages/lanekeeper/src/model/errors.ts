@@ -70,6 +70,12 @@ export const errors = {
     retryable: true,
     help: 'This account is moving to another data center: try again in a moment.',
   },
+  LK_ALONE: {
+    sqlstate: 'LK010',
+    status: 503,
+    retryable: true,
+    help: 'No other data center would hold this write, and its table refuses it then: nothing was written.',
+  },
   LK_CLAIM_TAKEN: {
     status: 409,
     retryable: false,
@@ -88,7 +94,7 @@ export const errors = {
   LK_OUTCOME_UNKNOWN: {
     status: 503,
     retryable: true,
-    help: 'The connection broke while committing: ask for the outcome of this request id before trying again.',
+    help: 'Nobody knows whether this commit lasts: ask for the outcome of this request id before trying again.',
   },
   LK_BAD_TOKEN: { status: 401, retryable: false, help: 'The token is not one of ours, or not for this purpose.' },
   LK_CONFIG: { status: 500, retryable: false, help: 'The configuration has mistakes: run `lanekeeper config check`.' },

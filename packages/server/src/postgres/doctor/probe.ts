@@ -64,18 +64,35 @@ export async function readRolesFacts(
     const row = rows.find((candidate) => candidate.name === names[role]);
     return row ? { ...row, exists: true } : absent;
   };
-  const { rows: rest } = await client.query<{ name: string; origins: boolean; uptime: boolean }>(
+  const { rows: rest } = await client.query<{
+    name: string;
+    origins: boolean;
+    standbys: boolean;
+    undoes: boolean;
+    uptime: boolean;
+  }>(
     `SELECT current_database() AS name,
+        coalesce((SELECT has_parameter_privilege(r.oid, 'synchronous_standby_names', 'ALTER SYSTEM')
+          AND has_function_privilege(r.oid, 'pg_catalog.pg_reload_conf()', 'EXECUTE')
+          FROM pg_catalog.pg_roles r WHERE r.rolname = $1), false) AS standbys,
+        coalesce((SELECT has_parameter_privilege(r.oid, 'session_replication_role', 'SET')
+          AND has_function_privilege(r.oid, 'pg_catalog.pg_replication_origin_create(text)', 'EXECUTE')
+          AND has_function_privilege(r.oid, 'pg_catalog.pg_replication_origin_oid(text)', 'EXECUTE')
+          AND has_function_privilege(r.oid, 'pg_catalog.pg_replication_origin_session_setup(text)', 'EXECUTE')
+          AND has_function_privilege(r.oid, 'pg_catalog.pg_replication_origin_session_reset()', 'EXECUTE')
+          FROM pg_catalog.pg_roles r WHERE r.rolname = $1), false) AS undoes,
         coalesce((SELECT has_function_privilege(r.oid, 'pg_catalog.pg_replication_origin_progress(text, boolean)', 'EXECUTE')
           FROM pg_catalog.pg_roles r WHERE r.rolname = $1), false) AS origins,
         coalesce((SELECT has_function_privilege(r.oid, 'pg_catalog.pg_read_file(text)', 'EXECUTE')
           AND pg_has_role(r.oid, 'pg_read_server_files', 'USAGE') FROM pg_catalog.pg_roles r WHERE r.rolname = $2), false) AS uptime`,
     [names.agent, names.owner],
   );
-  const database = rest[0] ?? { name: '', origins: false, uptime: false };
+  const database = rest[0] ?? { name: '', origins: false, standbys: false, undoes: false, uptime: false };
   return {
     database: database.name,
     agentReadsOrigins: database.origins,
+    agentSetsStandbys: database.standbys,
+    agentUndoes: database.undoes,
     ownerReadsUptime: database.uptime,
     names,
     roles: {

@@ -36,6 +36,10 @@ export type RolesFacts = {
   readonly roles: Readonly<Record<RoleName, RoleFacts>>;
   /** The agent may call `pg_replication_origin_progress`. */
   readonly agentReadsOrigins: boolean;
+  /** The agent may change `synchronous_standby_names` and have it read. */
+  readonly agentSetsStandbys: boolean;
+  /** The agent may write as replica and under an origin. */
+  readonly agentUndoes: boolean;
   /** The owner may read the machine's uptime from `/proc`. */
   readonly ownerReadsUptime: boolean;
   readonly tables: readonly TableRights[];
@@ -193,9 +197,50 @@ function judgeMemberships({ names, roles }: RolesFacts): Found[] {
   return found;
 }
 
+const undoGrants = [
+  'SET ON PARAMETER session_replication_role',
+  `EXECUTE ON FUNCTION ${[
+    'pg_replication_origin_create(text)',
+    'pg_replication_origin_oid(text)',
+    'pg_replication_origin_session_setup(text)',
+    'pg_replication_origin_session_reset()',
+  ]
+    .map((name) => `pg_catalog.${name}`)
+    .join(', ')}`,
+];
+
 /** What is worth having, and not everybody wants to give. */
-function judgeFunctions({ names, agentReadsOrigins, ownerReadsUptime }: RolesFacts): Found[] {
+function judgeFunctions({
+  names,
+  agentReadsOrigins,
+  agentSetsStandbys,
+  agentUndoes,
+  ownerReadsUptime,
+}: RolesFacts): Found[] {
   const found: Found[] = [];
+  if (!agentSetsStandbys) {
+    const agent = quoteName(names.agent);
+    found.push({
+      severity: 'warning',
+      code: 'role-standbys',
+      subject: names.agent,
+      what: `${names.agent} may not say whom commits wait for`,
+      why: 'what is declared `durability: remote` is then committed without another data center holding it',
+      mend: `GRANT ALTER SYSTEM ON PARAMETER synchronous_standby_names TO ${agent}; GRANT EXECUTE ON FUNCTION pg_catalog.pg_reload_conf() TO ${agent};`,
+      ...bySuperuser,
+    });
+  }
+  if (!agentUndoes) {
+    found.push({
+      severity: 'warning',
+      code: 'role-undo',
+      subject: names.agent,
+      what: `${names.agent} may not take back what was stranded`,
+      why: 'a data center that was taken over could then only come back by being seeded again',
+      mend: undoGrants.map((grant) => `GRANT ${grant} TO ${quoteName(names.agent)};`).join(' '),
+      ...bySuperuser,
+    });
+  }
   if (!agentReadsOrigins) {
     found.push({
       severity: 'warning',

@@ -80,6 +80,13 @@ function rules(peers: number): readonly Rule[] {
       why: 'the other data centers learn how far this one has come; what waits for that waits this long at most',
     },
     {
+      name: 'synchronous_commit',
+      severity: 'warning',
+      isRight: (value) => value === 'local',
+      wanted: 'local',
+      why: 'what is not declared `remote` would wait for another data center all the same, and for ever while there is none',
+    },
+    {
       name: 'fsync',
       severity: 'warning',
       isRight: (value) => value === 'on',

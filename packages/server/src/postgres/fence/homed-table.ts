@@ -19,6 +19,8 @@ export type HomedTable = {
   readonly root: boolean;
   /** Keys of this table through which other tables find their accounts. */
   readonly childKeys: readonly { readonly parent: TableInfo; readonly referencedColumns: readonly string[] }[];
+  /** What `lanekeeper.fence` is told: 0 local, 1 remote, 2 remote and refused while this data center is alone. */
+  readonly durability: 0 | 1 | 2;
   /** The whole partition tree below and including this table, when it is partitioned. */
   readonly fencedPartitions: readonly TableInfo[];
 };
@@ -58,7 +60,7 @@ function statementFence(
 ): Piece[] {
   const { table, ownership } = homed;
   const name = functionName(job, table.name);
-  const body = ownership.kind === 'single' ? singleBody(table) : pathBody(ownership.path, transitions);
+  const body = ownership.kind === 'single' ? singleBody(homed) : pathBody(homed, ownership.path, transitions);
   const referencing =
     ownership.kind === 'single'
       ? ''
@@ -77,17 +79,22 @@ function statementFence(
   ];
 }
 
-function singleBody(table: TableInfo): string {
+/** The arguments of `lanekeeper.fence` after the accounts. */
+function fenceArguments({ table, durability }: HomedTable): string {
+  return `${quoteText(table.name)}${durability === 0 ? '' : `, ${durability}`}`;
+}
+
+function singleBody(homed: HomedTable): string {
   return `
 BEGIN
-  PERFORM lanekeeper.fence(ARRAY[${quoteText(singleAccount)}], ${quoteText(table.name)});
+  PERFORM lanekeeper.fence(ARRAY[${quoteText(singleAccount)}], ${fenceArguments(homed)});
   RETURN NULL;
 END`;
 }
 
-function pathBody(path: AccountPath, transitions: readonly string[]): string {
+function pathBody(homed: HomedTable, path: AccountPath, transitions: readonly string[]): string {
   const select = accountsOf(path, transitions);
-  const check = `fenced := lanekeeper.fence(accounts, ${quoteText(path.table.name)});`;
+  const check = `fenced := lanekeeper.fence(accounts, ${fenceArguments(homed)});`;
   if (path.steps.length === 0) {
     return `
 DECLARE
@@ -217,7 +224,7 @@ function changeOfHands(homed: HomedTable, path: AccountPath): Piece[] {
       `
 DECLARE
   before text := ${accountExpression(path, 'OLD', true)};
-  fenced boolean := lanekeeper.fence(ARRAY[before], ${quoteText(table.name)});
+  fenced boolean := lanekeeper.fence(ARRAY[before], ${fenceArguments(homed)});
 BEGIN${touch}
   RETURN NULL;
 END`,
@@ -245,10 +252,10 @@ BEGIN
     RETURN NULL;
   END IF;
   IF TG_OP <> 'INSERT' THEN
-    fenced := lanekeeper.fence(ARRAY[${accountExpression(path, 'OLD', true)}], ${quoteText(table.name)});
+    fenced := lanekeeper.fence(ARRAY[${accountExpression(path, 'OLD', true)}], ${fenceArguments(homed)});
   END IF;
   IF TG_OP <> 'DELETE' THEN
-    fenced := lanekeeper.fence(ARRAY[${accountExpression(path, 'NEW', false)}], ${quoteText(table.name)});
+    fenced := lanekeeper.fence(ARRAY[${accountExpression(path, 'NEW', false)}], ${fenceArguments(homed)});
   END IF;
   RETURN NULL;
 END`,

@@ -14,7 +14,7 @@
  *   5. A row that changes hands leaves nobody with what he read before (`touch_deeds`).
  *   6. Every table is fenced or named as left alone; the others are listed by `undeclaredTables` and turn `status` red.
  */
-import type { Configuration } from 'lanekeeper/config';
+import type { Configuration, Table } from 'lanekeeper/config';
 import { LanekeeperError } from 'lanekeeper/model';
 import type { Catalog, TableInfo } from '../catalog.ts';
 import type { Piece } from '../piece.ts';
@@ -103,9 +103,10 @@ function homedTables(configuration: Configuration, catalog: Catalog): HomedTable
     return declared?.class === 'system-of-record' ? [{ table, declared }] : [];
   });
   if (configuration.homes === 'single') {
-    return tables.map(({ table }) => ({
+    return tables.map(({ table, declared }) => ({
       table,
       ownership: { kind: 'single' },
+      durability: durabilityOf(declared),
       root: false,
       childKeys: [],
       fencedPartitions: [],
@@ -120,10 +121,16 @@ function homedTables(configuration: Configuration, catalog: Catalog): HomedTable
   return resolved.map(({ table, declared, path }) => ({
     table,
     ownership: { kind: 'path', path },
+    durability: durabilityOf(declared),
     root: declared.root,
     childKeys: distinctKeys(steps.filter((step) => step.parent.name === table.name)),
     fencedPartitions: resolved.map((other) => other.table).filter((other) => isWithin(other, table, catalog)),
   }));
+}
+
+function durabilityOf({ durability, whenAlone }: Table): HomedTable['durability'] {
+  if (durability === 'local') return 0;
+  return whenAlone === 'accept' ? 1 : 2;
 }
 
 function distinctKeys(steps: AccountPath['steps']): HomedTable['childKeys'] {

@@ -231,6 +231,7 @@ export function grantPieces(configuration: Configuration): Piece[] {
     'claim_holder(text, text)',
     'record_outcome(text, text, jsonb)',
     'outcome_of(text)',
+    'sync_state()',
     'enlist(text)',
     'drained(bigint, text)',
   ].map((signature) => `lanekeeper.${signature}`);

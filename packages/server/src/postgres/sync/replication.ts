@@ -1,0 +1,159 @@
+/** How far each peer has come with what is written here, as this server's walsenders know it. */
+import { comparePositions, type DataCenterName } from 'lanekeeper/model';
+import type { Queryable } from '../queryable.ts';
+import { slotName } from '../streams/names.ts';
+import { readStandbyNames } from './names.ts';
+
+export type PeerReplication = {
+  /** `pg_stat_replication.state`: `streaming` when it is close behind; `absent` when nobody is connected. */
+  readonly state: string;
+  /** `sync`: commits wait for it; `potential` and `async`: they do not. */
+  readonly syncState: 'sync' | 'potential' | 'quorum' | 'async';
+  /** Its walsender has read the present list of standbys, and does not release anybody by an older one. */
+  readonly listRead: boolean;
+  /**
+   * Milliseconds since it was last heard of, counted by this process: the peer's own clock may be wrong. Less than the
+   * truth by up to the pause between two readings, and 0 in the first one.
+   */
+  readonly replyAgeMs: number;
+  /** Null when nobody is connected, or nothing was said yet. */
+  readonly sentLsn: string | null;
+  readonly flushedLsn: string | null;
+};
+
+export type ReplicationReport = {
+  /** How far this server's own log was flushed. */
+  readonly currentLsn: string;
+  /** `synchronous_standby_names` as this session sees it. */
+  readonly standbyNames: string;
+  /** As `lanekeeper.sync_state()` has it: how many a `remote` commit waits for. */
+  readonly members: number;
+  readonly view: number;
+  readonly peers: Readonly<Record<DataCenterName, PeerReplication>>;
+};
+
+/** Replies that were seen, and when. Belongs to one agent; forgets nothing that matters when it is new. */
+export type ReplyMemory = Map<DataCenterName, { readonly reply: string; readonly seenMs: number }>;
+
+type WalsenderRow = {
+  name: string;
+  state: string;
+  syncState: PeerReplication['syncState'];
+  priority: number;
+  reply: string | null;
+  sent: string | null;
+  flushed: string | null;
+};
+
+/**
+ * Reads the homed streams of `peers`. `nowMs` is any clock that never goes back, and the same from call to call. The role
+ * needs `pg_monitor`.
+ */
+export async function readReplication(
+  client: Queryable,
+  peers: readonly DataCenterName[],
+  memory: ReplyMemory,
+  nowMs: number,
+): Promise<ReplicationReport> {
+  const { rows } = await client.query<{
+    currentLsn: string;
+    standbyNames: string;
+    members: number;
+    view: number;
+    walsenders: readonly WalsenderRow[];
+  }>(
+    `SELECT pg_catalog.pg_current_wal_flush_lsn()::text AS "currentLsn", s.members, s.view::float8 AS view,
+        current_setting('synchronous_standby_names') AS "standbyNames",
+        (SELECT coalesce(json_agg(json_build_object('name', application_name, 'state', state, 'syncState', sync_state,
+            'priority', sync_priority, 'reply', reply_time::text, 'sent', sent_lsn::text, 'flushed', flush_lsn::text)), '[]')
+          FROM pg_catalog.pg_stat_replication WHERE application_name = ANY ($1)) AS walsenders
+      FROM lanekeeper.sync_state() s`,
+    [peers.map((peer) => slotName(peer, 'homed'))],
+  );
+  const row = rows[0];
+  if (row === undefined) throw new Error('lanekeeper.sync_state() has no row');
+  const { walsenders, ...rest } = row;
+  const places = readStandbyNames(row.standbyNames)?.names ?? [];
+  return {
+    ...rest,
+    peers: Object.fromEntries(
+      peers.map((peer) => {
+        const name = slotName(peer, 'homed');
+        const sender = walsenders.find((one) => one.name === name);
+        return [peer, { ...judge(sender, places.indexOf(name) + 1), replyAgeMs: ageOf(peer, sender, memory, nowMs) }];
+      }),
+    ),
+  };
+}
+
+function judge(sender: WalsenderRow | undefined, place: number): Omit<PeerReplication, 'replyAgeMs'> {
+  if (sender === undefined) {
+    return { state: 'absent', syncState: 'async', listRead: false, sentLsn: null, flushedLsn: null };
+  }
+  return {
+    state: sender.state,
+    syncState: sender.syncState,
+    listRead: sender.priority === place,
+    sentLsn: sender.sent,
+    flushedLsn: sender.flushed,
+  };
+}
+
+function ageOf(peer: DataCenterName, sender: WalsenderRow | undefined, memory: ReplyMemory, nowMs: number): number {
+  const known = memory.get(peer);
+  const reply = sender?.reply ?? null;
+  if (known !== undefined && (reply === null || reply === known.reply)) return nowMs - known.seenMs;
+  memory.set(peer, { reply: reply ?? '', seenMs: nowMs });
+  return 0;
+}
+
+export type SynchronousResult =
+  | { readonly kind: 'synchronous' }
+  /** Whom commits cannot be said to wait for yet, and why. */
+  | { readonly kind: 'late'; readonly peer: DataCenterName; readonly reason: string };
+
+const pollMs = 20;
+
+/**
+ * Waits until every commit from now on waits for all of `members`, and they hold all that was committed before: their
+ * walsenders have read the present list, everybody else's has read that he is not on it, and each member has flushed what
+ * was current when this was called. Call it between `setStandbyNames` and `setSyncMembers`.
+ */
+export async function waitUntilSynchronous(
+  client: Queryable,
+  members: readonly DataCenterName[],
+  peers: readonly DataCenterName[],
+  withinMs: number,
+): Promise<SynchronousResult> {
+  const deadlineMs = performance.now() + withinMs;
+  const memory: ReplyMemory = new Map();
+  let target: string | null = null;
+  for (;;) {
+    const report = await readReplication(client, peers, memory, performance.now());
+    target ??= report.currentLsn;
+    const late = firstLate(report, members, target);
+    if (late === null) return { kind: 'synchronous' };
+    if (performance.now() + pollMs > deadlineMs) return { kind: 'late', ...late };
+    await new Promise((resolve) => setTimeout(resolve, pollMs));
+  }
+}
+
+function firstLate(
+  report: ReplicationReport,
+  members: readonly DataCenterName[],
+  target: string,
+): { readonly peer: DataCenterName; readonly reason: string } | null {
+  for (const [peer, { state, syncState, listRead, flushedLsn }] of Object.entries(report.peers)) {
+    if (!members.includes(peer)) {
+      if (state !== 'absent' && !listRead) return { peer, reason: 'its walsender still goes by the list before' };
+      continue;
+    }
+    if (state !== 'streaming') return { peer, reason: state === 'absent' ? 'it does not read' : `it is in ${state}` };
+    if (!listRead) return { peer, reason: 'its walsender still goes by the list before' };
+    if (syncState !== 'sync') return { peer, reason: `PostgreSQL counts it as ${syncState}` };
+    if (flushedLsn === null || comparePositions(flushedLsn, target) < 0) {
+      return { peer, reason: `it has ${flushedLsn ?? 'nothing'} and not yet ${target}` };
+    }
+  }
+  return null;
+}
