@@ -117,7 +117,7 @@ export type TestSites = {
   readonly toLa: TestLink;
   readonly toNy: TestLink;
   /** `name=value` of a session of `account`, homed in `home`, issued by `issuer`. */
-  cookie(home: string, options?: { account?: string; issuer?: 'ny' | 'la'; maxAgeMs?: number }): string;
+  cookie(home: string, options?: { account?: string; issuer?: 'ny' | 'la'; maxAgeMs?: number; term?: number }): string;
   stop(): Promise<void>;
 };
 
@@ -125,6 +125,9 @@ export type SiteSettings = {
   /** Application instances by data center. */
   readonly ny?: readonly string[];
   readonly la?: readonly string[];
+  /** Agents by data center. Default: none. */
+  readonly agents?: { readonly ny?: readonly string[]; readonly la?: readonly string[] };
+  /** Requests are held only where a test says so. */
   readonly limits?: Partial<EdgeLimits>;
   readonly options?: Partial<EdgeOptions>;
   readonly written?: Partial<WrittenConfiguration>;
@@ -147,6 +150,7 @@ export async function startSites(settings: SiteSettings): Promise<TestSites> {
         url: url('ny'),
         edge: links.ny.url,
         applications: [...(settings.ny ?? [])],
+        agents: [...(settings.agents?.ny ?? [])],
       },
       la: {
         place: 'Los Angeles',
@@ -155,6 +159,7 @@ export async function startSites(settings: SiteSettings): Promise<TestSites> {
         url: url('la'),
         edge: links.la.url,
         applications: [...(settings.la ?? [])],
+        agents: [...(settings.agents?.la ?? [])],
       },
     },
     leases: { url: 'postgres://127.0.0.1:3/witness' },
@@ -173,7 +178,7 @@ export async function startSites(settings: SiteSettings): Promise<TestSites> {
       keys,
       log: (level, event, details) => log.push({ level, event, details }),
       ...settings.options,
-      limits: { probeEveryMs: 200, drainMs: 3_000, ...settings.limits },
+      limits: { probeEveryMs: 200, drainMs: 3_000, holdMs: 0, ...settings.limits },
     });
     return { name, edge, configuration, keys, log };
   };
@@ -186,8 +191,8 @@ export async function startSites(settings: SiteSettings): Promise<TestSites> {
     la,
     toLa: links.la,
     toNy: links.ny,
-    cookie: (home, { account = 'a1', issuer = 'ny', maxAgeMs = 3_600_000 } = {}) => {
-      const session = { id: newSessionId(), account, guest: null, home, epoch: { term: 1, counter: 0 } };
+    cookie: (home, { account = 'a1', issuer = 'ny', maxAgeMs = 3_600_000, term = 1 } = {}) => {
+      const session = { id: newSessionId(), account, guest: null, home, epoch: { term, counter: 0 } };
       const nowMs = Date.now();
       return `__Secure-lanekeeper=${issueSession(issuers[issuer].keys, session, { nowMs, maxAgeMs })}`;
     },

@@ -19,8 +19,9 @@ beforeEach(async () => {
   for (const dc of shop.pair.names) {
     const agent = await startHandAgent(shop.pair.dc(dc));
     const config = shop.pair.configure(dc, (written) => {
-      const { [dc]: own, ...others } = written.dataCenters;
-      return { ...written, dataCenters: { ...others, [dc]: { ...own, agents: [agent.url] } } };
+      const own = written.dataCenters[dc];
+      if (own === undefined) throw new Error(`no ${dc}`);
+      return { ...written, dataCenters: { ...written.dataCenters, [dc]: { ...own, agents: [agent.url] } } };
     });
     const lanekeeper = await createLanekeeper({ config, env: shop.env(dc) });
     const pool = lanekeeper.pool();

@@ -5,8 +5,7 @@
  * 1. A request that may write, of an account homed elsewhere, is answered with `Lanekeeper-Replay` before the handler runs; reads are
  *    served where they arrive, and so are routes that find out themselves for whom they work (`anywhere`).
  * 2. A request that may write is in flight for its account until its response is closed and its transactions have ended; while the
- *    account drains it waits, and then follows the new home. Without an account it is in flight all the same, and waits while all of
- *    this dc drains.
+ *    account drains it waits, and then follows the new home. Whoever it is for, it is in flight, and waits while all of this dc drains.
  * 3. Every response says which dc it comes from; every refusal says why, where the home is, and when to try again (R6).
  * 4. A refusal in the middle of a handler is repeated elsewhere only if the route says that it may (`replayable`).
  */
@@ -105,16 +104,15 @@ async function arrive(
   }
   const account = request.binding.account;
   const single = runtime.configuration.homes === 'single';
-  if (account === null && !single) return safe || anywhere ? null : admitAnybody(runtime, request);
+  const known = account !== null || single;
   const owner = ownerOf(runtime, account ?? '');
-  if (safe || anywhere) {
-    request.refresh(await quietly(runtime.deeds.whereIs(owner)));
-    return null;
-  }
+  if (known && (safe || anywhere)) request.refresh(await quietly(runtime.deeds.whereIs(owner)));
+  if (safe) return null;
+  if (anywhere || !known) return admitAnybody(runtime, request);
   return admitWrite(runtime, request, owner);
 }
 
-/** A stranger may be about to register: new accounts must not be born while everything moves away. */
+/** It may write for whomever, or be a registration: no accounts shall be born while all of them move away. */
 async function admitAnybody(runtime: Runtime, request: CurrentRequest): Promise<Answer | null> {
   const leave = await enterWhenOpen(runtime.gate, null);
   if (leave === null) {

@@ -16,6 +16,7 @@ type EdgeCommandOptions = {
   readonly tlsKey?: string;
   readonly sessions: number;
   readonly drain: number;
+  readonly hold?: number;
   readonly json?: boolean;
 };
 
@@ -48,6 +49,12 @@ export function edgeCommand(context: CliContext): Command {
         .argParser(duration)
         .default(duration(defaultDrain), defaultDrain),
     )
+    .addOption(
+      new Option(
+        '--hold <duration>',
+        'after a home was lost, how long requests wait for it or for its successor (default: with automatic failover as long as that takes, else 0s)',
+      ).argParser(duration),
+    )
     .option('--json', 'print {"ready": {"url"}} as JSON when it listens')
     .addHelpText(
       'after',
@@ -79,7 +86,7 @@ async function runEdge(context: CliContext, options: EdgeCommandOptions): Promis
     trustedProxies: options.trustProxy,
     ...(options.healthPath === undefined ? {} : { applicationHealthPath: options.healthPath }),
     ...(metricsToken ? { metricsToken } : {}),
-    limits: { drainMs: options.drain },
+    limits: { drainMs: options.drain, ...(options.hold === undefined ? {} : { holdMs: options.hold }) },
     log: jsonLog(context),
   }).catch((error: unknown) => cannotListen(error, options.listen));
   output.line(`The edge of ${configuration.here} listens on ${output.colors.bold(edge.url)}`);

@@ -1,4 +1,5 @@
-/** What the edge answers by itself: refusals and redirects, as JSON or as a small page (R6). Pure. */
+/** What the edge answers by itself: refusals and redirects, as JSON or as a small page (R6). Pure, but for request ids. */
+import { randomUUID } from 'node:crypto';
 import { type DataCenterName, type ErrorCode, errors, handoffParameter, headers } from 'lanekeeper/model';
 
 export type Answer = {
@@ -20,7 +21,11 @@ export type RefusalFacts = {
   readonly cookies?: readonly string[];
 };
 
-const retryAfterMs: Readonly<Partial<Record<ErrorCode, number>>> = { LK_WRONG_HOME: 100, LK_NO_APPLICATION: 1_000 };
+const retryAfterMs: Readonly<Partial<Record<ErrorCode, number>>> = {
+  LK_WRONG_HOME: 100,
+  LK_ARRIVING: 500,
+  LK_NO_APPLICATION: 1_000,
+};
 const retryAfterOthersMs = 2_000;
 
 export function refuse(facts: RefusalFacts): Answer {
@@ -31,7 +36,7 @@ export function refuse(facts: RefusalFacts): Answer {
   const requestId = requestIdOf(facts.requestHeaders);
   const html = prefersHtml(facts.requestHeaders);
   const body = html
-    ? page(status, code, message, here, home)
+    ? page({ status, code, message, here, home, requestId })
     : JSON.stringify({ error: { code, message, dataCenter: here, home, retryAfterMs: waitMs, requestId } });
   const out = answerHeaders(here, html ? 'text/html; charset=utf-8' : 'application/json; charset=utf-8', body);
   if (waitMs !== null) out.push('Retry-After', String(Math.ceil(waitMs / 1_000)));
@@ -112,9 +117,10 @@ function prefersHtml(pairs: readonly string[]): boolean {
   return html !== -1 && (asJson === -1 || html < asJson);
 }
 
-function requestIdOf(pairs: readonly string[]): string | null {
+/** The client's, when it can do no harm in a log; otherwise one to ask about. */
+function requestIdOf(pairs: readonly string[]): string {
   const id = headerValue(pairs, 'x-request-id');
-  return /^[\w.:-]{1,128}$/.test(id) ? id : null;
+  return /^[\w.:-]{1,128}$/.test(id) ? id : randomUUID();
 }
 
 const titles: Readonly<Partial<Record<ErrorCode, string>>> = {
@@ -123,21 +129,25 @@ const titles: Readonly<Partial<Record<ErrorCode, string>>> = {
   LK_LATE_ANSWER: 'This is taking too long',
   LK_HOME_UNREACHABLE: 'Your data cannot be reached from here right now',
   LK_WRONG_HOME: 'Please try that once more',
+  LK_ARRIVING: 'Please try that once more',
 };
 
-function page(
-  status: number,
-  code: ErrorCode,
-  message: string,
-  here: DataCenterName,
-  home: DataCenterName | null,
-): string {
+type PageFacts = {
+  readonly status: number;
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly here: DataCenterName;
+  readonly home: DataCenterName | null;
+  readonly requestId: string;
+};
+
+function page({ status, code, message, here, home, requestId }: PageFacts): string {
   const title = titles[code] ?? 'This request cannot be served';
   const where =
     home === null || home === here ? `Data center ${here}.` : `Data center ${here}; your data are in ${home}.`;
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${title}</title>
 <style>body{font:1rem/1.5 system-ui,sans-serif;max-width:36rem;margin:15vh auto;padding:0 1rem;color:#222}small{color:#666}</style>
-</head><body><h1>${title}</h1><p>${message}</p><p><small>${where} ${status} ${code}</small></p></body></html>
+</head><body><h1>${title}</h1><p>${message}</p><p><small>${where} ${status} ${code} ${requestId}</small></p></body></html>
 `;
 }

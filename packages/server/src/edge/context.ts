@@ -3,6 +3,7 @@ import type { DataCenterName } from 'lanekeeper/model';
 import type { Bag, Bagged } from './bag.ts';
 import type { KeepBudget } from './body.ts';
 import type { Counters } from './counters.ts';
+import type { Hold } from './hold.ts';
 import type { Identity } from './identity.ts';
 import type { Log } from './options.ts';
 import type { Pace } from './pace.ts';
@@ -32,6 +33,9 @@ export type EdgeContext = {
   readonly peerFailed: (name: DataCenterName) => void;
   /** Requests that wait for an answer of another edge, so that they need not wait when it is lost. */
   readonly waitingFor: ReadonlyMap<DataCenterName, Bag<Waiting>>;
+  readonly held: Bag<Hold>;
+  /** There is news: whoever is held looks where to go again. */
+  readonly lookAgain: () => void;
   readonly tunnels: Set<{ destroy(): void }>;
   readonly tunnelIdleMs: number;
   draining: boolean;

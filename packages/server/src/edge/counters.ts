@@ -15,6 +15,10 @@ export type Counters = {
   replayed: number;
   /** `Lanekeeper-Replay` where it has no business: on an answer that is no refusal, or from another edge. */
   replaysIgnored: number;
+  /** Requests sent elsewhere than their session says, because a succession moved its home. */
+  rerouted: number;
+  /** Times that a request waited for its home, or for the application here to hear of a succession. */
+  held: number;
   retried: number;
   ejected: number;
   /** Answers that broke off after they had begun. */
@@ -34,6 +38,8 @@ export function newCounters(): Counters {
     redirected: 0,
     replayed: 0,
     replaysIgnored: 0,
+    rerouted: 0,
+    held: 0,
     retried: 0,
     ejected: 0,
     truncated: 0,
@@ -81,16 +87,15 @@ const help: Readonly<
     'Lanekeeper-Replay headers dropped because they came with an answer, or from an edge.',
   ],
   retried: ['retries_total', 'Requests sent to another instance after a failure.'],
+  rerouted: ['rerouted_total', 'Requests sent elsewhere than their session says, because of a succession.'],
+  held: ['holds_total', 'Times that a request waited for its home, or for news of a succession.'],
   ejected: ['ejections_total', 'Times an application instance was left out after failures.'],
   truncated: ['answers_truncated_total', 'Answers that broke off after they had begun.'],
   clientsGone: ['clients_gone_total', 'Clients that went away before their answer was through.'],
   clientsTooSlow: ['clients_too_slow_total', 'Clients cut off because they sent or read too slowly.'],
   parseErrors: ['parse_errors_total', 'Connections closed because what came was not HTTP.'],
   sessionsRefused: ['sessions_refused_total', 'Session cookies that did not verify.'],
-  edgeTokensRefused: [
-    'edge_tokens_refused_total',
-    'Requests that claimed to come from an edge and could not prove it.',
-  ],
+  edgeTokensRefused: ['tokens_refused_total', 'Requests that claimed to come from an edge and could not prove it.'],
 };
 
 /** Prometheus text format, version 0.0.4. */

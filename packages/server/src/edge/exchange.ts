@@ -13,6 +13,7 @@ import { Attempt, type FailureKind } from './attempt.ts';
 import { RequestBody } from './body.ts';
 import type { EdgeContext } from './context.ts';
 import { countRefusal, observe } from './counters.ts';
+import { Hold } from './hold.ts';
 import { type Instance, noteAnswer, noteFailure } from './instances.ts';
 import { Reply } from './reply.ts';
 import { customerAddress, forApplication, forEdge, type Origin } from './request-headers.ts';
@@ -21,12 +22,14 @@ import {
   afterFailure,
   afterReplay,
   type BodyState,
+  bringTo,
   type Decision,
   type Destination,
   type Refusal,
   type RequestFacts,
   route,
 } from './route.ts';
+import { presentHome } from './successions.ts';
 import { openTunnel } from './tunnel.ts';
 
 /** The client's connection, when the request asks to change its protocol. */
@@ -51,6 +54,9 @@ export class Exchange {
   #expectsContinue: boolean;
   #phase: Phase = 'deciding';
   #attempt: Attempt | null = null;
+  #held: Hold | null = null;
+  /** Another edge broke it off. */
+  #brokeThere = false;
   #tried: Instance[] = [];
   #cookies: readonly string[] = [];
 
@@ -79,7 +85,10 @@ export class Exchange {
   }
 
   begin(): void {
-    this.#act(route(this.#facts, this.#edge.table, Date.now()));
+    const { table, counters } = this.#edge;
+    const { session } = this.#facts;
+    if (session !== null && presentHome(table.successions, session) !== session.home) counters.rerouted += 1;
+    this.#act(route(this.#facts, table, Date.now()));
   }
 
   #act(decision: Decision): void {
@@ -88,6 +97,9 @@ export class Exchange {
       case 'edge':
         this.#prepare(decision);
         break;
+      case 'hold':
+        this.#hold(decision);
+        break;
       case 'redirect':
         this.#redirect(decision);
         break;
@@ -95,6 +107,16 @@ export class Exchange {
         this.#refuse(decision);
         break;
     }
+  }
+
+  #hold({ place, untilMs }: Extract<Decision, { kind: 'hold' }>): void {
+    const edge = this.#edge;
+    edge.counters.held += 1;
+    const nowMs = Date.now();
+    this.#held = new Hold(edge.held, untilMs - nowMs, () => {
+      this.#held = null;
+      this.#act(bringTo(this.#facts, edge.table, place, this.#bodyState(), Date.now()));
+    });
   }
 
   /** Small bodies are read first; nothing else is waited for. */
@@ -190,7 +212,7 @@ export class Exchange {
     const decide = (state: BodyState): boolean => {
       // Whoever causes too many of them can do the way himself, as with a body that is gone.
       const tooMany = edge.replays.isExceeded(address, Date.now());
-      const decision = afterReplay(this.#facts, edge.table, asked, tooMany ? 'gone' : state);
+      const decision = afterReplay(this.#facts, edge.table, asked, tooMany ? 'gone' : state, Date.now());
       if (decision.kind === 'leave') return false;
       attempt.forget();
       this.#phase = 'deciding';
@@ -248,14 +270,17 @@ export class Exchange {
       edge.peerFailed(destination.peer.name);
     }
     this.#phase = 'deciding';
-    const body = this.#body === null ? 'none' : this.#repeatable(this.#body);
-    const decision = afterFailure(this.#facts, edge.table, { destination, kind, tried: this.#tried, body }, Date.now());
+    const failure = { destination, kind, tried: this.#tried, body: this.#bodyState(), again: this.#brokeThere };
+    this.#brokeThere ||= destination.kind === 'edge' && kind === 'broken';
+    const decision = afterFailure(this.#facts, edge.table, failure, Date.now());
     if (decision.kind === 'application') edge.counters.retried += 1;
     this.#act(decision);
   }
 
   /** A body of which a part was read cannot be streamed once more, even if that part is kept. */
-  #repeatable(body: RequestBody): BodyState {
+  #bodyState(): BodyState {
+    const body = this.#body;
+    if (body === null) return 'none';
     return body.isComplete || body.isUnread ? body.state : 'gone';
   }
 
@@ -340,6 +365,7 @@ export class Exchange {
     this.#body?.close();
     if (this.#phase === 'over') return;
     this.#phase = 'over';
+    this.#held?.forget();
     const attempt = this.#attempt;
     if (!this.#reply.isThrough) {
       this.#edge.counters.clientsGone += 1;

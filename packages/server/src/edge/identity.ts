@@ -5,6 +5,7 @@ import {
   createTokenSource,
   findSessionCookie,
   type KeyRing,
+  mintAgentToken,
   mintEdgeToken,
   mintHandoff,
   reachesHost,
@@ -15,6 +16,7 @@ import type { Counters } from './counters.ts';
 import { RateLimit } from './rate-limit.ts';
 import { find } from './request-headers.ts';
 import type { Sender } from './route.ts';
+import type { Place } from './successions.ts';
 
 /** Of one address; beyond that, only cookies that were verified before are read. */
 const badSignatures = { max: 20, windowMs: 10_000 } as const;
@@ -35,6 +37,7 @@ export class Identity {
   readonly #domain: string | null;
   readonly #counters: Counters;
   readonly #edgeToken: (nowMs: number) => string;
+  readonly #agentToken: (nowMs: number) => string;
   readonly #bad = new RateLimit(badSignatures);
 
   constructor(ring: KeyRing, configuration: Configuration, counters: Counters) {
@@ -43,16 +46,17 @@ export class Identity {
     this.#domain = configuration.sessions.domain;
     this.#counters = counters;
     this.#edgeToken = createTokenSource(ring, mintEdgeToken);
+    this.#agentToken = createTokenSource(ring, mintAgentToken);
   }
 
-  /** The home that the session names; null without a session, and for one that does not verify. */
-  homeOf(cookie: string, address: string, nowMs: number): DataCenterName | null {
+  /** The home that the session names, and in which term; null without a session, and for one that does not verify. */
+  placeOf(cookie: string, address: string, nowMs: number): Place | null {
     if (this.#bad.isExceeded(address, nowMs)) {
       const found = findSessionCookie(this.#cookie, cookie);
       if (found.kind !== 'found' || this.#ring.verified.get(found.token) === undefined) return null;
     }
     const result = sessionOf(this.#ring, this.#cookie, cookie, nowMs);
-    if (result.kind === 'valid') return result.session.home;
+    if (result.kind === 'valid') return { home: result.session.home, term: result.session.epoch.term };
     if (result.kind === 'refused') {
       this.#counters.sessionsRefused += 1;
       // The only refusal that costs us anything.
@@ -77,6 +81,10 @@ export class Identity {
 
   edgeToken(nowMs: number): string {
     return this.#edgeToken(nowMs);
+  }
+
+  agentToken(nowMs: number): string {
+    return this.#agentToken(nowMs);
   }
 
   /**

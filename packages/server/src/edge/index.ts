@@ -6,6 +6,7 @@
  * - `server.ts` takes it from the connection · `admit.ts` reads it as one thing or refuses it (`header-kinds.ts`)
  * - `identity.ts` finds out whose it is · `route.ts` decides where it goes, with `instances.ts`; both pure
  * - `exchange.ts` acts: `request-headers.ts` → `attempt.ts` over `upstream.ts` → `response-headers.ts`
+ * - `successions.ts` where a home is now, pure · `news.ts` asks the agents · `hold.ts` requests that wait for an answer to that
  * - `body.ts` carries its body and keeps up to 64 KiB for a replay · `reply.ts` the answer, as fast as the client reads
  * - `tunnel.ts` WebSockets · `pace.ts` slow clients
  * - `answers.ts`, `pages.ts` what the edge says itself · `probes.ts` who is there · `counters.ts` · `options.ts`
@@ -21,14 +22,17 @@ import { type DataCenterName, LanekeeperError } from 'lanekeeper/model';
 import { Bag } from './bag.ts';
 import type { EdgeContext, Waiting } from './context.ts';
 import { newCounters } from './counters.ts';
+import type { Hold } from './hold.ts';
 import { Identity } from './identity.ts';
 import { newInstance } from './instances.ts';
+import { News } from './news.ts';
 import { type EdgeOptions, type ResolvedOptions, resolveOptions } from './options.ts';
 import { Pace } from './pace.ts';
 import { Probes } from './probes.ts';
 import { RateLimit } from './rate-limit.ts';
 import type { Peer } from './route.ts';
 import { createServer } from './server.ts';
+import { newSuccessions } from './successions.ts';
 import { Upstream } from './upstream.ts';
 
 export type { EdgeLimits, EdgeOptions, Log } from './options.ts';
@@ -66,10 +70,15 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   });
   probes = new Probes(edge, limits.probeEveryMs);
   probes.start(resolved.applicationHealthPath);
+  const news = new News(edge, agentsOf(resolved));
+  news.start();
 
   const close = async (): Promise<{ cut: number }> => {
     edge.draining = true;
+    edge.table.holdMs = 0;
+    edge.lookAgain();
     probes?.stop();
+    const silenced = news.stop();
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
     let cut = 0;
     const deadline = setTimeout(() => {
@@ -79,7 +88,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     }, limits.drainMs);
     // A connection whose answer had begun before the drain is kept alive by it, and idle afterwards.
     const idle = setInterval(() => server.closeIdleConnections(), 50);
-    await closed;
+    await Promise.all([closed, silenced]);
     clearTimeout(deadline);
     clearInterval(idle);
     edge.sending.close();
@@ -95,6 +104,13 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
       return closing;
     },
   };
+}
+
+/** By data center, this one's own first. */
+function agentsOf({ configuration }: ResolvedOptions): ReadonlyMap<DataCenterName, readonly string[]> {
+  const { here, dataCenters } = configuration;
+  const names = [here, ...Object.keys(dataCenters).filter((name) => name !== here)];
+  return new Map(names.map((name) => [name, dataCenters[name]?.agents ?? []]));
 }
 
 const replayWindowMs = 10_000;
@@ -117,9 +133,10 @@ function newContext({ configuration, keys, limits, log }: ResolvedOptions, suspe
   }
   const peers = new Map<DataCenterName, Peer>();
   const waitingFor = new Map<DataCenterName, Bag<Waiting>>();
+  const held = new Bag<Hold>();
   for (const { name, edge, url } of Object.values(dataCenters)) {
     if (name === here) continue;
-    peers.set(name, { name, edge, url, host: new URL(url).host, reachable: true });
+    peers.set(name, { name, edge, url, host: new URL(url).host, reachable: true, lostAtMs: Number.NEGATIVE_INFINITY });
     upstreams.set(
       edge,
       new Upstream(edge, { ...common, connections: limits.perPeer, connectTimeoutMs: limits.peerConnectMs }),
@@ -129,7 +146,16 @@ function newContext({ configuration, keys, limits, log }: ResolvedOptions, suspe
   return {
     here,
     names: new Set(Object.keys(dataCenters)),
-    table: { here, routing, instances: own.applications.map(newInstance), peers, maxBusy: limits.perInstance, turn: 0 },
+    table: {
+      here,
+      routing,
+      instances: own.applications.map(newInstance),
+      peers,
+      maxBusy: limits.perInstance,
+      successions: newSuccessions(),
+      holdMs: limits.holdMs,
+      turn: 0,
+    },
     upstreams,
     identity: new Identity(keys, configuration, counters),
     counters,
@@ -143,6 +169,10 @@ function newContext({ configuration, keys, limits, log }: ResolvedOptions, suspe
       if (peer !== undefined) suspect(peer);
     },
     waitingFor,
+    held,
+    lookAgain: () => {
+      for (const hold of held.items()) hold.end();
+    },
     tunnels: new Set(),
     tunnelIdleMs: limits.tunnelIdleMs,
     draining: false,

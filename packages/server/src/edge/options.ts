@@ -64,11 +64,16 @@ export type EdgeLimits = {
   readonly keptBytes: number;
   /** Replays for one address in 10 s; beyond that its requests are redirected. Default 500. */
   readonly replays: number;
+  /**
+   * A request whose home has just been lost waits this long, from the loss on, for it to come back or for its successor; then it
+   * is answered as rule 5 of `route.ts` says. Default, with automatic failover: as long as that takes; else 0.
+   */
+  readonly holdMs: number;
   /** On closing, for requests in flight to finish. Default 20 s. */
   readonly drainMs: number;
 };
 
-const defaults: EdgeLimits = {
+const defaults: Omit<EdgeLimits, 'holdMs'> = {
   connections: 20_000,
   perInstance: 1_024,
   perPeer: 4_096,
@@ -126,8 +131,15 @@ export function resolveOptions(options: EdgeOptions): ResolvedOptions {
     applicationHealthPath,
     metricsToken: options.metricsToken ?? null,
     log: options.log ?? (() => {}),
-    limits: Object.freeze({ ...defaults, ...options.limits }),
+    limits: Object.freeze({ ...defaults, holdMs: failoverMs(configuration), ...options.limits }),
   });
+}
+
+/** For the successor to see its view through, beyond the lease that it has to wait out. */
+const promotionMs = 2_000;
+
+function failoverMs({ failover, leases }: Configuration): number {
+  return failover.mode === 'automatic' ? leases.ttlMs + leases.skewMs + promotionMs : 0;
 }
 
 function networks(written: readonly string[]): BlockList {

@@ -77,10 +77,16 @@ function gauges(edge: EdgeContext) {
       values: instances.map((one) => [`instance="${one.url}"`, one.busy] as const),
     },
     {
-      name: 'edge_reachable',
+      name: 'peer_reachable',
       help: 'Whether the edge of another data center answers and believes us.',
       values: [...peers.values()].map((peer) => [`dc="${peer.name}"`, peer.reachable ? 1 : 0] as const),
     },
+    {
+      name: 'succession_term',
+      help: 'The term of the last succession that this edge has heard of; 1 without any.',
+      values: [['', edge.table.successions.term] as const],
+    },
+    { name: 'held', help: 'Requests that wait for their home.', values: [['', edge.held.size] as const] },
     { name: 'kept_bytes', help: 'Bodies kept for a replay.', values: [['', edge.budget.bytes] as const] },
   ];
 }

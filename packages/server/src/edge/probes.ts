@@ -66,6 +66,7 @@ export class Probes {
       if (peer.reachable) return;
       peer.reachable = true;
       this.#edge.log('info', 'edge-reachable', { dataCenter: peer.name });
+      this.#edge.lookAgain();
     } else {
       const misses = (this.#misses.get(peer) ?? 0) + 1;
       this.#misses.set(peer, misses);
@@ -76,6 +77,7 @@ export class Probes {
   #lose(peer: Peer, why: string): void {
     if (!peer.reachable) return;
     peer.reachable = false;
+    peer.lostAtMs = Date.now();
     this.#edge.log('warn', 'edge-lost', { dataCenter: peer.name, why });
     // Connections over a link that is cut look alive for minutes.
     this.#edge.upstreams.get(peer.edge)?.renew(lostGraceMs);

@@ -112,11 +112,11 @@ export function createServer(edge: EdgeContext, options: ResolvedOptions): http.
     const { cookie } = admitted;
     const facts: RequestFacts = {
       sender,
-      home:
+      session:
         // A handoff is for the application here: it knows best, and its cookie is newer than the one that came along.
         cookie === null || sender.kind === 'edge' || carriesHandoff(admitted.path)
           ? null
-          : edge.identity.homeOf(cookie, customerAddress(admitted, sender, origin), nowMs),
+          : edge.identity.placeOf(cookie, customerAddress(admitted, sender, origin), nowMs),
       safe: safeMethods.has(request.method as string),
       upgrade: upgrade !== null,
       host: sender.kind === 'edge' ? hostFrom(admitted) : admitted.host,
