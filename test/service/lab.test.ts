@@ -85,6 +85,27 @@ describe('the storefront', { timeout: 120_000 }, () => {
     expect(verified.code).toBe(0);
   });
 
+  test('the payment service is stopped: orders are taken; it is started: each is charged once', async () => {
+    const service = (action: string) => lab.command('lab', 'process', 'payments', 'service', action, '--json');
+    const stopped = await service('stop');
+    expect(stopped).toMatchObject({ code: 0, stderr: '' });
+    expect(JSON.parse(stopped.stdout)).toMatchObject({ processes: [{ site: 'payments', pid: null }] });
+    const customer = new Customer();
+    const [{ sku }] = (await customer.ask(`${edge('la')}/products`)).body as [{ sku: string }];
+    const body = { email: 'payer@example.com', password: 'correct horse battery' };
+    expect((await customer.ask(`${edge('la')}/register`, { body })).status).toBe(201);
+    await customer.ask(`${edge('la')}/cart`, { body: { sku, quantity: 1 } });
+    const taken = await customer.ask(`${edge('la')}/checkout`, { body: { requestId: 'later' } });
+    expect(taken.body).toMatchObject({ order: { status: 'placed', payment: { state: 'pending' } } });
+    const { id } = (taken.body as { order: { id: string } }).order;
+    expect((await service('start')).code).toBe(0);
+    const payment = async (): Promise<unknown> => (await customer.ask(`${edge('la')}/orders/${id}`)).body;
+    await expect.poll(payment, wait).toMatchObject({ payment: { state: 'paid' } });
+    const { movements } = await (await fetch(`${lab.line.payments}/movements?order=${id}`)).json();
+    expect(movements).toMatchObject([{ key: id, kind: 'charge' }]);
+    expect((await lab.command('lab', 'process', 'payments', 'nobody', 'stop')).code).toBe(2);
+  });
+
   test('a service that is killed comes back', async () => {
     const app = lab.line.dataCenters.la?.apps[0] ?? '';
     const found = (await processesOf(new URL(app).port)).concat(await processesOf(`PORT=${new URL(app).port}`));
@@ -164,6 +185,8 @@ describe('an application of one’s own', { timeout: 120_000 }, () => {
 
   test('runs behind the edges with what it needs, its tables guessed and fenced', async () => {
     const { fra, lon } = lab.line.dataCenters;
+    expect(lab.line.payments).toBeNull();
+    expect((await processesOf(lab.line.dir)).filter((line) => line.includes('payment-service'))).toEqual([]);
     const answers = await Promise.all([fra, lon].map(async (dc) => (await fetch(dc?.edge ?? '')).json()));
     expect(answers).toMatchObject([
       { here: 'fra', user: 'lanekeeper_application' },

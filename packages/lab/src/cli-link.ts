@@ -22,7 +22,7 @@ type LinkOptions = {
 export function linkCommand(context: LabContext): Command {
   return new Command('link')
     .description('show, cut, heal or slow the way between two sites of a running lab')
-    .addArgument(new Argument('[from]', 'a data center, witness or customers'))
+    .addArgument(new Argument('[from]', 'a data center, witness, customers or payments'))
     .addArgument(new Argument('[to]', 'another one'))
     .option('--cut', 'nothing arrives any more; what is sent waits for healing')
     .option('--refuse', 'connections are reset, as by a firewall that rejects')

@@ -51,6 +51,7 @@ export function statusCommand(context: LabContext): Command {
           }),
         ),
       );
+      if (lab.payments) services['payment service'] = await look(lab.payments, '/health');
       const { directions } = await new LinksClient(lab.links).state();
       if (options.json) {
         context.stdout.write(`${JSON.stringify({ dir: lab.dir, services, links: directions })}\n`);

@@ -4,6 +4,7 @@ import { delimiter, join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { dataCenterNamePattern, defaultFiles, parseDuration } from 'lanekeeper/config';
 import { linkCommand } from './cli-link.ts';
+import { processCommand } from './cli-process.ts';
 import { statusCommand, stopCommand } from './cli-running.ts';
 import type { LabContext } from './context.ts';
 import { findApplication } from './lab/application.ts';
@@ -65,6 +66,7 @@ Examples:
     )
     .action((options: LabArguments) => runLab(context, options));
   command.addCommand(linkCommand(context));
+  command.addCommand(processCommand(context));
   command.addCommand(statusCommand(context));
   command.addCommand(stopCommand(context));
   return command;
@@ -208,7 +210,7 @@ function dataCenterNames(text: string): readonly string[] {
   }
   if (new Set(names).size !== names.length) throw new InvalidArgumentError('Each name once.');
   if (names.length !== 2) throw new InvalidArgumentError('Two names: this version runs two data centers.');
-  const taken = names.find((name) => name === 'witness' || name === 'customers');
+  const taken = names.find((name) => ['witness', 'customers', 'payments'].includes(name));
   if (taken) throw new InvalidArgumentError(`${taken} is a place of its own in the lab.`);
   return names;
 }

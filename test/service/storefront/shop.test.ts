@@ -243,7 +243,11 @@ test('somebody else’s order is no order, and their request ids say nothing', a
   const { id } = (await one.post('ny', '/checkout', { requestId: 'mine' })).json.order;
   expect((await one.get('ny', `/orders/${id}`)).json.id).toBe(id);
   expect((await other.get('ny', `/orders/${id}`)).status).toBe(404);
-  expect((await other.get('ny', '/checkout/outcome/mine')).json).toEqual({ kind: 'unknown', dataCenter: 'ny', home: 'ny' });
+  expect((await other.get('ny', '/checkout/outcome/mine')).json).toEqual({
+    kind: 'unknown',
+    dataCenter: 'ny',
+    home: 'ny',
+  });
   await other.post('ny', '/cart', { sku: 'salt-pig', quantity: 1 });
   const own = await other.post('ny', '/checkout', { requestId: 'mine' });
   expect(own.json.order.id).not.toBe(id);

@@ -18,6 +18,8 @@ export type DataCenterAddresses = {
 export type LabAddresses = {
   readonly hosts: Readonly<Record<string, string>>;
   readonly witnessHost: string;
+  /** Of the payment service of an application that has one. */
+  readonly payments: Address;
   readonly dataCenters: Readonly<Record<string, DataCenterAddresses>>;
 };
 
@@ -38,6 +40,7 @@ export async function chooseAddresses(
   const own = (await Promise.all([...names.keys()].map((index) => canListenOn(ownHost(index))))).every(Boolean);
   const hosts = Object.fromEntries(names.map((name, index) => [name, own ? ownHost(index) : namesHost]));
   const witnessHost = own ? '127.0.2.1' : namesHost;
+  const paymentsHost = own ? '127.0.3.1' : namesHost;
   const taken = new Set<number>();
   const free = async (on: readonly string[], preferred: number | undefined): Promise<number> => {
     for (;;) {
@@ -61,7 +64,8 @@ export async function chooseAddresses(
     }
     dataCenters[name] = { edge, agent, apps };
   }
-  const addresses = { hosts, witnessHost, dataCenters };
+  const payments = { host: paymentsHost, port: await free([paymentsHost], before?.payments?.port) };
+  const addresses = { hosts, witnessHost, payments, dataCenters };
   writeFileSync(file, JSON.stringify(addresses), { mode: 0o600 });
   return addresses;
 }
@@ -81,7 +85,7 @@ function ownHost(index: number): string {
   return `127.0.1.${index + 1}`;
 }
 
-function read(file: string): LabAddresses | null {
+function read(file: string): (Omit<LabAddresses, 'payments'> & Partial<LabAddresses>) | null {
   try {
     return JSON.parse(readFileSync(file, 'utf8')) as LabAddresses;
   } catch {

@@ -21,6 +21,8 @@ export type LabApplication = {
   readonly sections: Sections | null;
   /** The names of two data centers in its configuration; null: any will do. */
   readonly dataCenters: readonly string[] | null;
+  /** A service outside of the data centers that its instances find under STOREFRONT_PAYMENT_URL. */
+  readonly payments?: { readonly command: string; readonly args: readonly string[] };
   /** Publishes what one data center writes for all, once rows travel; `env` is that data center's. */
   publish?(owner: { readonly url: string; readonly env: NodeJS.ProcessEnv }): Promise<void>;
 };
@@ -102,6 +104,7 @@ function findStorefront(): ApplicationResult {
       cwd: folder,
       sections: read.sections,
       dataCenters: null,
+      payments: { command: process.execPath, args: [join(folder, 'dist', 'payment-service', 'main.js')] },
       prepare: (owner) => runStep(folder, 'migrate.js', owner),
       publish: (owner) => runStep(folder, 'seed.js', owner),
     },

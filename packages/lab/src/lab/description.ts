@@ -29,6 +29,8 @@ export type LabDescription = {
   readonly storefront: string;
   readonly dataCenters: Readonly<Record<string, DataCenterDescription>>;
   readonly witness: { readonly database: string };
+  /** The storefront's payment service, not through links; null with an application of one's own. */
+  readonly payments: string | null;
   readonly links: LinksAccess;
   /** Stops, kills and starts what runs in it: for drills. */
   readonly switchboard: { readonly url: string; readonly token: string };

@@ -5,6 +5,7 @@
  * - `databases.ts`: clusters, roles, schema, `apply`, streams · `services.ts`: agents, edges, applications
  * - `folder.ts`, `secrets.ts`, `addresses.ts`: what a kept lab finds again · `configuration.ts`, `places.ts`: files written
  * - `application.ts`, `infer.ts`: the storefront or the user's own · `description.ts`: lab.json · `page.ts`: for people
+ * - `payments.ts`: the service that the storefront has its orders charged by
  * - `disposer.ts`: what must be stopped · `switchboard.ts`: stops, kills and starts single things, for drills
  *
  * What holds:
@@ -37,6 +38,7 @@ import type { Disposer } from './disposer.ts';
 import { type Environments, roleNames, writeEnvironments } from './environments.ts';
 import type { LabFolder } from './folder.ts';
 import type { Sections } from './infer.ts';
+import { findPayments } from './payments.ts';
 import { type LabSecrets, secretsIn } from './secrets.ts';
 import { feedersOf, fitSections } from './sections.ts';
 import { startServices } from './services.ts';
@@ -123,9 +125,10 @@ export async function startLab(options: LabOptions, disposer: Disposer): Promise
   stopIfClosed();
 
   const { application } = options;
+  const payments = await findPayments({ application, names, addresses, links, dir });
   await timed(`Agents, edges and ${application.kind === 'storefront' ? 'the storefront' : 'your application'}`, () =>
     all(
-      startServices({ supervisor, names, addresses, secrets, environments, clusters, application, givenUp }),
+      startServices({ supervisor, names, addresses, secrets, environments, clusters, application, payments, givenUp }),
       publish(application, sections, clusters, secrets, environments, givenUp),
     ),
   );
@@ -144,6 +147,7 @@ export async function startLab(options: LabOptions, disposer: Disposer): Promise
     urls,
     configFiles,
     environments,
+    payments: payments === null ? null : origin(addresses.payments),
   });
   folder.announce(description);
   return { description, secrets };
@@ -257,6 +261,8 @@ async function writeConfigurations(lab: {
   return files;
 }
 
+const origin = ({ host, port }: Address): string => `http://${host}:${port}`;
+
 async function describe(lab: {
   readonly names: readonly string[];
   readonly dir: string;
@@ -268,9 +274,9 @@ async function describe(lab: {
   readonly urls: Urls;
   readonly configFiles: Readonly<Record<string, string>>;
   readonly environments: Environments;
+  readonly payments: string | null;
 }): Promise<LabDescription> {
   const dataCenters: Record<string, DataCenterDescription> = {};
-  const origin = ({ host, port }: Address): string => `http://${host}:${port}`;
   for (const name of lab.names) {
     const at = lab.addresses.dataCenters[name] as LabAddresses['dataCenters'][string];
     const databases = lab.clusters.urls(name, lab.secrets);
@@ -289,6 +295,7 @@ async function describe(lab: {
   return {
     storefront: (dataCenters[lab.names[0] as string] as DataCenterDescription).edge,
     dataCenters,
+    payments: lab.payments,
     witness: { database: lab.clusters.witnessUrl(lab.secrets) },
     links: lab.links,
     switchboard: lab.switchboard,

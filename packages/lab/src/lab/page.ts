@@ -27,6 +27,7 @@ export function renderPage(facts: PageFacts, paint: Paint): string {
 
   heading(`Two data centers, ${facts.rttMs} ms apart, ready after ${(facts.tookMs / 1000).toFixed(1)} s`);
   for (const [name, { place, url }] of Object.entries(description.dataCenters)) row(name, url, place);
+  if (description.payments !== null) row('payments', description.payments, 'charges the orders; outside of both');
   lines.push('');
   if (facts.storefront) {
     heading('Try');
@@ -51,6 +52,12 @@ export function renderPage(facts: PageFacts, paint: Paint): string {
     [`${program} lab link ${first} witness --cut`, `${first} cannot prove its lease: it stops writing`],
     [`${program} lab link ${first} ${second} --rtt 200ms`, 'farther apart'],
     [`${program} lab link ${first} ${second} --heal`, ''],
+    ...(description.payments === null
+      ? []
+      : [
+          [`${program} lab process payments service stop`, 'orders are taken all the same'] as const,
+          [`${program} lab process payments service start`, 'and now charged, each once'] as const,
+        ]),
   ] as const) {
     lines.push(`  ${text.padEnd(58)} ${paint.dim(remark)}`.trimEnd());
   }

@@ -6,6 +6,7 @@ import { type LabApplication, lanekeeperProgram } from './application.ts';
 import type { Address } from './configuration.ts';
 import type { LabClusters } from './databases.ts';
 import type { Environments } from './environments.ts';
+import type { Payments } from './payments.ts';
 import type { LabSecrets } from './secrets.ts';
 
 const readyTimeoutMs = 60_000;
@@ -18,6 +19,7 @@ export async function startServices(lab: {
   readonly environments: Environments;
   readonly clusters: LabClusters;
   readonly application: LabApplication;
+  readonly payments: Payments | null;
   /** True when everything is being stopped, so that waiting has no end any more. */
   readonly givenUp: () => boolean;
 }): Promise<void> {
@@ -31,6 +33,7 @@ export async function startServices(lab: {
       ...at.apps.map((address, index) => instance(lab, name, index, address, env, url)),
     ];
   });
+  if (lab.payments !== null) specs.push({ ...lab.payments.spec, env: { ...inherited(), ...lab.payments.spec.env } });
   const started = await Promise.allSettled(specs.map((spec) => lab.supervisor.start(spec)));
   for (const one of started) if (one.status === 'rejected') throw one.reason;
   await Promise.all(
@@ -62,7 +65,7 @@ function command(
 }
 
 function instance(
-  lab: { readonly application: LabApplication; readonly secrets: LabSecrets },
+  lab: { readonly application: LabApplication; readonly secrets: LabSecrets; readonly payments: Payments | null },
   dataCenter: string,
   index: number,
   address: Address,
@@ -85,6 +88,7 @@ function instance(
       LANEKEEPER_INSTANCE: name,
       NODE_ENV: 'production',
       ...(application.kind === 'storefront' ? storefrontSettings(lab.secrets) : {}),
+      ...(lab.payments === null ? {} : { STOREFRONT_PAYMENT_URL: lab.payments.urls[dataCenter] }),
     },
     address,
     readyTimeoutMs,

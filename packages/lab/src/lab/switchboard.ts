@@ -14,11 +14,12 @@ import type { Service, Supervisor } from '../processes/supervisor.ts';
 import type { LabClusters } from './databases.ts';
 import type { LabDescription } from './description.ts';
 import type { Disposer } from './disposer.ts';
+import { paymentsSite } from './payments.ts';
 
 export type LabProcess = {
-  /** A data center, or `witness`. */
+  /** A data center, `witness`, or `payments`. */
   readonly site: string;
-  /** `postgres`, `agent`, `edge`, `app-1` … */
+  /** `postgres`, `agent`, `edge`, `app-1` …; the payment service is `service` in `payments`. */
   readonly name: string;
   /** Null while it is off, or about to be started again. */
   readonly pid: number | null;
@@ -56,7 +57,7 @@ export async function startSwitchboard(
     for (const [site, cluster] of [...Object.entries(lab.clusters.byName), ['witness', lab.clusters.witness] as const])
       found.set(`${site}/postgres`, clusterSwitch(site, cluster, lab.off));
     for (const [full, service] of lab.supervisor.services()) {
-      const site = [...lab.names, 'witness'].find((name) => full.startsWith(`${name}-`));
+      const site = [...lab.names, 'witness', paymentsSite].find((name) => full.startsWith(`${name}-`));
       if (site !== undefined) {
         const name = full.slice(site.length + 1);
         found.set(`${site}/${name}`, serviceSwitch(site, name, service));
