@@ -143,9 +143,15 @@ export class Gateway {
       signal,
     });
     const answer = parse(endpoint, await readText(response.body), response.statusCode);
-    if (response.statusCode !== 200) throw declined(endpoint, response.statusCode, answer);
+    if (response.statusCode !== 200) throw this.#declined(endpoint, response.statusCode, answer);
     this.#checkIdentity(endpoint, answer);
     return answer;
+  }
+
+  #declined(endpoint: string, status: number, answer: Json): Error {
+    const error = declined(endpoint, status, answer);
+    // etcd calls it a lack of rights when it was not even told who asks.
+    return error instanceof Declined && error.code === permissionDenied ? notAllowed(this.#options, error) : error;
   }
 
   #checkIdentity(endpoint: string, { header }: Json): void {
@@ -199,10 +205,6 @@ function declined(endpoint: string, status: number, answer: Json): Error {
     typeof answer.error === 'string' ? answer.error : typeof answer.message === 'string' ? answer.message : '';
   if (code === unimplemented || (status === 404 && code === -1)) return notEtcd(endpoint);
   if (code === -1 || said === '') return new NonsenseError(`what ${endpoint} sent (HTTP ${status})`, answer);
-  if (code === permissionDenied)
-    return new Misconfigured(
-      `etcd lets leases.user do nothing here (${said}). Grant it readwrite on the prefix lanekeeper/ (etcdctl role grant-permission).`,
-    );
   if (code === resourceExhausted && said.includes('space'))
     return new Misconfigured(
       `etcd is full (${said}). Compact and defragment it, then etcdctl alarm disarm; auto compaction keeps it from happening again.`,
@@ -211,13 +213,19 @@ function declined(endpoint: string, status: number, answer: Json): Error {
     return new Misconfigured(
       'leases.user is set, but etcd asks nobody who he is. etcdctl auth enable, or remove leases.user.',
     );
-  if (code === invalidArgument && said.includes('user name is empty'))
-    return new Misconfigured(
-      'etcd wants to know who asks. Set leases.user, and its password as LANEKEEPER_WITNESS_PASSWORD.',
-    );
+  if (code === invalidArgument && said.includes('user name is empty')) return new Misconfigured(whoAsks);
   if (code === invalidArgument && said.includes('authentication failed'))
     return new Misconfigured('etcd refuses leases.user or its password (LANEKEEPER_WITNESS_PASSWORD).');
   return new Declined(code, said);
+}
+
+const whoAsks = 'etcd wants to know who asks. Set leases.user, and its password as LANEKEEPER_WITNESS_PASSWORD.';
+
+function notAllowed({ login }: GatewayOptions, { message }: Declined): Misconfigured {
+  if (login === null) return new Misconfigured(whoAsks);
+  return new Misconfigured(
+    `etcd lets ${login.user} do nothing here (${message}). Grant it readwrite on the prefix lanekeeper/ (etcdctl role grant-permission).`,
+  );
 }
 
 function tokenIsOld(error: unknown): boolean {
