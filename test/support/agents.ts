@@ -13,7 +13,8 @@ import {
   Peers,
   startAgent,
 } from '@lanekeeper/server/agent';
-import type { Configuration, WrittenConfiguration } from 'lanekeeper/config';
+import { connect } from '@lanekeeper/server/postgres';
+import { type Configuration, databaseUrl, type WrittenConfiguration } from 'lanekeeper/config';
 import { createKeyRing } from 'lanekeeper/session';
 import { Client } from 'pg';
 import { openLeaseStore } from '../../packages/server/src/cli/lease-store.ts';
@@ -118,6 +119,8 @@ export async function testAgents(
         configuration,
         keys: createKeyRing(configuration, { env }),
         databaseUrl: urls.agent,
+        connect: (to, role) => (applicationName) =>
+          connect(databaseUrl(configuration, to, role, env), { applicationName }),
         leaseStore: openLeaseStore(configuration, env),
         host: '127.0.0.1',
         port: portOf(dc, number),

@@ -1,13 +1,23 @@
 /** The API's paths about whole data centers: successions, failover, switchover, rejoin. */
 import type { FastifyInstance } from 'fastify';
 import type { DataCenterName } from 'lanekeeper/model';
-import { explain, type FailoverOutcome, type SwitchOutcome } from '../ownership/index.ts';
-import type { ApiBackend } from './api.ts';
+import { explain, type FailoverOutcome, type SwitchOutcome, type SwitchRequest } from '../ownership/index.ts';
+import type { RecordedSuccession } from '../postgres/index.ts';
 import type { Log } from './options.ts';
 
 export const successionsPath = '/v1/successions';
 const longestWaitMs = 25_000;
 const waitSchema = { type: 'integer', minimum: 0, maximum: 60_000 } as const;
+
+export type HandoverBackend = {
+  readonly dataCenters: readonly DataCenterName[];
+  /** Any agent's: as this data center's database has them, as soon as there is one beyond `after`. */
+  successions(after: number, waitMs: number): Promise<readonly RecordedSuccession[]>;
+  takeOver(from: DataCenterName, forced: boolean): Promise<FailoverOutcome | null>;
+  switchOver(request: SwitchRequest): Promise<SwitchOutcome | null>;
+  /** Goes on with coming back, where that waits for a person. */
+  rejoin(): void;
+};
 
 export type FailoverAnswer =
   | { readonly kind: 'taken'; readonly term: number }
@@ -19,7 +29,7 @@ export type SwitchAnswer =
   | { readonly kind: 'pending'; readonly reason: string }
   | { readonly kind: 'refused'; readonly reason: string };
 
-export function handoverRoutes(guarded: FastifyInstance, backend: ApiBackend, log: Log): void {
+export function handoverRoutes(guarded: FastifyInstance, backend: HandoverBackend, log: Log): void {
   const dataCenterSchema = { type: 'string', enum: [...backend.dataCenters] };
   guarded.get<{ Querystring: { after?: number; waitMs?: number } }>(
     successionsPath,

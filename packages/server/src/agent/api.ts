@@ -18,9 +18,8 @@ import { createServer as createHttpsServer } from 'node:https';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { AccountId, DataCenterName, Epoch } from 'lanekeeper/model';
 import { type KeyRing, verifyAgentToken } from 'lanekeeper/session';
-import type { FailoverOutcome, GiveOutcome, GiveRequest, SwitchOutcome, SwitchRequest } from '../ownership/index.ts';
-import type { RecordedSuccession } from '../postgres/index.ts';
-import { handoverRoutes, successionsPath } from './api-handover.ts';
+import type { GiveOutcome, GiveRequest } from '../ownership/index.ts';
+import { type HandoverBackend, handoverRoutes, successionsPath } from './api-handover.ts';
 import type { ClaimAnswer, ClaimRequest } from './claims.ts';
 import type { MoveAnswer, MoveRequest } from './moves.ts';
 import type { Log } from './options.ts';
@@ -42,8 +41,7 @@ export type AccountAnswer =
   | { readonly kind: 'unknown-account'; readonly account: AccountId };
 
 /** What the API needs of the agent behind it. Everything but health and metrics is asked of the leader only. */
-export type ApiBackend = {
-  readonly dataCenters: readonly DataCenterName[];
+export type ApiBackend = HandoverBackend & {
   health(): Health;
   metrics(): Promise<{ readonly text: string; readonly contentType: string }>;
   /** Null: this agent leads. Otherwise where the leader is, if anybody knows. */
@@ -54,12 +52,6 @@ export type ApiBackend = {
   move(request: MoveRequest): Promise<MoveAnswer>;
   claim(request: ClaimRequest): Promise<ClaimAnswer>;
   give(request: GiveRequest): Promise<GiveOutcome | null>;
-  /** Any agent's: as this data center's database has them, as soon as there is one beyond `after`. */
-  successions(after: number, waitMs: number): Promise<readonly RecordedSuccession[]>;
-  takeOver(from: DataCenterName, forced: boolean): Promise<FailoverOutcome | null>;
-  switchOver(request: SwitchRequest): Promise<SwitchOutcome | null>;
-  /** Goes on with coming back, where that waits for a person. */
-  rejoin(): void;
 };
 
 export type ApiOptions = {

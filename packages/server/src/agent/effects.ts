@@ -3,8 +3,6 @@
  * known is said as `failed` or `lost`, never guessed.
  */
 
-import type { Configuration } from 'lanekeeper/config';
-import type { DataCenterName, LeaseStore } from 'lanekeeper/model';
 import type { Client } from 'pg';
 import {
   type Action,
@@ -27,27 +25,11 @@ import {
   readProof,
   writeLease,
 } from '../postgres/index.ts';
-import type { LocalDatabase } from './database.ts';
+import { type EffectContext, message } from './effect-context.ts';
 import { type Handover, handoverFailure } from './handover.ts';
-import type { Log } from './options.ts';
 import type { RejoinEffects } from './rejoin.ts';
 
-export type EffectContext = {
-  readonly configuration: Configuration;
-  readonly instance: string;
-  readonly database: LocalDatabase;
-  /** The session that holds the lead: what is written on it cannot come from an agent that lost it. */
-  readonly session: Client;
-  readonly store: LeaseStore;
-  /** Our subscriptions by the peer they read from. */
-  readonly subscriptions: Readonly<Record<DataCenterName, readonly string[]>>;
-  readonly mayReadOrigins: boolean;
-  readonly handover: Handover;
-  readonly rejoin: RejoinEffects;
-  /** Why `remote` commits cannot wait for a peer that is there; null when they can. */
-  readonly onSyncProblem: (problem: string | null) => void;
-  readonly log: Log;
-};
+export type Performers = EffectContext & { readonly handover: Handover; readonly rejoin: RejoinEffects };
 
 export type Effect = Exclude<
   Action,
@@ -57,7 +39,7 @@ export type Effect = Exclude<
 /** How long to wait for whoever holds a deed when nothing but its present state is wanted. */
 const lookPatienceMs = 3_000;
 
-export async function perform(context: EffectContext, action: Effect): Promise<OwnershipEvent> {
+export async function perform(context: Performers, action: Effect): Promise<OwnershipEvent> {
   try {
     return await attempt(context, action);
   } catch (error) {
@@ -67,7 +49,7 @@ export async function perform(context: EffectContext, action: Effect): Promise<O
   }
 }
 
-async function attempt(context: EffectContext, action: Effect): Promise<OwnershipEvent> {
+async function attempt(context: Performers, action: Effect): Promise<OwnershipEvent> {
   const { database, session, store, configuration } = context;
   switch (action.kind) {
     case 'prove':
@@ -221,8 +203,4 @@ function failure(action: Effect): OwnershipEvent {
     case 'decline':
       return { kind: 'decline-answered', account: action.account, round: action.round, result: 'failed' };
   }
-}
-
-export function message(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

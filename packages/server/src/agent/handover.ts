@@ -20,7 +20,7 @@ import {
   settleView,
   waitUntilSynchronous,
 } from '../postgres/index.ts';
-import type { EffectContext } from './effects.ts';
+import type { EffectContext } from './effect-context.ts';
 
 const everyAccount = '*';
 const freezeWithinMs = 5_000;

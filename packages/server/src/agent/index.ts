@@ -34,7 +34,7 @@ import { buildApi, type Health } from './api.ts';
 import { Arrivals } from './arrivals.ts';
 import { requestClaim } from './claims.ts';
 import { Listener, LocalDatabase } from './database.ts';
-import { message } from './effects.ts';
+import { message } from './effect-context.ts';
 import { Handover, readTerms } from './handover.ts';
 import { Leadership } from './leadership.ts';
 import { Metrics } from './metrics.ts';
@@ -54,7 +54,7 @@ export type { FailoverAnswer, SwitchAnswer } from './api-handover.ts';
 export type { MoveAnswer } from './moves.ts';
 export { type AgentLimits, type AgentOptions, defaultLimits, type Log } from './options.ts';
 export { type PeerAnswer, type PeerCall, Peers } from './peers.ts';
-export type { AgentStatus } from './status.ts';
+export type { AgentStatus, StandingOfPeer } from './status.ts';
 
 export type Agent = {
   /** Where it listens. */
@@ -109,7 +109,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     peerTimeoutMs: configuration.durability.peerTimeoutMs,
   };
   const handover = new Handover();
-  const rejoin = new RejoinEffects({ database });
+  const rejoin = new RejoinEffects({ configuration, database, store: leaseStore, connect: options.connect, log });
   let syncProblem: string | null = null;
   const subscriptions = Object.fromEntries(
     others.map((peer) => [peer, streamNames.map((stream) => subscriptionName(peer, stream))]),

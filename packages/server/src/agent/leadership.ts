@@ -16,7 +16,7 @@ import {
   withdraw,
 } from '../postgres/index.ts';
 import type { LocalDatabase } from './database.ts';
-import { message } from './effects.ts';
+import { message } from './effect-context.ts';
 import type { Log } from './options.ts';
 import type { Reign } from './reign.ts';
 

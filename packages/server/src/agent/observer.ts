@@ -15,7 +15,7 @@ import {
   type StreamsReport,
 } from '../postgres/index.ts';
 import type { LocalDatabase } from './database.ts';
-import { message } from './effects.ts';
+import { message } from './effect-context.ts';
 import { gateReasons } from './gate-reasons.ts';
 import type { AgentLimits, Log } from './options.ts';
 import type { Peers } from './peers.ts';

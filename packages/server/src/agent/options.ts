@@ -1,7 +1,8 @@
 /** What an agent is given, and the limits it works within. */
-import type { Configuration } from 'lanekeeper/config';
-import type { LeaseStore } from 'lanekeeper/model';
+import type { Configuration, RoleName } from 'lanekeeper/config';
+import type { DataCenterName, LeaseStore } from 'lanekeeper/model';
 import type { KeyRing } from 'lanekeeper/session';
+import type { Connect } from '../postgres/index.ts';
 
 export type LogLevel = 'info' | 'warn' | 'error';
 export type Log = (level: LogLevel, event: string, details?: Readonly<Record<string, unknown>>) => void;
@@ -13,6 +14,8 @@ export type AgentOptions = {
   /** The local database as the agent's role, straight to PostgreSQL. */
   readonly databaseUrl: string;
   readonly leaseStore: LeaseStore;
+  /** Connections to any data center's database: coming back after a takeover works on both. */
+  readonly connect: (dc: DataCenterName, role: RoleName) => Connect;
   readonly host: string;
   /** 0 takes a free one. */
   readonly port: number;

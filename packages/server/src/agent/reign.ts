@@ -21,7 +21,8 @@ import {
   step,
 } from '../ownership/index.ts';
 import { endLeftoverDrains, readUnaccepted } from '../postgres/index.ts';
-import { type EffectContext, message, perform, sampleClock } from './effects.ts';
+import { message } from './effect-context.ts';
+import { type Performers, perform, sampleClock } from './effects.ts';
 
 export type Settled = {
   readonly account: AccountId;
@@ -32,7 +33,7 @@ export type Settled = {
 
 export type ReignOptions = {
   readonly settings: Settings;
-  readonly context: EffectContext;
+  readonly context: Performers;
   readonly predecessor: LeaseCredential | null;
   readonly onSettled: (settled: Settled) => void;
 };

@@ -3,7 +3,7 @@ import { comparePositions, type DataCenterName } from 'lanekeeper/model';
 import type { Link } from '../ownership/index.ts';
 import { cancelSyncWaiters, type ReplicationReport, type ReplyMemory, readReplication } from '../postgres/index.ts';
 import type { LocalDatabase } from './database.ts';
-import { message } from './effects.ts';
+import { message } from './effect-context.ts';
 import type { Log } from './options.ts';
 import type { Reign } from './reign.ts';
 

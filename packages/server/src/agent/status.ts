@@ -2,7 +2,14 @@
 import { createHash } from 'node:crypto';
 import type { Configuration } from 'lanekeeper/config';
 import { type AccountId, bytesBetween, type DataCenterName } from 'lanekeeper/model';
-import { explain, type Ownership, type Reason, type RejoinStage } from '../ownership/index.ts';
+import {
+  explain,
+  lapsesInMs,
+  type Ownership,
+  type Reason,
+  type RejoinStage,
+  reasonsNotToTake,
+} from '../ownership/index.ts';
 import type {
   AgentRow,
   Incident,
@@ -28,6 +35,8 @@ export type AgentStatus = {
   readonly succession: {
     readonly history: readonly RecordedSuccession[];
     readonly underWay: string | null;
+    /** What the lease store says of the others; empty while it was not reached. */
+    readonly others: Readonly<Record<DataCenterName, StandingOfPeer>>;
   };
   /** Who holds what is acknowledged as `remote`. */
   readonly sync: {
@@ -66,6 +75,19 @@ export type PeerStatus = {
   /** Moves to and from there may begin. */
   readonly open: boolean;
   readonly reasons: readonly string[];
+};
+
+export type StandingOfPeer = {
+  readonly lease: 'held' | 'released' | 'yielded' | 'expired';
+  /** Who may take over from it without losing anything acknowledged as `remote`. */
+  readonly inSync: readonly DataCenterName[];
+  readonly takenOver: number | null;
+  /** Until nobody can hold its lease any more; 0: now. */
+  readonly lapsesInMs: number;
+  /** How much of its log, as far as it had told the lease store, has not been received here; null when nobody knows. */
+  readonly behindBytes: number | null;
+  /** Why it may not be taken over now, in words; empty when it may. */
+  readonly objections: readonly string[];
 };
 
 export type StatusInput = {
@@ -107,7 +129,7 @@ export function buildStatus(input: StatusInput): AgentStatus {
     agents: input.agents.map(({ instance: name, url }) => ({ instance: name, url, leads: name === instance })),
     peers,
     streams,
-    succession: { history: input.successions, underWay: underWay(state) },
+    succession: { history: input.successions, underWay: underWay(state), others: standings(state) },
     sync: syncStatus(input),
     rejoin: rejoinStatus(state),
     homes: input.homes,
@@ -127,6 +149,27 @@ function underWay({ takeover, turnover }: Ownership): string | null {
     return `taking over ${from}: ${takeover.phase}`;
   }
   return turnover === null ? null : `giving everything to ${turnover.request.to}: ${turnover.phase}`;
+}
+
+function standings(state: Ownership): AgentStatus['succession']['others'] {
+  const nowMs = performance.now();
+  const { view } = state;
+  return Object.fromEntries(
+    [...view.peers].map(([peer, { record }]): [DataCenterName, StandingOfPeer] => {
+      const received = view.own?.positions.received[peer];
+      return [
+        peer,
+        {
+          lease: record.state,
+          inSync: record.inSync,
+          takenOver: record.takenOver,
+          lapsesInMs: Math.round(lapsesInMs(state, peer, nowMs) ?? 0),
+          behindBytes: received === undefined ? null : bytesBetween(received, record.positions.log),
+          objections: reasonsNotToTake(state, peer, false, nowMs).map(explain),
+        },
+      ];
+    }),
+  );
 }
 
 function syncStatus({ state, replication, syncProblem }: StatusInput): AgentStatus['sync'] {

@@ -1,7 +1,7 @@
 /** The successions that this data center's database has, for those who want to hear of the next one at once. */
 import { type RecordedSuccession, readSuccessions } from '../postgres/index.ts';
 import type { LocalDatabase } from './database.ts';
-import { message } from './effects.ts';
+import { message } from './effect-context.ts';
 import type { Log } from './options.ts';
 
 const lookEveryMs = 2_000;

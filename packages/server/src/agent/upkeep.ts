@@ -1,7 +1,7 @@
 /** What the leading agent does now and then: ends old transactions, empties what is left behind, confirms or frees claims. */
 import { endOldTransactions, forgetOld, sweep, sweepClaims } from '../postgres/index.ts';
 import type { LocalDatabase } from './database.ts';
-import { message } from './effects.ts';
+import { message } from './effect-context.ts';
 import type { Observer } from './observer.ts';
 import type { AgentLimits, Log } from './options.ts';
 import type { Reign } from './reign.ts';

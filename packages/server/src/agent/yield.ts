@@ -5,7 +5,7 @@
  * both mean that this memory is gone. One that just does not answer may be writing, and is waited out.
  */
 import type { DataCenterName, LeaseStore } from 'lanekeeper/model';
-import { message } from './effects.ts';
+import { message } from './effect-context.ts';
 import type { Log } from './options.ts';
 
 export type Probe = 'answers' | 'gone' | 'silent';

@@ -4,6 +4,7 @@ import { Command, Option } from 'commander';
 import { databaseUrl, loadConfiguration } from 'lanekeeper/config';
 import { createKeyRing } from 'lanekeeper/session';
 import { defaultLimits, startAgent } from '../agent/index.ts';
+import { connect } from '../postgres/index.ts';
 import { placeOfCommand } from './lab-file.ts';
 import { openLeaseStore } from './lease-store.ts';
 import { type CliContext, createOutput } from './output.ts';
@@ -65,6 +66,7 @@ async function runAgent(context: CliContext, options: AgentCommandOptions): Prom
     configuration,
     keys: createKeyRing(configuration, { env }),
     databaseUrl: databaseUrl(configuration, here, 'agent', env),
+    connect: (dc, role) => (applicationName) => connect(databaseUrl(configuration, dc, role, env), { applicationName }),
     leaseStore: openLeaseStore(configuration, env),
     ...options.listen,
     ...tlsOf(context, options),

@@ -13,14 +13,17 @@ import { applyCommand } from './apply.ts';
 import { configCommand } from './config.ts';
 import { doctorCommand } from './doctor.ts';
 import { edgeCommand } from './edge.ts';
+import { failoverCommand } from './failover.ts';
 import { initCommand } from './init.ts';
 import { keysCommand } from './keys.ts';
 import { drillCommand, labCommand, loadLab } from './lab.ts';
 import { type CliContext, colorsFor, exitCodes, processContext, reportError } from './output.ts';
 import { planCommand } from './plan.ts';
 import { rehomeCommand } from './rehome.ts';
+import { rejoinCommand } from './rejoin.ts';
 import { removeCommand } from './remove.ts';
 import { statusCommand } from './status.ts';
+import { switchoverCommand } from './switchover.ts';
 import { verifyCommand } from './verify.ts';
 
 export { processContext };
@@ -41,6 +44,9 @@ const commands: readonly CommandFactory[] = [
   edgeCommand,
   statusCommand,
   rehomeCommand,
+  switchoverCommand,
+  failoverCommand,
+  rejoinCommand,
 ];
 
 const closing = `

@@ -162,6 +162,14 @@ export function rowsOf(report: Report): readonly Row[] {
     row('lease', ({ lease }) =>
       lease.kind === 'held' ? cell(`held, ${(lease.leftMs / 1000).toFixed(1)} s left`, 'good') : cell('none', 'bad'),
     ),
+    row('remote commits', ({ sync }) =>
+      sync.alone ? cell('alone: held here only', 'bad') : cell(`wait for ${sync.waitsFor.join(', ')}`, 'good'),
+    ),
+    row('latest succession', ({ succession: { history, underWay } }) => {
+      const last = history.at(-1);
+      if (underWay !== null) return cell(underWay, 'bad');
+      return last === undefined ? cell('none', 'quiet') : cell(`${last.term}: ${last.kind} ${last.from} → ${last.to}`);
+    }),
     ...names.map((home) =>
       row(`homed in ${home}`, ({ homes }) =>
         homes === null ? nothing : cell(`${(homes[home] ?? 0).toLocaleString('en')}`),

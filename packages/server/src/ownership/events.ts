@@ -15,10 +15,9 @@ import type {
   SuccessionRequest,
   SuccessionResult,
 } from 'lanekeeper/model';
+import type { Cut, FailoverOutcome, Link, RejoinStage, SwitchOutcome, SwitchRequest } from './handover-state.ts';
 import type { Reason } from './reasons.ts';
-import type { RejoinStage } from './rejoin.ts';
 import type { ArrivedDeed, ClockSample, GiveOutcome, GiveRequest, Proof } from './state.ts';
-import type { SwitchRequest } from './turnover.ts';
 
 /** What the database knows about an account when its move is asked for. */
 export type Facts = {
@@ -32,34 +31,6 @@ export type Facts = {
   /** How long ago each move of the last hour was, the latest first. */
   readonly movesAgoMs: readonly number[];
 };
-
-/** Up to where a failed dc's log had been applied here when its streams were frozen: positions of its own log. */
-export type Cut = { readonly homed: string; readonly rest: string };
-
-/** One peer's reading of our log. */
-export type Link = {
-  /** It is connected and reads what is written now. */
-  readonly streaming: boolean;
-  /** It has durably applied all but the last moments. */
-  readonly caughtUp: boolean;
-  /** Since it was last heard of; infinite when it is not connected. */
-  readonly replyAgeMs: number;
-};
-
-export type FailoverOutcome =
-  | { readonly kind: 'taken'; readonly term: number }
-  /** No answer from the store: whether there is a new view will be seen. */
-  | { readonly kind: 'pending' }
-  | { readonly kind: 'refused'; readonly reasons: readonly Reason[] };
-
-export type SwitchOutcome =
-  | {
-      readonly kind: 'switched';
-      readonly term: number /** Requests were held for this long here. */;
-      readonly pauseMs: number;
-    }
-  | { readonly kind: 'pending' }
-  | { readonly kind: 'refused'; readonly reasons: readonly Reason[] };
 
 type Answered<Kind extends string, Fields> = { readonly kind: Kind; readonly round: number } & Fields;
 type AboutAccount<Kind extends string, Fields> = Answered<Kind, { readonly account: AccountId } & Fields>;

@@ -2,7 +2,7 @@
  * Who may write, and how that changes: the protocol of one data center's leading agent as a pure function of state,
  * event and time. It knows no database, no network and no clock; the agent's room carries out what it asks for.
  *
- * Map: `state.ts` what is known · `events.ts` what happens and what is asked for · `lease.ts` the right to write at all ·
+ * Map: `state.ts`, `handover-state.ts` what is known · `events.ts` what happens and what is asked for · `lease.ts` the right to write at all ·
  * `views.ts` what the store says of everybody · `takeover.ts` failover · `turnover.ts` switchover and hand-back ·
  * `sync-set.ts` who has what was acknowledged · `rejoin.ts` coming back · `gate.ts` whether the streams may be trusted · `giving.ts` and `receiving.ts` the two sides of a move ·
  * `admission.ts` dwell, budget, "in use" · `clocks.ts` two clocks · `reasons.ts` every reason for a refusal.
@@ -60,10 +60,18 @@ import {
 } from './turnover.ts';
 import { beginView, onSuccessionsRead, onViewTick, onWatched } from './views.ts';
 
-export type { Action, Cut, Facts, FailoverOutcome, Link, OwnershipEvent, SwitchOutcome } from './events.ts';
+export type { Action, Facts, OwnershipEvent } from './events.ts';
 export { reasonsNotToStart } from './gate.ts';
+export {
+  type Cut,
+  type FailoverOutcome,
+  type Link,
+  type RejoinStage,
+  rejoinStages,
+  type SwitchOutcome,
+  type SwitchRequest,
+} from './handover-state.ts';
 export { explain, type Reason, type ReasonCode, reason, reasonTable } from './reasons.ts';
-export { type RejoinStage, rejoinStages } from './rejoin.ts';
 export type {
   ArrivedDeed,
   ClockSample,
@@ -78,7 +86,7 @@ export type {
 } from './state.ts';
 export { reasonsNotToTake } from './takeover.ts';
 export { leaseLeftMs } from './turn.ts';
-export { reasonsNotToSwitch, type SwitchRequest } from './turnover.ts';
+export { reasonsNotToSwitch } from './turnover.ts';
 export { lapsesInMs, missing } from './views.ts';
 
 /** How an agent that has just come to lead begins. `predecessor`: what the one before left in the database. */

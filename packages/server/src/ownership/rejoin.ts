@@ -1,45 +1,6 @@
-/**
- * This dc was taken over and comes back (J1, J2): one stage after the other, each safe to repeat, each remembered in the
- * database, so that an agent that starts anew goes on where the last one stopped. Nothing is written by applications until
- * the end, since the store gives no lease before `readmitted`.
- */
-import type { DataCenterName } from 'lanekeeper/model';
 import type { OwnershipEvent } from './events.ts';
+import { rejoinStages } from './handover-state.ts';
 import { nextRound, type Turn } from './turn.ts';
-
-/** In this order. `rejoinStages[0]` is where a dc begins that has just learned of it. */
-export const rejoinStages = [
-  /** Reads nothing from the successor. */
-  'frozen',
-  /** What was written here beyond the cut is in the successor's ledger, durably. */
-  'stranded',
-  /** And is gone from here: every row that it touched. */
-  'undone',
-  /** The successor's stream is applied, and the rows that it sent again. */
-  'caught-up',
-  /** The successor reads from here again, from new slots. */
-  'streaming',
-  /** Both hold the same. */
-  'verified',
-  /** A new generation, and the store knows it. */
-  'readmitted',
-] as const;
-export type RejoinStage = (typeof rejoinStages)[number];
-
-export type Rejoin = {
-  /** The term in which this dc was taken over, and by whom. */
-  readonly term: number;
-  readonly successor: DataCenterName;
-  /** Asked for by a person, where it is not automatic. */
-  readonly asked: boolean;
-  /** The next stage to reach. */
-  readonly next: RejoinStage;
-  readonly attempt:
-    | { readonly step: 'idle'; readonly nextMs: number }
-    | { readonly step: 'working'; readonly round: number };
-  /** Why the present stage is not reached yet, for a person; null while nothing is known to be wrong. */
-  readonly problem: string | null;
-};
 
 const againMs = 1_000;
 

@@ -11,12 +11,8 @@ import type {
   LeaseView,
   Positions,
 } from 'lanekeeper/model';
+import type { Rejoin, Sync, Takeover, Turnover, View } from './handover-state.ts';
 import type { Reason } from './reasons.ts';
-import type { Rejoin } from './rejoin.ts';
-import type { Sync } from './sync-set.ts';
-import type { Takeover } from './takeover.ts';
-import type { Turnover } from './turnover.ts';
-import type { View } from './views.ts';
 
 export type Settings = {
   readonly here: DataCenterName;

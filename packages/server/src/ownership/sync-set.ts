@@ -7,23 +7,10 @@
  * So the set in the store, from which a successor is taken, never exceeds what the database waits for.
  */
 import type { DataCenterName } from 'lanekeeper/model';
-import type { Link, OwnershipEvent } from './events.ts';
+import type { OwnershipEvent } from './events.ts';
 import { reasonsNotToAccept } from './gate.ts';
+import type { Sync } from './handover-state.ts';
 import { leaseLeftMs, nextRound, type Turn } from './turn.ts';
-
-export type Sync = {
-  readonly links: ReadonlyMap<DataCenterName, Link & { readonly goodMs: number }>;
-  /** What commits of class `remote` wait for, as far as this agent has set it. */
-  readonly waits: readonly DataCenterName[];
-  /** What the store said last of us. */
-  readonly recorded: readonly DataCenterName[];
-  readonly setting: {
-    readonly round: number;
-    readonly members: readonly DataCenterName[];
-    readonly deadlineMs: number;
-  } | null;
-  readonly nextMs: number;
-};
 
 const againMs = 500;
 const settingWithinMs = 15_000;

@@ -9,20 +9,12 @@
  * not in its database, and goes on from freezing.
  */
 import type { DataCenterName, Succession, SuccessionResult } from 'lanekeeper/model';
-import type { Cut, FailoverOutcome, OwnershipEvent } from './events.ts';
+import type { OwnershipEvent } from './events.ts';
+import type { Cut, FailoverOutcome } from './handover-state.ts';
 import { type Reason, reason } from './reasons.ts';
 import type { Ownership } from './state.ts';
 import { leaseLeftMs, nextRound, type Turn } from './turn.ts';
 import { lapsesInMs, missing, noteRecorded, observe } from './views.ts';
-
-type Step = { readonly asked: readonly string[]; readonly round: number; readonly deadlineMs: number };
-
-export type Takeover =
-  | { readonly phase: 'none'; readonly nextMs: number }
-  | (Step & { readonly phase: 'claiming'; readonly from: DataCenterName })
-  /** Nothing of the failed dc may be applied here any more, so that it cannot acknowledge. */
-  | (Step & { readonly phase: 'freezing'; readonly succession: Succession })
-  | (Step & { readonly phase: 'recording'; readonly succession: Succession; readonly cut: Cut });
 
 const againMs = 250;
 /** Freezing ends a worker and waits for it; recording writes a few rows. */

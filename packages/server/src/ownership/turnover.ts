@@ -8,58 +8,14 @@
  * Requests are held in the applications, those in flight finish, and then the lock waits for every writer, so that the
  * decision of the store is asked for while nobody writes.
  */
-import type { DataCenterName, Succession, SuccessionResult } from 'lanekeeper/model';
-import type { OwnershipEvent, SwitchOutcome } from './events.ts';
+import type { Succession, SuccessionResult } from 'lanekeeper/model';
+import type { OwnershipEvent } from './events.ts';
 import { reasonsNotToStart } from './gate.ts';
+import type { Held, SwitchOutcome, SwitchRequest, Turnover } from './handover-state.ts';
 import { type Reason, reason } from './reasons.ts';
 import type { Ownership } from './state.ts';
 import { nextRound, type Turn } from './turn.ts';
 import { missing, noteRecorded, observe } from './views.ts';
-
-export type SwitchRequest = {
-  readonly to: DataCenterName;
-  /** The term of the takeover or switchover whose accounts are handed back; null moves everything held here. */
-  readonly undoes: number | null;
-};
-
-type Base = {
-  readonly request: SwitchRequest;
-  readonly asked: readonly string[];
-  /** When requests began to be held. */
-  readonly sinceMs: number;
-  readonly deadlineMs: number;
-};
-
-export type Turnover = Base &
-  (
-    | { readonly phase: 'opening'; readonly round: number }
-    | {
-        readonly phase: 'draining';
-        readonly move: number;
-        readonly waitingFor: readonly string[];
-        readonly nextLookMs: number;
-      }
-    /** `succession`: the store has decided already, and the row is missing here. */
-    | {
-        readonly phase: 'locking';
-        readonly move: number | null;
-        readonly round: number;
-        readonly succession: Succession | null;
-      }
-    | { readonly phase: 'claiming'; readonly move: number | null; readonly round: number }
-    | {
-        readonly phase: 'recording';
-        readonly move: number | null;
-        readonly round: number;
-        readonly succession: Succession;
-      }
-    | {
-        readonly phase: 'closing';
-        readonly move: number | null;
-        readonly round: number | null;
-        readonly outcome: SwitchOutcome;
-      }
-  );
 
 const lookEveryMs = 250;
 const againMs = 500;
@@ -212,13 +168,13 @@ function waitFor(turn: Turn, draining: Extract<Turnover, { phase: 'draining' }>)
   lock(turn, { request, asked, sinceMs, deadlineMs }, move, null);
 }
 
-function lock(turn: Turn, base: Base, move: number | null, succession: Succession | null): void {
+function lock(turn: Turn, base: Held, move: number | null, succession: Succession | null): void {
   const round = nextRound(turn);
   set(turn, { ...base, phase: 'locking', move, round, succession });
   turn.actions.push({ kind: 'lock-writers', round, withinMs: Math.max(1, base.deadlineMs - turn.nowMs) });
 }
 
-function record(turn: Turn, base: Base, move: number | null, succession: Succession): void {
+function record(turn: Turn, base: Held, move: number | null, succession: Succession): void {
   const round = nextRound(turn);
   set(turn, { ...base, phase: 'recording', move, round, succession });
   turn.actions.push({ kind: 'give-all', round, succession });

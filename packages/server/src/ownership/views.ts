@@ -5,26 +5,11 @@
  * once its whole length and the skew have passed since. A renewal that was not seen changes the revision, and the store
  * refuses a takeover that goes by the old one.
  */
-import type { DataCenterName, LeaseRecord, LeaseView, Succession } from 'lanekeeper/model';
+import type { DataCenterName, LeaseView, Succession } from 'lanekeeper/model';
 import type { OwnershipEvent } from './events.ts';
+import type { View } from './handover-state.ts';
 import type { Ownership } from './state.ts';
 import { nextRound, type Turn } from './turn.ts';
-
-/** The store's record of another dc. */
-export type Watched = { readonly record: LeaseRecord; readonly sinceMs: number };
-
-export type View = {
-  readonly look:
-    | { readonly step: 'idle'; readonly nextMs: number }
-    | { readonly step: 'reading'; readonly round: number; readonly deadlineMs: number };
-  readonly peers: ReadonlyMap<DataCenterName, Watched>;
-  /** The store's record of this dc; null before it was seen, or when there is none yet. */
-  readonly own: LeaseRecord | null;
-  /** Every succession, by term. */
-  readonly history: readonly Succession[];
-  /** Terms of the successions that our database has; null until it was asked. */
-  readonly recorded: readonly number[] | null;
-};
 
 export function beginView(nowMs: number): View {
   return { look: { step: 'idle', nextMs: nowMs }, peers: new Map(), own: null, history: [], recorded: null };

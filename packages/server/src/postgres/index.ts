@@ -10,6 +10,7 @@
  *   streams/       publications, slots and subscriptions; what state they are in
  *   sync/          whom a `remote` commit waits for
  *   decode/        what was written here, out of PostgreSQL's own log
+ *   stranded/      what a data center committed beyond the cut at which it was taken over, and what becomes of it
  *   verify/        row hashes of two data centers, compared under traffic
  *   doctor/        which rights and settings are missing, with the statement that mends each
  *   remove/        takes everything out again
@@ -84,6 +85,7 @@ export {
   readUnanswered,
   recordSuccessions,
   releaseClaim,
+  renewSlot,
   settleView,
   sweep,
   sweepClaims,
@@ -93,6 +95,8 @@ export {
   type UnacceptedDeed,
   type UnansweredConflicts,
   unseatLeader,
+  waitUntilConfirmed,
+  waitUntilRead,
   withdraw,
   writeLease,
 } from './deeds/index.ts';
@@ -120,6 +124,36 @@ export {
   type RemoveResult,
   removeAll,
 } from './remove/remove.ts';
+export {
+  type AutomaticReport,
+  type Decision,
+  discardStranded,
+  type LedgerEntry,
+  type LedgerFilter,
+  type LedgerTransaction,
+  listStranded,
+  type MergeRefusal,
+  type MergeResult,
+  mergeAutomatically,
+  mergeStranded,
+  purgeStranded,
+  type ResendOutcome,
+  type ResendReport,
+  type RowKey,
+  readStranded,
+  resendRow,
+  resendStranded,
+  type StrandedChange,
+  type StrandedOptions,
+  type StrandedOrigin,
+  type StrandedResult,
+  strandedTransactions,
+  type TransactionName,
+  type UndoOptions,
+  type UndoResult,
+  undoStranded,
+  writeStranded,
+} from './stranded/index.ts';
 export {
   type EnsureStreamsOptions,
   type EnsureStreamsResult,
@@ -155,6 +189,13 @@ export {
   waitUntilSynchronous,
 } from './sync/index.ts';
 export type { DatabaseProblem } from './transaction.ts';
+export {
+  type RepairFailure,
+  type RepairOptions,
+  type RepairResult,
+  type RepairStep,
+  repairDifferences,
+} from './verify/repair.ts';
 export {
   type Difference,
   type TableVerdict,

@@ -47,8 +47,11 @@ export {
   readFrozen,
   readSuccessions,
   recordSuccessions,
+  renewSlot,
   settleView,
   thawStreams,
+  waitUntilConfirmed,
+  waitUntilRead,
 } from './successions.ts';
 export {
   answerConflicts,

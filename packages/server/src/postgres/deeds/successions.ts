@@ -3,7 +3,7 @@ import type { DataCenterName, Succession, SuccessionKind } from 'lanekeeper/mode
 import type { ClientBase } from 'pg';
 import { quoteName } from '../fence/names.ts';
 import type { Queryable } from '../queryable.ts';
-import { streamNames, subscriptionName } from '../streams/names.ts';
+import { type StreamName, slotName, streamNames, subscriptionName } from '../streams/names.ts';
 
 /** How far a taken-over dc's log had been applied at its successor, and which generation of it that was. */
 export type RecordedCut = { readonly generation: number; readonly homed: string; readonly rest: string };
@@ -153,4 +153,62 @@ export async function readFrozen(client: Queryable): Promise<Readonly<Record<Dat
     'SELECT publisher, term FROM lanekeeper.frozen',
   );
   return Object.fromEntries(rows.map(({ publisher, term }) => [publisher, Number(term)]));
+}
+
+/**
+ * Until another data center has durably applied one of our streams up to a position of our log. Asked where the stream
+ * comes from: what holds nothing for the reader is confirmed and leaves no trace there. False: not within `withinMs`.
+ */
+export async function waitUntilConfirmed(
+  client: Queryable,
+  subscriber: DataCenterName,
+  stream: StreamName,
+  position: string,
+  withinMs: number,
+): Promise<boolean> {
+  return poll(withinMs, async () => {
+    const { rows } = await client.query(
+      `SELECT FROM pg_catalog.pg_replication_slots
+        WHERE slot_name = $1 AND database = current_database() AND confirmed_flush_lsn >= $2::pg_lsn`,
+      [slotName(subscriber, stream), position],
+    );
+    return rows.length > 0;
+  });
+}
+
+/** Until another data center reads one of our streams. */
+export async function waitUntilRead(
+  client: Queryable,
+  subscriber: DataCenterName,
+  stream: StreamName,
+  withinMs: number,
+): Promise<boolean> {
+  return poll(withinMs, async () => {
+    const { rows } = await client.query(
+      'SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = $1 AND database = current_database() AND active',
+      [slotName(subscriber, stream)],
+    );
+    return rows.length > 0;
+  });
+}
+
+/** A slot that nobody reads begins anew, here and now; one that is read stays. As a role that may replicate. */
+export async function renewSlot(client: Queryable, subscriber: DataCenterName, stream: StreamName): Promise<void> {
+  const name = slotName(subscriber, stream);
+  const { rows } = await client.query<{ active: boolean }>(
+    'SELECT active FROM pg_catalog.pg_replication_slots WHERE slot_name = $1 AND database = current_database()',
+    [name],
+  );
+  if (rows[0]?.active) return;
+  if (rows.length > 0) await client.query('SELECT pg_catalog.pg_drop_replication_slot($1)', [name]);
+  await client.query(`SELECT pg_catalog.pg_create_logical_replication_slot($1, 'pgoutput')`, [name]);
+}
+
+async function poll(withinMs: number, look: () => Promise<boolean>): Promise<boolean> {
+  const deadlineMs = performance.now() + withinMs;
+  for (;;) {
+    if (await look()) return true;
+    if (performance.now() + pollMs > deadlineMs) return false;
+    await new Promise((resolve) => setTimeout(resolve, pollMs));
+  }
 }

@@ -21,7 +21,7 @@ import type { Piece } from '../piece.ts';
 import { type AccountPath, resolveAccountPath } from './account-path.ts';
 import { type HomedTable, homedTablePieces, trigger } from './homed-table.ts';
 import { quoteText } from './names.ts';
-import { claimPieces, constantPieces, digestPiece, grantPieces, proofPiece } from './routine.ts';
+import { accountOfPiece, claimPieces, constantPieces, digestPiece, grantPieces, proofPiece } from './routine.ts';
 
 export { leaseMarginMs, pinnedSettings } from './routine.ts';
 
@@ -31,6 +31,7 @@ export function fencePieces(configuration: Configuration, catalog: Catalog): Pie
   const paths = homed
     .filter(({ table }) => table.partitionOf === null)
     .flatMap(({ ownership }) => (ownership.kind === 'path' ? [ownership.path] : []));
+  const singles = homed.flatMap(({ table, ownership }) => (ownership.kind === 'single' ? [table] : []));
   const claims = claimPieces(configuration, catalog);
   const tablePieces = [...homed.flatMap(homedTablePieces), ...feederPieces(configuration, catalog)];
   const constants = constantPieces(configuration);
@@ -43,6 +44,7 @@ export function fencePieces(configuration: Configuration, catalog: Catalog): Pie
   return [
     ...constants,
     digestPiece(paths),
+    accountOfPiece(paths, singles),
     ...routines,
     ...tablePieces,
     ...claimTriggers,

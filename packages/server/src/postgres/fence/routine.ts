@@ -1,9 +1,9 @@
 /** Generated functions that are called by name from `sql/`: what differs from one data center, or one schema, to the next. */
 import type { Claim, Configuration } from 'lanekeeper/config';
-import { LanekeeperError } from 'lanekeeper/model';
+import { LanekeeperError, singleAccount } from 'lanekeeper/model';
 import type { Catalog, TableInfo } from '../catalog.ts';
 import type { Piece } from '../piece.ts';
-import { type AccountPath, accountExpression, resolveAccountPath } from './account-path.ts';
+import { type AccountPath, accountColumns, accountExpression, resolveAccountPath } from './account-path.ts';
 import { func, trigger } from './homed-table.ts';
 import { functionName, quoteName, quoteTable, quoteText } from './names.ts';
 
@@ -29,7 +29,7 @@ function routine(signature: string, returns: string, attributes: string, body: s
     title,
     create: `CREATE OR REPLACE FUNCTION ${signature} RETURNS ${returns} ${attributes} AS $lanekeeper$${body}$lanekeeper$;
 REVOKE ALL ON FUNCTION ${signature} FROM PUBLIC`,
-    drop: `DROP FUNCTION IF EXISTS ${signature.replace(/\b[a-z_]+ (text|bigint)/g, '$1')}`,
+    drop: `DROP FUNCTION IF EXISTS ${signature.replace(/\b[a-z_]+ ((?:text|bigint)(?:\[\])?)/g, '$1')}`,
   };
 }
 
@@ -96,6 +96,42 @@ END
   );
 }
 
+/**
+ * `lanekeeper.account_of(relation, columns, values)`: the account of a homed row that is known as text, through its
+ * parents. NULL when the columns that lead there are not among the known ones, or a parent is not here.
+ */
+export function accountOfPiece(paths: readonly AccountPath[], singles: readonly TableInfo[]): Piece {
+  const value = (column: string) => `vals[array_position(columns, ${quoteText(column)})]`;
+  const parts = paths.map((path) => {
+    const needed = accountColumns(path);
+    const row = needed.map((column) => {
+      const type = path.table.columns.find((info) => info.name === column)?.type ?? 'text';
+      return `${value(column)}::${type} AS ${quoteName(column)}`;
+    });
+    return `
+  IF of_relation = ${quoteText(path.table.name)} AND columns @> ARRAY[${needed.map(quoteText).join(', ')}]::text[] THEN
+    RETURN (SELECT ${accountExpression(path, 'r', false)} FROM (SELECT ${row.join(', ')}) r);
+  END IF;`;
+  });
+  const all = singles.map(
+    (table) => `
+  IF of_relation = ${quoteText(table.name)} THEN
+    RETURN ${quoteText(singleAccount)};
+  END IF;`,
+  );
+  return routine(
+    'lanekeeper.account_of(of_relation text, columns text[], vals text[])',
+    'text',
+    `LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp ${pinnedSettings.join(' ')}`,
+    `
+BEGIN${parts.join('')}${all.join('')}
+  RETURN NULL;
+END
+`,
+    'whose a row is that is known as text: one that was stranded, or differs',
+  );
+}
+
 /** `lanekeeper.fence_proof()`: no rows when every trigger of ours is in place and enabled. */
 export function proofPiece(triggers: readonly { readonly table: TableInfo; readonly name: string }[]): Piece {
   const own: readonly (readonly [string, string, string, string])[] = [
@@ -103,6 +139,7 @@ export function proofPiece(triggers: readonly { readonly table: TableInfo; reado
     ['lanekeeper', 'deed', 'guard_epoch', 'A'],
     ['lanekeeper', 'deed', 'tell_deed', 'R'],
     ['lanekeeper', 'claim', 'guard_claim', 'R'],
+    ['lanekeeper', 'repair', 'apply_repair', 'R'],
   ];
   const rows = [...own, ...triggers.map(({ table, name }) => [table.schema, table.relation, name, 'O'] as const)].map(
     (row) => `(${row.map(quoteText).join(', ')})`,

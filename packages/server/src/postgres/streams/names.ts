@@ -30,6 +30,8 @@ export const ownHomedTables: readonly TableName[] = [
   'lanekeeper.claim',
   'lanekeeper.outcome',
   'lanekeeper.subscribed',
+  'lanekeeper.stranded',
+  'lanekeeper.repair',
 ];
 
 /** The other data centers, in the order of their numbers. */

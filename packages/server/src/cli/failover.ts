@@ -1,0 +1,129 @@
+/** `lanekeeper failover`: takes over what a failed data center held, when nobody does it automatically. */
+import { createInterface } from 'node:readline/promises';
+import { Command } from 'commander';
+import type { AgentStatus, FailoverAnswer, StandingOfPeer } from '../agent/index.ts';
+import { openAgents } from './agents.ts';
+import { type CliContext, CommandFailure, createOutput, exitCodes, type Output, SilentExit } from './output.ts';
+
+type FailoverOptions = {
+  readonly from: string;
+  readonly to?: string;
+  readonly force?: boolean;
+  readonly confirm?: string;
+  readonly config?: string;
+  readonly dc?: string;
+  readonly json?: boolean;
+};
+
+const askTimeoutMs = 3_000;
+const takeTimeoutMs = 40_000;
+
+export function failoverCommand(context: CliContext): Command {
+  return new Command('failover')
+    .description('take over what a failed data center held')
+    .requiredOption('--from <dc>', 'the data center that has failed')
+    .option('--to <dc>', 'the one that takes over (default: the other one)')
+    .option('--force', 'also when it may have acknowledged writes that never arrived')
+    .option('--confirm <dc>', 'the name of the failed data center, instead of typing it when asked')
+    .option('--config <file>', 'the configuration')
+    .option('--dc <name>', 'ask as this data center (default: LANEKEEPER_DC)')
+    .option('--json', 'print the answer as JSON')
+    .addHelpText(
+      'after',
+      `
+With \`failover.mode: automatic\` nobody has to call this. It shows first what is known of the failed data center and what
+might be lost, and asks for its name. Its lease must have run out: until then it may still be writing.
+
+What it wrote and never sent is not lost either: it is set aside when it comes back (\`lanekeeper stranded list\`).
+
+Exit code 0: taken over. 1: refused, or not confirmed. 4: no agent of the successor could be reached.`,
+    )
+    .action((options: FailoverOptions) => runFailover(context, options));
+}
+
+async function runFailover(context: CliContext, options: FailoverOptions): Promise<void> {
+  const output = createOutput(context, { json: options.json });
+  const agents = await openAgents(context, options);
+  try {
+    const names = Object.keys(agents.configuration.dataCenters);
+    const { from } = options;
+    const to = options.to ?? names.find((name) => name !== from);
+    if (!names.includes(from) || to === undefined || !names.includes(to) || to === from)
+      throw new CommandFailure(`There is no data center ${from}, or nobody to take over.`, {
+        exitCode: exitCodes.usage,
+        hint: `There is ${names.join(' and ')}.`,
+      });
+    const status = await agents.call(to, { method: 'GET', path: '/status', timeoutMs: askTimeoutMs });
+    if (status.kind !== 'answered' || status.status !== 200)
+      throw new CommandFailure(`No agent leads in ${to}.`, { exitCode: exitCodes.unreachable });
+    const standing = (status.body as AgentStatus).succession.others[from];
+    if (standing === undefined)
+      throw new CommandFailure(`${to} knows nothing of ${from}: the lease store has not answered yet.`);
+    show(output, from, to, standing);
+    const objections = standing.objections.filter((one) => !(options.force && one.includes('force it')));
+    if (objections.length > 0) {
+      output.result({ from, to, kind: 'refused', reason: objections.join('; '), standing });
+      output.line(`${output.colors.red('✗')} not now: ${objections.join('; ')}`);
+      throw new SilentExit(exitCodes.no);
+    }
+    await confirm(context, output, options, to);
+    const body = { from, force: options.force === true };
+    const call = { method: 'POST', path: '/v1/failovers', body, timeoutMs: takeTimeoutMs } as const;
+    const answer = await agents.call(to, call);
+    if (answer.kind === 'unreachable')
+      throw new CommandFailure(`No agent leads in ${to}.`, { exitCode: exitCodes.unreachable });
+    const result: FailoverAnswer =
+      answer.kind === 'answered' && answer.status === 200
+        ? (answer.body as FailoverAnswer)
+        : { kind: 'pending', reason: `the agent of ${to} did not answer in time` };
+    output.result({ from, to, ...result });
+    const { colors } = output;
+    if (result.kind === 'taken') {
+      output.line(`${colors.green('✓')} ${to} writes what ${from} held ${colors.dim(`(term ${result.term})`)}`);
+      return;
+    }
+    output.line(`${result.kind === 'pending' ? colors.yellow('…') : colors.red('✗')} ${result.reason}`);
+    throw new SilentExit(exitCodes.no);
+  } finally {
+    await agents.close();
+  }
+}
+
+function show(output: Output, from: string, to: string, standing: StandingOfPeer): void {
+  const { lease, inSync, behindBytes, lapsesInMs } = standing;
+  output.line(
+    `${output.colors.bold(from)}  lease ${lease}${lapsesInMs > 0 ? `, surely over in ${Math.ceil(lapsesInMs / 1000)} s` : ''}`,
+  );
+  output.line(
+    inSync.includes(to)
+      ? `  every write that it acknowledged as remote is in ${to}`
+      : `  ${to} was not in its sync set: writes that it acknowledged may be missing here`,
+  );
+  output.line(
+    behindBytes === null
+      ? '  how much of its log has not arrived here is not known'
+      : `  of the log that it told the lease store about, ${behindBytes} bytes have not arrived here; what came after is not known`,
+  );
+}
+
+async function confirm(
+  context: CliContext,
+  output: Output,
+  { from, confirm: given }: FailoverOptions,
+  to: string,
+): Promise<void> {
+  let typed = given;
+  if (typed === undefined && !output.json && context.stdout.isTTY && process.stdin.isTTY) {
+    const lines = createInterface({ input: process.stdin, output: process.stdout });
+    typed = await lines.question(`Type ${from} to let ${to} take over: `);
+    lines.close();
+  }
+  if (typed?.trim() === from) return;
+  throw new CommandFailure(
+    typed === undefined ? 'This has to be confirmed.' : 'That is not its name: nothing was done.',
+    {
+      exitCode: exitCodes.no,
+      hint: `Repeat it with \`--confirm ${from}\`.`,
+    },
+  );
+}

@@ -1,0 +1,107 @@
+/**
+ * In the data center that returns: takes away every row whose key a stranded transaction touched, before and after. As
+ * replica, so that no trigger and no foreign key makes more of it, and under an origin of its own, so that it is not sent to
+ * anybody. What belongs there comes from the home (`resend.ts`).
+ */
+import type { Client } from 'pg';
+import type { Lsn } from '../decode/index.ts';
+import type { Queryable } from '../queryable.ts';
+import { type DatabaseProblem, databaseProblem } from '../transaction.ts';
+import type { StrandedOrigin } from './ledger.ts';
+
+export type UndoOptions = {
+  /** In the data center that returns: a session of its own, as the agent. */
+  readonly client: Client;
+  /** At the home, as the agent: whose ledger says what to undo. */
+  readonly home: Queryable;
+  readonly origin: StrandedOrigin;
+  /** Changes at a time. Default 1000. */
+  readonly changesPerChunk?: number;
+};
+
+export type UndoResult =
+  | { readonly kind: 'undone'; readonly changes: number; readonly rows: number }
+  /** A right is missing: SET on session_replication_role, or EXECUTE on pg_replication_origin_*. See docs/guides/roles.md. */
+  | { readonly kind: 'refused'; readonly error: DatabaseProblem };
+
+export const undoOrigin = 'lanekeeper_undo';
+
+/**
+ * May be repeated as long as nothing has been applied since: a row that the home has sent would be taken away again.
+ * Everything is on disk when it returns.
+ */
+export async function undoStranded(options: UndoOptions): Promise<UndoResult> {
+  const { client } = options;
+  try {
+    await client.query(
+      `SELECT pg_catalog.pg_replication_origin_create($1)
+      WHERE pg_catalog.pg_replication_origin_oid($1) IS NULL`,
+      [undoOrigin],
+    );
+    await client.query('SELECT pg_catalog.pg_replication_origin_session_setup($1)', [undoOrigin]);
+    await client.query('SET session_replication_role = replica; SET synchronous_commit = local');
+  } catch (thrown) {
+    return refused(thrown);
+  }
+  try {
+    return await undoAll(options);
+  } catch (thrown) {
+    return refused(thrown);
+  } finally {
+    await client.query('RESET session_replication_role; RESET synchronous_commit').catch(() => {});
+    await client.query('SELECT pg_catalog.pg_replication_origin_session_reset()').catch(() => {});
+  }
+}
+
+function refused(thrown: unknown): UndoResult {
+  const error = databaseProblem(thrown);
+  if (error === null) throw thrown;
+  return { kind: 'refused', error };
+}
+
+async function undoAll({ client, home, origin, changesPerChunk = 1_000 }: UndoOptions): Promise<UndoResult> {
+  let after: Place | null = null;
+  let changes = 0;
+  let rows = 0;
+  for (;;) {
+    const chunk: readonly TouchedKey[] = await readKeys(home, origin, after, changesPerChunk);
+    const last = chunk.at(-1);
+    if (last === undefined) return { kind: 'undone', changes, rows };
+    const keys = chunk.flatMap(({ relation, key_columns, key, old_key }) =>
+      [key, ...(old_key === null ? [] : [old_key])].map((one) => ({ relation, key_columns, key: one })),
+    );
+    const { rows: answer } = await client.query<{ undone: number }>(
+      'SELECT lanekeeper.undo_rows($1::jsonb) AS undone',
+      [JSON.stringify(keys)],
+    );
+    rows += answer[0]?.undone ?? 0;
+    changes += chunk.length;
+    after = { endLsn: last.endLsn, sequence: last.sequence };
+  }
+}
+
+type Place = { readonly endLsn: Lsn; readonly sequence: number };
+
+export type TouchedKey = Place & {
+  readonly relation: string;
+  readonly key_columns: readonly string[];
+  readonly key: readonly string[];
+  readonly old_key: readonly string[] | null;
+  readonly account: string | null;
+};
+
+/** The keys that stranded changes touched, in commit order, from after a place on. */
+export async function readKeys(
+  home: Queryable,
+  { dataCenter, generation }: Pick<StrandedOrigin, 'dataCenter' | 'generation'>,
+  after: Place | null,
+  limit: number,
+): Promise<readonly TouchedKey[]> {
+  const { rows } = await home.query<TouchedKey>(
+    `SELECT end_lsn::text AS "endLsn", sequence, relation, key_columns, key, old_key, account FROM lanekeeper.stranded
+      WHERE dc = $1 AND generation = $2 AND purged_at IS NULL AND ($3::pg_lsn IS NULL OR (end_lsn, sequence) > ($3::pg_lsn, $4))
+      ORDER BY end_lsn, sequence LIMIT $5`,
+    [dataCenter, generation, after?.endLsn ?? null, after?.sequence ?? 0, limit],
+  );
+  return rows;
+}
