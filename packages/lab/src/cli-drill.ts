@@ -106,7 +106,11 @@ async function runDrills(context: LabContext, names: readonly string[], options:
   const seed = options.seed ?? Math.floor(Math.random() * 1_000_000);
   const against = options.against === undefined ? null : await runningLab(context, options.against);
   const chosen = chosenFaults(context, names, seed, options);
-  if (against === null && chosen.some(({ needs }) => needs?.packets) && context.env[insideVariable] === undefined) {
+  if (
+    against === null &&
+    chosen.some(({ needs }) => needs?.packets || needs?.smallDisk) &&
+    context.env[insideVariable] === undefined
+  ) {
     if (await canHaveNamespace()) return startInside(context);
   }
   const assertion = options.assert === undefined ? null : await assertionOf(context, options.assert);
@@ -215,12 +219,23 @@ async function writePage(folder: string, runs: readonly DrillReport[]): Promise<
   await writeFile(join(folder, `${last.name}.md`), renderMarkdown(runs, `${last.name}.svg`));
 }
 
-/** The same command once more, in a network namespace of its own: whatever is done to packets there is gone with it. */
+/** The same command once more, in namespaces of its own: what is done to packets and mounts there is gone with them. */
 async function startInside(context: LabContext): Promise<void> {
   const script = 'ip link set lo up && exec "$@"';
   const child = spawn(
     'unshare',
-    ['--net', '--', '/bin/sh', '-c', script, 'sh', process.execPath, ...process.execArgv, ...process.argv.slice(1)],
+    [
+      '--net',
+      '--mount',
+      '--',
+      '/bin/sh',
+      '-c',
+      script,
+      'sh',
+      process.execPath,
+      ...process.execArgv,
+      ...process.argv.slice(1),
+    ],
     { cwd: context.directory, env: { ...context.env, [insideVariable]: '1' }, stdio: 'inherit' },
   );
   const pass = (signal: NodeJS.Signals) => (): void => {

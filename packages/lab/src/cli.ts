@@ -6,6 +6,7 @@ import { dataCenterNamePattern, defaultFiles, parseDuration } from 'lanekeeper/c
 import { linkCommand } from './cli-link.ts';
 import { processCommand } from './cli-process.ts';
 import { statusCommand, stopCommand } from './cli-running.ts';
+import { missingEtcd } from './clusters/etcd.ts';
 import type { LabContext } from './context.ts';
 import { findApplication } from './lab/application.ts';
 import { findDescription, readDescription } from './lab/description.ts';
@@ -18,6 +19,8 @@ import { liveProcesses } from './processes/leash.ts';
 type LabArguments = {
   readonly dataCenters?: readonly string[];
   readonly rtt: number;
+  readonly leases: 'postgres' | 'etcd';
+  readonly stickiness?: string;
   readonly app?: string;
   readonly schema?: string;
   readonly config?: string;
@@ -40,6 +43,19 @@ export function labCommand(context: LabContext): Command {
       dataCenterNames,
     )
     .option('--rtt <duration>', 'round trip between them, for example 60ms', duration, 60)
+    .option(
+      '--stickiness <duration>',
+      'after how long an account that nobody uses may move to where its owner signs in (default: as configured)',
+      durationText,
+    )
+    .addOption(
+      new Option(
+        '--leases <store>',
+        'what the witness is: one PostgreSQL, or three members of an etcd that is installed',
+      )
+        .choices(['postgres', 'etcd'])
+        .default('postgres'),
+    )
     .option('--app <command>', 'run this in place of the storefront: it must listen on HOST and PORT')
     .option('--schema <file>', 'SQL that makes the tables of --app')
     .option(
@@ -74,6 +90,8 @@ Examples:
 
 async function runLab(context: LabContext, options: LabArguments): Promise<void> {
   const startMs = performance.now();
+  const missing = options.leases === 'etcd' ? missingEtcd() : null;
+  if (missing !== null) context.fail(missing, { exitCode: 2, hint: 'Without --leases the witness is a PostgreSQL.' });
   const found = await findApplication({ directory: context.directory, ...options });
   if (found.kind === 'wrong') context.fail(`${found.message}.`, { exitCode: 2, hint: found.hint });
   const opened = await openFolder({ directory: context.directory, dir: options.dir, keep: options.keep ?? false });
@@ -94,7 +112,9 @@ async function runLab(context: LabContext, options: LabArguments): Promise<void>
   const starting = startLab(
     {
       dataCenters: options.dataCenters ?? found.application.dataCenters ?? ['ny', 'la'],
+      leases: options.leases,
       rttMs: options.rtt,
+      stickiness: options.stickiness ?? null,
       application: found.application,
       folder,
       // A person has a browser, which resolves names; a script has what the system has.
@@ -213,6 +233,11 @@ function dataCenterNames(text: string): readonly string[] {
   const taken = names.find((name) => ['witness', 'customers', 'payments'].includes(name));
   if (taken) throw new InvalidArgumentError(`${taken} is a place of its own in the lab.`);
   return names;
+}
+
+function durationText(text: string): string {
+  if (parseDuration(text) === null) throw new InvalidArgumentError('A number and its unit: 2s, 30m.');
+  return text;
 }
 
 function duration(text: string): number {

@@ -24,6 +24,8 @@ export type ClusterOptions = {
   readonly durable?: boolean;
   /** Settings of postgresql.conf over the defaults in `settings.ts`. */
   readonly settings?: Readonly<Record<string, SettingValue>>;
+  /** More of an environment for `postgres`: for faults, such as a clock that goes wrong. */
+  readonly env?: Readonly<Record<string, string>>;
 };
 
 export type StopMode =
@@ -44,8 +46,7 @@ export type Cluster = {
   running(): boolean;
   /** Settles when the present postmaster ends, however it does; at once when it is stopped. */
   exited(): Promise<void>;
-  /** `env`: more of an environment for this start only, for faults (a clock that goes wrong, for instance). */
-  start(env?: Readonly<Record<string, string>>): Promise<void>;
+  start(): Promise<void>;
   /** Bounded: after `timeoutMs` (default 10 s) an orderly stop becomes an immediate one, then a kill. */
   stop(mode?: StopMode, timeoutMs?: number): Promise<void>;
   /** `kill -9` of the postmaster and of every backend, as a power cut would (the kernel keeps its caches, though). */
@@ -142,13 +143,13 @@ class EmbeddedCluster implements Cluster {
     await this.#postmaster?.exited;
   }
 
-  async start(env: Readonly<Record<string, string>> = {}): Promise<void> {
+  async start(): Promise<void> {
     if (this.running()) return;
     const wanted = this.port || (await readLastPort(this.#data));
     let problem = '';
     for (let attempt = 0; attempt < 5; attempt += 1) {
       this.port = await freePort(this.host, attempt === 0 ? wanted : undefined);
-      const result = await this.#startOnce(env);
+      const result = await this.#startOnce();
       if (result.kind === 'ready') return;
       problem = result.log;
       // A port that was taken meanwhile is worth another try, and so is shared memory that a killed one's backends still hold.
@@ -158,9 +159,7 @@ class EmbeddedCluster implements Cluster {
     throw new Error(`PostgreSQL did not start in ${this.dir}:\n${problem.trim()}`);
   }
 
-  async #startOnce(
-    env: Readonly<Record<string, string>>,
-  ): Promise<{ kind: 'ready' } | { kind: 'failed'; log: string }> {
+  async #startOnce(): Promise<{ kind: 'ready' } | { kind: 'failed'; log: string }> {
     await writeSettings(this.#data, this.host, this.port, this.#options);
     const logFile = join(this.dir, 'postgresql.log');
     const log = await open(logFile, 'a');
@@ -168,7 +167,7 @@ class EmbeddedCluster implements Cluster {
     try {
       const postmaster = await spawnLeashed(this.#native.postgres, ['-D', this.#data], {
         cwd: '/',
-        env: { PATH: process.env.PATH, LC_ALL: 'C', TZ: 'UTC', ...env },
+        env: { PATH: process.env.PATH, LC_ALL: 'C', TZ: 'UTC', ...this.#options.env },
         user: this.#native.user,
         stdout: log.fd,
         stderr: log.fd,

@@ -8,6 +8,7 @@ import { LinksClient } from '../links/client.ts';
 import { sleepMs } from '../processes/observe.ts';
 import {
   type Assertion,
+  ask,
   beginCheck,
   type CheckResult,
   check,
@@ -101,6 +102,9 @@ export async function runDrill(fault: Fault, options: DrillOptions): Promise<Dri
       random,
       links: new LinksClient(lab.links),
       agentToken: (name) => watch.agentToken(name),
+      ask: (url, text) => ask(url, text),
+      problems: () => watch.problemsNow(),
+      arrived: async (withinMs) => (await awaitArrival(urls, withinMs, options.aborted)) === null,
       note,
       undo: (step) => undoing.push(step),
       aborted: options.aborted,

@@ -7,29 +7,30 @@ import type { Fault } from './faults/index.ts';
 export type Means = {
   /** We run in a network namespace of our own, in which nftables and tc obey us. */
   readonly packets: boolean;
-  /** Null: not installed. */
-  readonly faketimeLibrary: string | null;
-  readonly tmpfs: boolean;
+  /** libfaketime; null: not installed. */
+  readonly clocks: string | null;
+  /** A tmpfs can be mounted, where nobody else sees it. */
+  readonly smallDisk: boolean;
   /** Why a fault cannot be drilled here; null when it can. */
   lacking(fault: Fault, against: boolean): string | null;
 };
 
-/** Set for the process that was started again inside its own network namespace. */
+const timeLibraries = [
+  '/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1',
+  '/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1',
+];
+
+/** Set for the process that was started again inside namespaces of its own. */
 export const insideVariable = 'LANEKEEPER_DRILL_NAMESPACE';
 
 export async function meansHere(env: NodeJS.ProcessEnv): Promise<Means> {
-  const packets = env[insideVariable] === '1' && (await succeeds('nft', ['list', 'tables']));
-  const faketimeLibrary =
-    [
-      '/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1',
-      '/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1',
-    ].find((file) => existsSync(file)) ?? null;
-  const root = process.getuid?.() === 0 && process.platform === 'linux';
-  const tmpfs = root && (await succeeds('unshare', ['--mount', 'mount', '-t', 'tmpfs', 'none', '/mnt']));
+  const inside = env[insideVariable] === '1';
+  const packets = inside && (await succeeds('nft', ['list', 'tables']));
+  const clocks = timeLibraries.find((file) => existsSync(file)) ?? null;
   return {
     packets,
-    faketimeLibrary,
-    tmpfs,
+    clocks,
+    smallDisk: inside,
     lacking({ needs = {}, usesUp }, against) {
       if (against && usesUp === true) return 'it leaves a lab that is of no use any more; not against one that runs';
       if (needs.packets && !packets) {
@@ -37,18 +38,21 @@ export async function meansHere(env: NodeJS.ProcessEnv): Promise<Means> {
           ? 'packets are only dropped in a network namespace of the drill’s own, not against a lab that runs'
           : 'packets cannot be dropped here: that needs root, nftables and network namespaces';
       }
-      if (needs.faketime && faketimeLibrary === null) return 'libfaketime is not installed (Debian: libfaketime)';
-      if (needs.tmpfs && !tmpfs) return 'a small disk cannot be mounted here: that needs root';
+      if (needs.clocks && against)
+        return 'clocks can only be set in a lab that was started for it; not against one that runs';
+      if (needs.clocks && clocks === null) return 'libfaketime is not installed (Debian: libfaketime)';
+      if (needs.smallDisk && (!inside || against))
+        return 'a small disk is only mounted in a namespace of the drill’s own, as root';
       return null;
     },
   };
 }
 
-/** Whether it is worth starting again in a network namespace. */
+/** Whether it is worth starting again in namespaces of its own, for packets and for mounts. */
 export async function canHaveNamespace(): Promise<boolean> {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) return false;
   const table = 'add table inet lanekeeper_probe; delete table inet lanekeeper_probe';
-  return succeeds('unshare', ['--net', 'nft', table]);
+  return succeeds('unshare', ['--net', '--mount', 'nft', table]);
 }
 
 function succeeds(command: string, args: readonly string[]): Promise<boolean> {

@@ -1,7 +1,9 @@
 /** A lab for drills only: a child process, which goes when we go, however we go. */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { lanekeeperProgram } from '../lab/application.ts';
 import type { LabDescription } from '../lab/description.ts';
 import { type LeashedProcess, spawnLeashed } from '../processes/leash.ts';
@@ -11,19 +13,28 @@ export type OwnLab = { readonly description: LabDescription; stop(): Promise<voi
 
 const readyTimeoutMs = 180_000;
 const stopTimeoutMs = 30_000;
+/** A fresh cluster of the lab has about 100 MB, with its WAL. */
+const smallDiskMb = 320;
+
+/** What a fault asks of the lab that it is drilled in; a lab is used again only by drills that ask for the same. */
+export type LabKind = 'plain' | 'clocks' | 'small-disk';
 
 /** Throws, with the end of what it printed, when it does not come up. */
 export async function startOwnLab(options: {
   readonly roundTripMs: number;
   readonly env: NodeJS.ProcessEnv;
-  readonly args?: readonly string[];
+  readonly kind: LabKind;
+  /** libfaketime, for `clocks`. */
+  readonly clocks: string | null;
 }): Promise<OwnLab> {
   // Its pointer for other commands goes where nobody else's is.
   const directory = await mkdtemp(join(tmpdir(), 'lanekeeper-drill-'));
-  const { LANEKEEPER_LAB: _lab, LANEKEEPER_CONFIG: _config, LANEKEEPER_DC: _dc, ...env } = options.env;
+  const { LANEKEEPER_LAB: _lab, LANEKEEPER_CONFIG: _config, LANEKEEPER_DC: _dc, ...inherited } = options.env;
+  const env = options.kind === 'clocks' ? { ...inherited, LANEKEEPER_LAB_CLOCKS: options.clocks ?? '' } : inherited;
+  const args = options.kind === 'small-disk' ? ['--dir', await smallDisks(directory)] : [];
   const leashed = await spawnLeashed(
     process.execPath,
-    [lanekeeperProgram(), 'lab', '--json', '--rtt', `${options.roundTripMs}ms`, ...(options.args ?? [])],
+    [lanekeeperProgram(), 'lab', '--json', '--rtt', `${options.roundTripMs}ms`, '--stickiness', '2s', ...args],
     { cwd: directory, env, stdout: 'pipe', stderr: 'pipe' },
   );
   const stop = async (): Promise<void> => {
@@ -41,6 +52,20 @@ export async function startOwnLab(options: {
     await stop();
     throw error;
   }
+}
+
+/** Only in a mount namespace of our own: with its last process they are gone. */
+async function smallDisks(directory: string): Promise<string> {
+  await chmod(directory, 0o711);
+  const dir = join(directory, 'lab');
+  // The lab's own mark: otherwise it would not touch a folder in which something is.
+  await mkdir(join(dir, 'lanekeeper-lab'), { recursive: true });
+  for (const name of ['ny', 'la']) {
+    const disk = join(dir, name, 'postgres');
+    await mkdir(disk, { recursive: true, mode: 0o755 });
+    await promisify(execFile)('mount', ['-t', 'tmpfs', '-o', `size=${smallDiskMb}m,mode=0755`, 'lanekeeper', disk]);
+  }
+  return dir;
 }
 
 function readDescription(leashed: LeashedProcess): Promise<LabDescription> {

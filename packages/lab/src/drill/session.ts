@@ -11,7 +11,7 @@ import { type Assertion, ask } from './checker/index.ts';
 import { DrillAborted, type DrillRun, runDrill } from './drill.ts';
 import { type Fault, superusers } from './faults/index.ts';
 import type { Means } from './means.ts';
-import { type OwnLab, startOwnLab } from './own-lab.ts';
+import { type LabKind, type OwnLab, startOwnLab } from './own-lab.ts';
 import {
   answersOf,
   bucketsOf,
@@ -48,6 +48,7 @@ export async function runSession(
 ): Promise<{ readonly passed: number; readonly failed: number; readonly skipped: number }> {
   const counts = { passed: 0, failed: 0, skipped: 0 };
   let own: OwnLab | null = null;
+  let ownKind: LabKind = 'plain';
   const close = async (): Promise<void> => {
     const stopping = own;
     own = null;
@@ -63,7 +64,10 @@ export async function runSession(
           await options.onReport({ name: fault.name, skipped: lacking });
           continue;
         }
-        own ??= options.against === null ? await startOwnLab(options) : null;
+        const kind = kindFor(fault);
+        if (own !== null && kind !== ownKind) await close();
+        ownKind = kind;
+        own ??= options.against === null ? await startOwnLab({ ...options, kind, clocks: options.means.clocks }) : null;
         const lab = options.against ?? own?.description;
         if (lab === undefined) throw new Error('there is no lab');
         const seed = (options.seed + run * options.faults.length + index) >>> 0;
@@ -77,6 +81,11 @@ export async function runSession(
     await close();
   }
   return counts;
+}
+
+function kindFor({ needs }: Fault): LabKind {
+  if (needs?.clocks) return 'clocks';
+  return needs?.smallDisk ? 'small-disk' : 'plain';
 }
 
 async function reportOf(

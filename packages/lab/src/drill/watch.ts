@@ -75,6 +75,13 @@ export class Watch {
     };
   }
 
+  /** What agents complain about at this moment; those that do not answer are not asked again. */
+  async problemsNow(): Promise<readonly string[]> {
+    const names = Object.keys(this.#lab.dataCenters);
+    await Promise.all(names.map((name) => this.#askAgent(name)));
+    return names.flatMap((name) => (this.#last.get(name)?.problems ?? []).map((problem) => `${name}: ${problem}`));
+  }
+
   problemsSince(sinceMs: number): readonly string[] {
     return [
       ...new Set(

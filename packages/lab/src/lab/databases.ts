@@ -1,5 +1,6 @@
 /** The lab's PostgreSQL: a cluster for each data center and one for the witness, from nothing to replicating both ways. */
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { applyChanges, type Connect, connect, ensureStreams, readCatalog } from '@lanekeeper/server/postgres';
 import { loadConfiguration, type RoleName } from 'lanekeeper/config';
@@ -22,34 +23,36 @@ export const witnessDatabase = 'witness';
 
 export type LabClusters = {
   readonly byName: Readonly<Record<string, Cluster>>;
-  readonly witness: Cluster;
+  /** Null when the witness is an etcd. */
+  readonly witness: Cluster | null;
   place(name: string): string;
   urls(name: string, secrets: LabSecrets): Readonly<Record<RoleName | 'superuser', string>>;
-  witnessUrl(secrets: LabSecrets): string;
+  witnessUrl(secrets: LabSecrets): string | null;
 };
 
 export async function startClusters(
   folder: LabFolder,
   names: readonly string[],
-  addresses: LabAddresses,
+  addresses: Pick<LabAddresses, 'hosts' | 'witnessHost'> & { readonly witness: boolean },
   disposer: Disposer,
 ): Promise<LabClusters> {
   const start = async (name: string, host: string): Promise<Cluster> => {
-    const cluster = await startCluster({ dir: join(folder.clusters, name, 'postgres'), host });
+    const dir = join(folder.clusters, name, 'postgres');
+    const cluster = await startCluster({ dir, host, env: name === 'witness' ? {} : await clockOf(dir) });
     // What is thrown away need not be written to disk first.
     await disposer.add(() => cluster.stop(folder.keep ? 'fast' : 'immediate'));
     return cluster;
   };
   const started = await Promise.allSettled([
     ...names.map((name) => start(name, addresses.hosts[name] as string)),
-    start('witness', addresses.witnessHost),
+    ...(addresses.witness ? [start('witness', addresses.witnessHost)] : []),
   ]);
   const clusters = started.map((one) => {
     if (one.status === 'rejected') throw one.reason;
     return one.value;
   });
   const byName = Object.fromEntries(names.map((name, index) => [name, clusters[index] as Cluster]));
-  const witness = clusters.at(-1) as Cluster;
+  const witness = clusters[names.length] ?? null;
   return {
     byName,
     witness,
@@ -65,7 +68,28 @@ export async function startClusters(
         superuser: cluster.superuserUrl(databaseName),
       };
     },
-    witnessUrl: (secrets) => roleUrl(witness, witnessDatabase, witnessRole(secrets)),
+    witnessUrl: (secrets) => (witness === null ? null : roleUrl(witness, witnessDatabase, witnessRole(secrets))),
+  };
+}
+
+/** The library that lets a drill set a data center's clock: `LANEKEEPER_LAB_CLOCKS` names libfaketime. */
+const clocksVariable = 'LANEKEEPER_LAB_CLOCKS';
+/** In a cluster's folder: by how much its clock is wrong, as libfaketime wants it, for example `-3600`. */
+export const clockFile = 'clock';
+
+async function clockOf(dir: string): Promise<Readonly<Record<string, string>>> {
+  const library = process.env[clocksVariable];
+  if (!library) return {};
+  const file = join(dir, clockFile);
+  await mkdir(dir, { recursive: true, mode: 0o755 });
+  await writeFile(file, '+0\n', { mode: 0o644 });
+  return {
+    LD_PRELOAD: library,
+    FAKETIME_TIMESTAMP_FILE: file,
+    FAKETIME_NO_CACHE: '1',
+    FAKETIME_DISABLE_SHM: '1',
+    DONT_FAKE_MONOTONIC: '1',
+    FAKETIME_DONT_FAKE_MONOTONIC: '1',
   };
 }
 
@@ -92,7 +116,7 @@ export function watchClusters(
     if (cluster.running()) await cluster.stop('immediate');
   };
   for (const [name, cluster] of Object.entries(clusters.byName)) void watch(name, cluster);
-  void watch('witness', clusters.witness);
+  if (clusters.witness !== null) void watch('witness', clusters.witness);
 }
 
 function labRole(role: RoleName, secrets: LabSecrets): Role {
@@ -128,9 +152,10 @@ export async function prepareDatabases(lab: {
     mkdirSync(join(lab.folder.dir, name), { recursive: true, mode: 0o711 });
     writeFileSync(done, '');
   };
+  const { witness } = clusters;
   await Promise.all([
     ...lab.names.map(prepare),
-    ensurePlainDatabase(clusters.witness, witnessDatabase, witnessRole(secrets)),
+    ...(witness === null ? [] : [ensurePlainDatabase(witness, witnessDatabase, witnessRole(secrets))]),
   ]);
 }
 

@@ -6,6 +6,7 @@
  * - `folder.ts`, `secrets.ts`, `addresses.ts`: what a kept lab finds again · `configuration.ts`, `places.ts`: files written
  * - `application.ts`, `infer.ts`: the storefront or the user's own · `description.ts`: lab.json · `page.ts`: for people
  * - `payments.ts`: the service that the storefront has its orders charged by
+ * - `etcd.ts`: the witness when it is not PostgreSQL
  * - `disposer.ts`: what must be stopped · `switchboard.ts`: stops, kills and starts single things, for drills
  *
  * What holds:
@@ -15,13 +16,14 @@
  */
 import { mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Cluster } from '../clusters/cluster.ts';
 import type { LinksAccess, LinksClient } from '../links/client.ts';
 import { startLinks } from '../links/start.ts';
 import { processStart } from '../processes/observe.ts';
 import { type ServiceEvent, Supervisor } from '../processes/supervisor.ts';
 import { chooseAddresses, type LabAddresses, namesHost, namesResolve } from './addresses.ts';
 import type { LabApplication } from './application.ts';
-import { type Address, type View, writeConfiguration } from './configuration.ts';
+import { type Address, type ConfigurationInput, type View, writeConfiguration } from './configuration.ts';
 import {
   applyEverywhere,
   awaitArrival,
@@ -36,18 +38,23 @@ import {
 import type { DataCenterDescription, LabDescription } from './description.ts';
 import type { Disposer } from './disposer.ts';
 import { type Environments, roleNames, writeEnvironments } from './environments.ts';
+import { checkStore, startEtcd } from './etcd.ts';
 import type { LabFolder } from './folder.ts';
 import type { Sections } from './infer.ts';
 import { findPayments } from './payments.ts';
 import { type LabSecrets, secretsIn } from './secrets.ts';
-import { feedersOf, fitSections } from './sections.ts';
+import { feedersOf, fitSections, restless } from './sections.ts';
 import { startServices } from './services.ts';
 import { startSwitchboard } from './switchboard.ts';
 
 export type LabOptions = {
   readonly dataCenters: readonly string[];
+  /** What the witness is made of. */
+  readonly leases: 'postgres' | 'etcd';
   /** Round trip between data centers, and to the witness. */
   readonly rttMs: number;
+  /** Null: as configured. Otherwise accounts also move as often as anybody likes. */
+  readonly stickiness: string | null;
   readonly application: LabApplication;
   readonly folder: LabFolder;
   /** `names`: the data centers' urls are names below localhost; `auto`: where programs here can resolve them. */
@@ -81,6 +88,7 @@ const parentDomain = 'shop.localhost';
 export async function startLab(options: LabOptions, disposer: Disposer): Promise<Lab> {
   const { folder, dataCenters: names } = options;
   const { dir } = folder;
+  checkStore(folder.clusters, options.leases);
   const timed = timer(options);
   const logs = join(dir, 'logs');
   mkdirSync(logs, { recursive: true });
@@ -96,22 +104,29 @@ export async function startLab(options: LabOptions, disposer: Disposer): Promise
     'PostgreSQL for every data center and the witness, and links between them',
     () =>
       all(
-        startClusters(folder, names, addresses, disposer),
+        startClusters(folder, names, { ...addresses, witness: options.leases === 'postgres' }, disposer),
         startLinksProcess(options, join(logs, 'links.log'), disposer),
       ),
   );
   stopIfClosed();
   const off = new Set<string>();
   watchClusters(clusters, disposer, off, (text) => options.onProgress({ kind: 'remark', text }));
+  const witness = new Supervisor(logs, (event) => options.onProgress({ kind: 'service', event }));
+  await disposer.add(() => witness.stop());
   await disposer.add(() => supervisor.stop());
 
   const environments = await writeEnvironments(dir, names, secrets);
   await timed('Roles, tables and first rows', () =>
-    prepareDatabases({ clusters, names, folder, secrets, application: options.application, environments }),
+    all(
+      prepareDatabases({ clusters, names, folder, secrets, application: options.application, environments }),
+      options.leases === 'etcd'
+        ? startEtcd(witness, join(folder.clusters, 'witness', 'etcd'), addresses)
+        : Promise.resolve(),
+    ),
   );
   stopIfClosed();
   const guessed = await sectionsOf(options.application, clusters, names[0] as string, secrets, dir);
-  const sections = fitSections(guessed.sections, names);
+  const sections = restless(fitSections(guessed.sections, names), options.stickiness);
   for (const text of guessed.remarks) options.onProgress({ kind: 'remark', text });
 
   const urls = await publicUrls(names, addresses, options.hosts);
@@ -135,7 +150,8 @@ export async function startLab(options: LabOptions, disposer: Disposer): Promise
   stopIfClosed();
 
   await setDistance(links, options.rttMs);
-  const switchboard = await startSwitchboard({ supervisor, clusters, names, off }, disposer);
+  const services = () => new Map([...supervisor.services(), ...witness.services()]);
+  const switchboard = await startSwitchboard({ supervisor: { services }, clusters, names, off }, disposer);
   const description = await describe({
     switchboard,
     names,
@@ -220,12 +236,20 @@ async function writeConfigurations(lab: {
     const listen = { host: addresses.hosts[from] ?? namesHost, port: 0 };
     return (await links.addRoute({ from, to, target: { host, port }, listen })).listen;
   };
+  const leasesFrom = async (here: string): Promise<ConfigurationInput['leases']> => {
+    if (clusters.witness === null) {
+      const members = await Promise.all(addresses.etcd.map(({ client }) => through(here, witnessSite, client)));
+      return { store: 'etcd', endpoints: members.map(origin) };
+    }
+    const { host, port } = await through(here, witnessSite, clusters.witness);
+    return { url: `postgres://${roleNames.agent}@${host}:${port}/${witnessDatabase}` };
+  };
   const files: Record<string, string> = {};
   for (const here of names) {
     const views: Record<string, View> = {};
     for (const name of names) {
       const at = addresses.dataCenters[name] as LabAddresses['dataCenters'][string];
-      const database = clusters.byName[name] as LabClusters['witness'];
+      const database = clusters.byName[name] as Cluster;
       const seen = (address: Address): Promise<Address> =>
         name === here ? Promise.resolve({ host: address.host, port: address.port }) : through(here, name, address);
       const [databaseAddress, edge, agent] = await Promise.all([seen(database), seen(at.edge), seen(at.agent)]);
@@ -242,11 +266,7 @@ async function writeConfigurations(lab: {
       cluster: 'shop',
       databaseName,
       views,
-      witness: {
-        ...(await through(here, witnessSite, clusters.witness)),
-        user: roleNames.agent,
-        database: witnessDatabase,
-      },
+      leases: await leasesFrom(here),
       publicKeys: names.map((name) => (lab.secrets.keys[name] as LabSecrets['keys'][string]).publicJwk),
       sections: lab.sections,
       domain: lab.urls.domain,
@@ -296,7 +316,10 @@ async function describe(lab: {
     storefront: (dataCenters[lab.names[0] as string] as DataCenterDescription).edge,
     dataCenters,
     payments: lab.payments,
-    witness: { database: lab.clusters.witnessUrl(lab.secrets) },
+    witness: {
+      database: lab.clusters.witnessUrl(lab.secrets),
+      endpoints: lab.clusters.witness === null ? lab.addresses.etcd.map(({ client }) => origin(client)) : [],
+    },
     links: lab.links,
     switchboard: lab.switchboard,
     dir: lab.dir,

@@ -24,3 +24,13 @@ export function fitSections(sections: Sections, names: readonly string[]): Secti
 export function feedersOf(sections: Sections): readonly string[] {
   return [...new Set(Object.values(sections.tables).flatMap(({ feeder }) => (feeder === undefined ? [] : [feeder])))];
 }
+
+/** Accounts that move at sign-in when nobody used them for `stickiness`, as often as that may be; null: as they were. */
+export function restless(sections: Sections, stickiness: string | null): Sections {
+  if (stickiness === null) return sections;
+  return {
+    ...sections,
+    sessions: { ...sections.sessions, stickiness },
+    moves: { ...sections.moves, dwell: '0s', perHour: 3_600 },
+  };
+}

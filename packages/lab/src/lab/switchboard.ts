@@ -4,7 +4,7 @@
  *
  * - `stop`: in order; `kill`: at once, as a power cut would. Both keep it off until `start`.
  * - `crash`: at once, and it is started again as a service manager would.
- * - `start`: on again. The body may carry `{"env": {…}}`, for PostgreSQL only and for this start only.
+ * - `start`: on again.
  */
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage } from 'node:http';
@@ -27,15 +27,13 @@ export type LabProcess = {
   readonly restarts: number;
 };
 
-type Env = Readonly<Record<string, string>>;
-
 /** What can be done with one process. */
 type Switch = {
   state(): LabProcess;
   stop(): Promise<void>;
   kill(): Promise<void>;
   crash(): Promise<void>;
-  start(env: Env): Promise<void>;
+  start(): Promise<void>;
 };
 
 const actions = ['stop', 'kill', 'crash', 'start'] as const;
@@ -43,7 +41,7 @@ type Action = (typeof actions)[number];
 
 export async function startSwitchboard(
   lab: {
-    readonly supervisor: Supervisor;
+    readonly supervisor: Pick<Supervisor, 'services'>;
     readonly clusters: LabClusters;
     readonly names: readonly string[];
     /** Sites whose PostgreSQL is not started again when it ends. */
@@ -55,7 +53,7 @@ export async function startSwitchboard(
   const switches = (): ReadonlyMap<string, Switch> => {
     const found = new Map<string, Switch>();
     for (const [site, cluster] of [...Object.entries(lab.clusters.byName), ['witness', lab.clusters.witness] as const])
-      found.set(`${site}/postgres`, clusterSwitch(site, cluster, lab.off));
+      if (cluster !== null) found.set(`${site}/postgres`, clusterSwitch(site, cluster, lab.off));
     for (const [full, service] of lab.supervisor.services()) {
       const site = [...lab.names, 'witness', paymentsSite].find((name) => full.startsWith(`${name}-`));
       if (site !== undefined) {
@@ -103,18 +101,12 @@ async function answer(
   if (request.method !== 'POST' || !isAction(action)) {
     return { status: 400, body: { error: `POST one of ${actions.join(', ')}.` } };
   }
-  await found[action](await environmentOf(request));
+  await found[action]();
   return { status: 200, body: found.state() };
 }
 
 function isAction(value: string | undefined): value is Action {
   return actions.some((one) => one === value);
-}
-
-async function environmentOf(request: IncomingMessage): Promise<Env> {
-  let text = '';
-  for await (const chunk of request.setEncoding('utf8')) text += chunk as string;
-  return text === '' ? {} : ((JSON.parse(text) as { env?: Env }).env ?? {});
 }
 
 function clusterSwitch(site: string, cluster: Cluster, off: Set<string>): Switch {
@@ -129,8 +121,8 @@ function clusterSwitch(site: string, cluster: Cluster, off: Set<string>): Switch
       await cluster.kill();
     },
     crash: () => cluster.kill(),
-    async start(env) {
-      await cluster.start(env);
+    async start() {
+      await cluster.start();
       off.delete(site);
     },
   };

@@ -1,7 +1,7 @@
 /** One question to a database, on a connection of its own: drills break connections all the time. */
 import { Client, type QueryResultRow } from 'pg';
 
-/** Throws as `pg` does, also when it takes longer than `timeoutMs`. */
+/** Rows of the last statement. Throws as `pg` does, also when it takes longer than `timeoutMs`. */
 export async function ask<Row extends QueryResultRow>(
   url: string,
   text: string,
@@ -18,8 +18,10 @@ export async function ask<Row extends QueryResultRow>(
   client.on('error', () => {});
   try {
     await client.connect();
-    const result = await client.query<Row>(text, [...values]);
-    return result.rows;
+    // Without values the text may hold several statements; `pg` then returns a list.
+    const result = values.length === 0 ? await client.query<Row>(text) : await client.query<Row>(text, [...values]);
+    const results: readonly (typeof result)[] = Array.isArray(result) ? result : [result];
+    return results.at(-1)?.rows ?? [];
   } finally {
     await client.end().catch(() => {});
   }

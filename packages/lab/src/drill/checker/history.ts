@@ -37,6 +37,8 @@ export type Operation = {
 export type History = {
   /** By account: where it was written when the load began. */
   readonly homes: Readonly<Record<string, string>>;
+  /** Accounts whose owners rest, travel and sign in elsewhere: their pauses are their own, and their home changes. */
+  readonly travellers: ReadonlySet<string>;
   readonly operations: readonly Operation[];
 };
 

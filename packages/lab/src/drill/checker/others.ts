@@ -20,7 +20,7 @@ export function judgeOthers(
   const violations: string[] = [];
   let accounts = 0;
   for (const [account, home] of Object.entries(history.homes)) {
-    if (home === limit.at) continue;
+    if (home === limit.at || history.travellers.has(account)) continue;
     const operations = history.operations.filter((one) => one.account === account);
     // Somebody who came in by the broken data center's edge meets its outage, wherever the account is.
     if (operations.some(({ attempts }) => attempts.some(({ via }) => via === limit.at))) continue;

@@ -3,6 +3,7 @@
  * what has to be undone when the drill ends, however it ends, is put down with `undo`.
  */
 
+import { Client } from 'pg';
 import type { LabDescription } from '../../lab/description.ts';
 import type { LabProcess } from '../../lab/switchboard.ts';
 import type { LinksClient } from '../../links/client.ts';
@@ -21,6 +22,12 @@ export type Arena = {
   readonly links: LinksClient;
   /** For calls to agents, signed by the key of that data center. */
   agentToken(dataCenter: string): string;
+  /** One question to a database. */
+  ask(url: string, text: string): Promise<unknown>;
+  /** What `lanekeeper status` complains about now, in all data centers. */
+  problems(): Promise<readonly string[]>;
+  /** Waits until everything has arrived everywhere; false when it takes longer. */
+  arrived(withinMs: number): Promise<boolean>;
   /** Into the timeline, with the present time. */
   note(text: string): void;
   /** Run in reverse order at the end, also when the drill breaks off. Must not throw when there is nothing to undo. */
@@ -49,16 +56,14 @@ export async function turn(
   site: string,
   name: string,
   action: 'stop' | 'kill' | 'crash' | 'start',
-  env: Readonly<Record<string, string>> = {},
 ): Promise<void> {
-  await switchboard(arena, 'POST', `/${site}/${name}/${action}`, { env });
+  await switchboard(arena, 'POST', `/${site}/${name}/${action}`);
 }
 
-async function switchboard<T>({ lab }: Pick<Arena, 'lab'>, method: string, path: string, body?: unknown): Promise<T> {
+async function switchboard<T>({ lab }: Pick<Arena, 'lab'>, method: string, path: string): Promise<T> {
   const response = await fetch(new URL(path, lab.switchboard.url), {
     method,
     headers: { authorization: `Bearer ${lab.switchboard.token}` },
-    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     signal: AbortSignal.timeout(90_000),
   });
   const answer = (await response.json()) as T & { error?: string };
@@ -144,4 +149,24 @@ export async function until(arena: Arena, withinMs: number, look: () => Promise<
     await sleepMs(100);
   }
   return false;
+}
+
+/** Where PostgreSQL of a data center keeps its data; the folder above is the lab's own. */
+export async function dataFolderOf(arena: Pick<Arena, 'lab'>, dataCenter: string): Promise<string> {
+  const [row] = await sql<{ data_directory: string }>(arena, dataCenter, 'SHOW data_directory');
+  if (row === undefined) throw new Error(`${dataCenter} does not say where its data are`);
+  return row.data_directory;
+}
+
+/** Long-lived, for what a session holds on to; ended by `undo`. */
+export async function session(arena: Arena, dataCenter: string, role: 'superuser' | 'application'): Promise<Client> {
+  const client = new Client({
+    connectionString: arena.lab.dataCenters[dataCenter]?.databases[role] ?? '',
+    application_name: 'lanekeeper-drill',
+    connectionTimeoutMillis: 5_000,
+  });
+  client.on('error', () => {});
+  await client.connect();
+  arena.undo(() => client.end().catch(() => {}));
+  return client;
 }

@@ -30,14 +30,10 @@ export type Expectation = {
 export type FaultNeeds = {
   /** Packets on loopback can be dropped: nftables in a network namespace of its own. */
   readonly packets?: true;
-  /** libfaketime. */
-  readonly faketime?: true;
-  /** A tmpfs can be mounted. */
-  readonly tmpfs?: true;
-  /** Automatic takeover. */
-  readonly takeover?: true;
-  /** Any other program, by name. */
-  readonly programs?: readonly string[];
+  /** Clocks that can be set (libfaketime), in a lab that was started with them. */
+  readonly clocks?: true;
+  /** Disks that are small, in a lab that was started on them. */
+  readonly smallDisk?: true;
 };
 
 export type Fault = {
@@ -62,3 +58,18 @@ export type Fault = {
   /** What went wrong, when everything has settled; beyond the invariants. */
   inspect?(arena: Arena): Promise<readonly string[]>;
 };
+
+/** The default lease, its skew and a little more. */
+export const longerThanLeaseMs = 13_000;
+
+/** Default lease 6 s, skew 1 s, and 2 s to notice and to promote; the rest is for a machine that runs everything at once. */
+export const backAfterTakeoverMs = 12_000;
+
+/** Customers of neither data center wait longer than one attempt. */
+export function unnoticed(text: string): Expectation {
+  return { text, writesAgainMs: 6_000, after: 'fault', othersPauseMs: 3_000 };
+}
+
+export function takeoverExpectation(text: string): Expectation {
+  return { text, writesAgainMs: backAfterTakeoverMs, after: 'fault', othersPauseMs: 6_000 };
+}

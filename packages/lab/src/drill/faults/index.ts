@@ -1,13 +1,30 @@
 /**
- * The faults that can be drilled, by name. `fault.ts` what one is · `arena.ts` what it may touch · one file for each group.
+ * The faults that can be drilled, by name. `fault.ts` what one is · `arena.ts` what it may touch · `repair.ts` what an operator
+ * does about it · one file for each group, and `packets.ts` for links that the kernel breaks.
  */
+import { clockFaults } from './clocks.ts';
+import { dataFaults } from './data.ts';
 import type { Fault } from './fault.ts';
+import { linkFaults } from './links.ts';
+import { packetFaults } from './packets.ts';
 import { processFaults } from './processes.ts';
+import { protocolFaults } from './protocol.ts';
+import { storageFaults } from './storage.ts';
+import { trafficFaults } from './traffic.ts';
 
 export { type Arena, superusers } from './arena.ts';
 export { type Expectation, type Fault, type FaultGroup, type FaultNeeds, faultGroups } from './fault.ts';
 
-export const faults: readonly Fault[] = [...processFaults];
+export const faults: readonly Fault[] = [
+  ...processFaults,
+  ...clockFaults,
+  ...linkFaults,
+  ...packetFaults,
+  ...dataFaults,
+  ...storageFaults,
+  ...protocolFaults,
+  ...trafficFaults,
+];
 
 export function findFault(name: string): Fault | undefined {
   return faults.find((one) => one.name === name);

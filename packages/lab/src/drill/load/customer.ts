@@ -12,6 +12,8 @@ import { Browser, outcomeOf, type Reached } from './browser.ts';
 
 export type CustomerOptions = {
   readonly kind: 'buyer' | 'keeper';
+  /** Now and then rests for a while, and signs in at the other edge. */
+  readonly travels: boolean;
   readonly email: string;
   /** Where the customer registers, and so is at home at first. */
   readonly home: string;
@@ -35,6 +37,8 @@ const retryable =
   /^LK_(WRONG_HOME|UNKNOWN_ACCOUNT|ARRIVING|MOVING|NO_LEASE|HOME_UNREACHABLE|AGENT_UNAVAILABLE|NO_APPLICATION|NO_ANSWER|LATE_ANSWER|OUTCOME_UNKNOWN|TOO_SLOW|LOOP|BAD_TOKEN|NO_PEER|ALONE|CLAIM_UNAVAILABLE)$|^E[A-Z]+$/;
 /** After so many refusals in a row the DNS answer is another one. */
 const refusalsBeforeTurning = 3;
+/** Longer than the lab's stickiness: then the account counts as idle and moves along. */
+const restMs = 2_500;
 
 export class Customer {
   readonly operations: Operation[] = [];
@@ -58,8 +62,8 @@ export class Customer {
     return this.#options.home;
   }
 
-  get kind(): 'buyer' | 'keeper' {
-    return this.#options.kind;
+  get travels(): boolean {
+    return this.#options.travels;
   }
 
   /** When something was last acknowledged; 0 when nothing was. */
@@ -105,13 +109,25 @@ export class Customer {
 
   /** Goes on until `stopping` says so; what is under way then is brought to an end. */
   async shop(stopping: () => boolean): Promise<void> {
-    const { kind, paceMs, random } = this.#options;
+    const { kind, paceMs, random, travels } = this.#options;
     for (let round = 0; !stopping(); round += 1) {
+      if (travels && round % 8 === 7) await this.#travel();
       if (kind === 'keeper') await this.#keep(round);
       else if (round % 3 === 2) await this.#order();
       else await this.#add();
       await sleepMs(paceMs * (0.5 + random()));
     }
+  }
+
+  async #travel(): Promise<void> {
+    await sleepMs(restMs);
+    if (!this.#pinned) this.lead(this.#elsewhere());
+    await this.signIn();
+  }
+
+  #elsewhere(): string {
+    const names = Object.keys(this.#options.edges);
+    return names[(names.indexOf(this.#via) + 1) % names.length] as string;
   }
 
   #sku(index: number): string {
@@ -167,9 +183,7 @@ export class Customer {
     this.#refusals += 1;
     const silent = outcome.kind === 'unknown' || (outcome.kind === 'refused' && /^E[A-Z]+$/.test(outcome.code));
     if (this.#pinned || (!silent && this.#refusals < refusalsBeforeTurning)) return;
-    const names = Object.keys(this.#options.edges);
-    const next = names[(names.indexOf(this.#via) + 1) % names.length];
-    if (next !== undefined) this.lead(next);
+    this.lead(this.#elsewhere());
     this.#refusals = 0;
   }
 

@@ -73,6 +73,7 @@ export class Load {
   history(): History {
     return {
       homes: { ...this.#homes },
+      travellers: new Set(this.customers.filter(({ travels }) => travels).map(({ account }) => account)),
       operations: this.customers.flatMap(({ operations }) => operations),
     };
   }
@@ -88,6 +89,7 @@ export async function prepareLoad(options: LoadOptions): Promise<Load> {
         ...defaults,
         ...options,
         kind,
+        travels: index === 0,
         email: `${mark}-${home}-${index}@drill.example`,
         home,
         edges,

@@ -1,6 +1,5 @@
 /** What customers got, over time: as SVG for pages, as one line of blocks for terminals. Pure. */
-import type { Bucket } from './figures.ts';
-import type { DrillReport } from './result.ts';
+import type { Bucket, DrillReport } from './result.ts';
 
 const blocks = ' ▁▂▃▄▅▆▇█';
 

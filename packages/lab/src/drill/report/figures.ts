@@ -1,6 +1,6 @@
 /** Numbers out of a history: rates, pauses, and the parts of the time until customers write again. Pure. */
-import { type History, type Operation, toldOf } from '../checker/index.ts';
-import type { Moments, Round } from './result.ts';
+import type { History, Operation } from '../checker/index.ts';
+import type { Bucket, Moments, Recovery, Round } from './result.ts';
 
 /** Shorter gaps are what shopping looks like. */
 const noticeableMs = 1_500;
@@ -11,6 +11,7 @@ export type Pause = { readonly account: string; readonly home: string; readonly 
 export function pausesOf(history: History, sinceMs: number, untilMs: number): readonly Pause[] {
   const pauses: Pause[] = [];
   for (const [account, home] of Object.entries(history.homes)) {
+    if (history.travellers.has(account)) continue;
     const dones = history.operations
       .filter((operation) => operation.account === account)
       .flatMap(doneAt)
@@ -31,22 +32,6 @@ function doneAt({ attempts }: Operation): readonly number[] {
   const done = attempts.find(({ outcome }) => outcome.kind === 'acknowledged');
   return done === undefined ? [] : [done.endMs];
 }
-
-export type Recovery = {
-  /** Customers who had to wait noticeably. */
-  readonly noticed: number;
-  readonly customers: number;
-  /** From the fault until the last of them was served again; null when nobody noticed. */
-  readonly lastClientMs: number | null;
-  /** From the fault until the first write that was begun after it, by a customer of the data center where the fault is. */
-  readonly firstWriteMs: number | null;
-  /** From the fault. Null where no takeover was seen. */
-  readonly detectMs: number | null;
-  /** From then until the lease store had a new view. */
-  readonly leaseWaitMs: number | null;
-  /** From then until the successor could write. */
-  readonly promoteMs: number | null;
-};
 
 export function recoveryOf(history: History, round: Round, moments: Moments, at: string, endMs: number): Recovery {
   const { faultMs } = round;
@@ -87,13 +72,6 @@ export function lateness(
   return `${late.length} customers were served again only after up to ${Math.round(worst)} ms from ${from} on; ${writesAgainMs} ms were expected`;
 }
 
-export type Bucket = {
-  readonly fromMs: number;
-  readonly done: number;
-  readonly refused: number;
-  readonly unknown: number;
-};
-
 /** Attempts by when they ended. */
 export function bucketsOf(history: History, bucketMs: number, endMs: number): readonly Bucket[] {
   const count = Math.max(1, Math.ceil(endMs / bucketMs));
@@ -129,13 +107,4 @@ export function answersOf(history: History): readonly (readonly [string, number]
     }
   }
   return [...counts].sort(([, a], [, b]) => b - a);
-}
-
-export function toldCounts(history: History): Readonly<Record<string, number>> {
-  const counts: Record<string, number> = {};
-  for (const operation of history.operations) {
-    const told = toldOf(operation);
-    counts[told] = (counts[told] ?? 0) + 1;
-  }
-  return counts;
 }

@@ -1,6 +1,5 @@
 /** What a drill came to: what is printed with `--json`, and what the pages under docs/reliability are made of. */
 import type { Invariant, Tally, Verdict } from '../checker/index.ts';
-import type { Bucket, Recovery } from './figures.ts';
 
 /** Milliseconds since the drill began. `backMs`: when every customer had written again; null when somebody could not. */
 export type Round = { readonly faultMs: number; readonly healMs: number; readonly backMs: number | null };
@@ -16,6 +15,29 @@ export type Moments = {
 };
 
 export type TimelineEntry = { readonly atMs: number; readonly text: string };
+
+export type Recovery = {
+  /** Customers who had to wait noticeably. */
+  readonly noticed: number;
+  readonly customers: number;
+  /** From the fault until the last of them was served again; null when nobody noticed. */
+  readonly lastClientMs: number | null;
+  /** From the fault until the first write that was begun after it, by a customer of the data center where the fault is. */
+  readonly firstWriteMs: number | null;
+  /** From the fault. Null where no takeover was seen. */
+  readonly detectMs: number | null;
+  /** From then until the lease store had a new view. */
+  readonly leaseWaitMs: number | null;
+  /** From then until the successor could write. */
+  readonly promoteMs: number | null;
+};
+
+export type Bucket = {
+  readonly fromMs: number;
+  readonly done: number;
+  readonly refused: number;
+  readonly unknown: number;
+};
 
 export type DrillReport = {
   readonly name: string;

@@ -1,8 +1,7 @@
 /** A drill's report for a terminal. Pure. */
 import { type Invariant, invariants, type Verdict } from '../checker/index.ts';
 import { faultLine, sparkline } from './chart.ts';
-import type { Recovery } from './figures.ts';
-import type { DrillReport } from './result.ts';
+import type { DrillReport, Recovery } from './result.ts';
 
 type Colors = {
   bold(text: string): string;

@@ -1,0 +1,119 @@
+/** Faults of storage: slots, old copies, full disks. */
+import { execFile } from 'node:child_process';
+import { rename, rm, statfs, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { type Arena, bend, dataFolderOf, sql, turn, until } from './arena.ts';
+import { type Fault, longerThanLeaseMs, takeoverExpectation, unnoticed } from './fault.ts';
+import { command } from './repair.ts';
+
+/** Every file with its owner, as `cp -a` does it. */
+async function copy(from: string, to: string): Promise<void> {
+  await promisify(execFile)('cp', ['-a', from, to], { timeout: 120_000 });
+}
+
+/** Where the copy is that a drill puts back. */
+const copies = new WeakMap<Arena, string>();
+
+export const storageFaults: readonly Fault[] = [
+  {
+    name: 'slot-invalidated',
+    group: 'storage',
+    description: 'the other data center was away for longer than WAL is kept: its slots are lost',
+    holdMs: 10_000,
+    usesUp: true,
+    expectation: {
+      ...unnoticed('customers go on; it is said that changes are lost to the other one, which is seeded again'),
+      othersPauseMs: 6_000,
+    },
+    async inject(arena) {
+      const { at, other } = arena;
+      await bend(arena, at, other, { mode: 'refuse' });
+      await sql(arena, at, "ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'");
+      arena.undo(async () => {
+        await sql(arena, at, 'ALTER SYSTEM RESET max_slot_wal_keep_size');
+        await sql(arena, at, 'SELECT pg_reload_conf()');
+      });
+      await sql(arena, at, 'SELECT pg_reload_conf()');
+      const lost = await until(arena, 30_000, async () => {
+        // WAL that nobody publishes, and a new file for it.
+        await sql(arena, at, "SELECT pg_logical_emit_message(false, 'drill', repeat('x', 4000000))");
+        await sql(arena, at, 'SELECT pg_switch_wal()');
+        await sql(arena, at, 'CHECKPOINT');
+        const rows = await sql<{ status: string }>(
+          arena,
+          at,
+          "SELECT wal_status AS status FROM pg_replication_slots WHERE plugin = 'pgoutput'",
+        );
+        return rows.length > 0 && rows.every(({ status }) => status === 'lost');
+      });
+      if (!lost) throw new Error('the slots were not lost');
+      arena.note(`the slots of ${other} are lost`);
+    },
+    async heal(arena) {
+      await bend(arena, arena.at, arena.other, { mode: 'open' });
+      const told = await until(arena, 10_000, async () => (await arena.problems()).length > 0);
+      if (!told) throw new Error('`lanekeeper status` found nothing to complain about');
+      await command(arena, 'join', arena.other, '--from', arena.at, '--yes', '--json');
+    },
+  },
+  {
+    name: 'datadir-restored',
+    group: 'storage',
+    description: 'a data center comes back with an old copy of its database, as after a restore by somebody in a hurry',
+    holdMs: longerThanLeaseMs,
+    takesOver: true,
+    usesUp: true,
+    expectation: {
+      ...takeoverExpectation('it gets no lease; the other data center takes over; it is seeded again'),
+      othersPauseMs: 6_000,
+    },
+    async prepare(arena) {
+      const data = await dataFolderOf(arena, arena.at);
+      const old = join(dirname(data), 'old-copy');
+      await rm(old, { recursive: true, force: true });
+      await sql(arena, arena.at, 'CHECKPOINT');
+      // A copy of a running cluster is as good as a power cut, as long as nothing but WAL is written meanwhile.
+      await sql(arena, arena.at, "SELECT pg_backup_start('drill', true)");
+      await copy(data, old);
+      await rm(join(old, 'postmaster.pid'), { force: true });
+      copies.set(arena, old);
+    },
+    async inject(arena) {
+      const data = await dataFolderOf(arena, arena.at);
+      const old = copies.get(arena);
+      if (old === undefined) throw new Error('there is no copy');
+      await turn(arena, arena.at, 'postgres', 'kill');
+      arena.undo(() => turn(arena, arena.at, 'postgres', 'start'));
+      await rename(data, `${data}-lost`);
+      await rename(old, data);
+      await turn(arena, arena.at, 'postgres', 'start');
+      arena.note('PostgreSQL runs again, with what was there before the customers came');
+    },
+    heal: (arena) => command(arena, 'join', arena.at, '--from', arena.other, '--yes', '--json'),
+  },
+  {
+    name: 'disk-full',
+    group: 'storage',
+    description: 'the disk of PostgreSQL is full; later there is room again',
+    holdMs: longerThanLeaseMs,
+    takesOver: true,
+    needs: { smallDisk: true },
+    expectation: takeoverExpectation('PostgreSQL ends or refuses to write; the other data center takes over'),
+    async inject(arena) {
+      const data = await dataFolderOf(arena, arena.at);
+      const filler = join(dirname(data), 'filler');
+      arena.undo(async () => {
+        await rm(filler, { force: true });
+        await turn(arena, arena.at, 'postgres', 'start');
+      });
+      const { bavail, bsize } = await statfs(dirname(data));
+      if (bavail * bsize > 1024 * 1024 * 1024) throw new Error('this disk is not a small one');
+      // To the last block: what does not fit any more is the point.
+      await promisify(execFile)('dd', ['if=/dev/zero', `of=${filler}`, 'bs=64k'], { timeout: 60_000 }).catch(() => {});
+      await writeFile(`${filler}-too`, 'x'.repeat(64 * 1024)).catch(() => {});
+      arena.undo(() => rm(`${filler}-too`, { force: true }));
+      arena.note(`${Math.round((bavail * bsize) / 1024 / 1024)} MB were left and are filled`);
+    },
+  },
+];
