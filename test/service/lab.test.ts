@@ -23,7 +23,7 @@ describe('the storefront', { timeout: 120_000 }, () => {
     expect(Object.keys(line.dataCenters)).toEqual(['ny', 'la']);
     expect(line.dataCenters.ny?.apps).toHaveLength(2);
     expect(line.storefront).toBe(edge('ny'));
-    expect(line.witness.database).toMatch(/^postgres:/);
+    expect(line.witness).toMatchObject({ database: expect.stringMatching(/^postgres:/), endpoints: [] });
     expect(existsSync(join(line.dir, 'lab.json'))).toBe(true);
     expect(existsSync(join(lab.directory, '.lanekeeper', 'lab.json'))).toBe(true);
   });

@@ -18,6 +18,8 @@ export type DataCenterAddresses = {
 export type LabAddresses = {
   readonly hosts: Readonly<Record<string, string>>;
   readonly witnessHost: string;
+  /** Of the members of the witness, when it is an etcd. */
+  readonly etcd: readonly { readonly client: Address; readonly peer: Address }[];
   /** Of the payment service of an application that has one. */
   readonly payments: Address;
   readonly dataCenters: Readonly<Record<string, DataCenterAddresses>>;
@@ -27,6 +29,7 @@ export type LabAddresses = {
 export const namesHost = '127.0.0.1';
 
 const instancesPerDataCenter = 2;
+const etcdMembers = 3;
 /** Where a person expects a web page. */
 const firstEdgePort = 8080;
 
@@ -65,7 +68,13 @@ export async function chooseAddresses(
     dataCenters[name] = { edge, agent, apps };
   }
   const payments = { host: paymentsHost, port: await free([paymentsHost], before?.payments?.port) };
-  const addresses = { hosts, witnessHost, payments, dataCenters };
+  const etcd: { client: Address; peer: Address }[] = [];
+  for (let member = 0; member < etcdMembers; member += 1) {
+    const last = before?.etcd?.[member];
+    const at = async (port: number | undefined) => ({ host: witnessHost, port: await free([witnessHost], port) });
+    etcd.push({ client: await at(last?.client.port), peer: await at(last?.peer.port) });
+  }
+  const addresses = { hosts, witnessHost, etcd, payments, dataCenters };
   writeFileSync(file, JSON.stringify(addresses), { mode: 0o600 });
   return addresses;
 }
@@ -85,7 +94,7 @@ function ownHost(index: number): string {
   return `127.0.1.${index + 1}`;
 }
 
-function read(file: string): (Omit<LabAddresses, 'payments'> & Partial<LabAddresses>) | null {
+function read(file: string): (Omit<LabAddresses, 'payments' | 'etcd'> & Partial<LabAddresses>) | null {
   try {
     return JSON.parse(readFileSync(file, 'utf8')) as LabAddresses;
   } catch {

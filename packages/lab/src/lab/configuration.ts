@@ -25,7 +25,7 @@ export type ConfigurationInput = {
   readonly cluster: string;
   readonly databaseName: string;
   readonly views: Readonly<Record<string, View>>;
-  readonly witness: Address & { readonly user: string; readonly database: string };
+  readonly leases: WrittenConfiguration['leases'];
   readonly publicKeys: readonly PublicJwk[];
   readonly sections: Sections;
   /** Parent domain of the urls, or null. */
@@ -47,13 +47,13 @@ export function writtenConfiguration(input: ConfigurationInput): WrittenConfigur
       applications: view.applications.map(origin),
     },
   ]);
-  const { witness, sections } = input;
+  const { leases, sections } = input;
   return {
     cluster: input.cluster,
     approach: 'full-active-active',
     ...sections,
     dataCenters: Object.fromEntries(dataCenters),
-    leases: { url: `postgres://${witness.user}@${witness.host}:${witness.port}/${witness.database}` },
+    leases,
     sessions: {
       ...sections.sessions,
       ...(input.domain === null ? {} : { domain: input.domain }),

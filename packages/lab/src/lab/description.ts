@@ -28,7 +28,8 @@ export type LabDescription = {
   /** Where to begin: the edge of the first data center. */
   readonly storefront: string;
   readonly dataCenters: Readonly<Record<string, DataCenterDescription>>;
-  readonly witness: { readonly database: string };
+  /** Its database, or the members of its etcd; not through links. */
+  readonly witness: { readonly database: string | null; readonly endpoints: readonly string[] };
   /** The storefront's payment service, not through links; null with an application of one's own. */
   readonly payments: string | null;
   readonly links: LinksAccess;
