@@ -6,7 +6,9 @@ import {
   answerConflicts,
   type Difference,
   type Queryable,
+  type RepairResult,
   readUnanswered,
+  repairDifferences,
   type TableVerdict,
   type UnansweredConflicts,
   type VerifyProgress,
@@ -20,11 +22,14 @@ import {
   unavailable,
 } from './database-command.ts';
 import { type CliContext, CommandFailure, createOutput, exitCodes, type Output, SilentExit } from './output.ts';
+import { printRepair } from './verify-repair.ts';
 
 type VerifyCommandOptions = DatabaseOptions & {
   readonly with?: string;
   readonly table: readonly string[];
   readonly limit: number;
+  readonly repair?: boolean;
+  readonly dryRun?: boolean;
 };
 
 export function verifyCommand(context: CliContext): Command {
@@ -40,12 +45,18 @@ export function verifyCommand(context: CliContext): Command {
       [],
     )
     .option('--limit <n>', 'name at most so many rows', wholeNumber, 100)
+    .option('--repair', 'send rows that differ again, as they are at the home of their account')
+    .option('--dry-run', 'with --repair: say what would be sent, and by whom')
     .option('--json', 'print the result as JSON, one line per pair of data centers')
     .addHelpText(
       'after',
       `
 Connects to both as the agent. Rows on their way are waited for, not reported. Exit code 0: equal; 1: differences, or
-rows that could not be decided. A full comparison that is clean opens the gate that conflicts in replication had closed.`,
+rows that could not be decided. A full comparison that is clean opens the gate that conflicts in replication had closed.
+
+--repair lets the home of a row's account send it again, in the stream; a row that is not there is deleted in the other.
+Rows whose home cannot be found out, and rows that belong to no account, are left alone, with the reason. Look first:
+  $ lanekeeper verify --repair --dry-run`,
     )
     .action((options: VerifyCommandOptions) => runVerify(context, options));
 }
@@ -61,22 +72,47 @@ async function runVerify(context: CliContext, options: VerifyCommandOptions): Pr
       hint: `There is ${others.join(' and ') || 'none'}.`,
     });
   }
+  if (options.dryRun && !options.repair) {
+    throw new CommandFailure('--dry-run says what --repair would do: give both.', { exitCode: exitCodes.usage });
+  }
   const tables = options.table.map((written) => tableName(written));
   let clean = true;
   const conflicts = await readConflicts(connect, [here, ...others]);
   for (const there of options.with === undefined ? others : [options.with]) {
-    const progress = progressLine(context, output);
-    const result = await verifyTables({
-      configuration,
-      here,
-      there,
-      connect: (dc) => connect(dc, 'agent'),
-      differencesMax: options.limit,
-      onProgress: progress.show,
-      ...(tables.length > 0 ? { tables } : {}),
-    });
-    progress.clear();
-    if (result.kind === 'unavailable') throw unavailable(result, result.dataCenter, 'agent');
+    const compare = async () => {
+      const progress = progressLine(context, output);
+      const compared = await verifyTables({
+        configuration,
+        here,
+        there,
+        connect: (dc) => connect(dc, 'agent'),
+        differencesMax: options.limit,
+        onProgress: progress.show,
+        ...(tables.length > 0 ? { tables } : {}),
+      });
+      progress.clear();
+      if (compared.kind === 'unavailable') throw unavailable(compared, compared.dataCenter, 'agent');
+      return compared;
+    };
+    let result = await compare();
+    let repair: Repaired | null = null;
+    if (options.repair && result.differences.length > 0) {
+      const { differences } = result;
+      const { dryRun = false } = options;
+      const connectAgent = (dc: DataCenterName) => connect(dc, 'agent');
+      const repaired = await repairDifferences({
+        configuration,
+        here,
+        there,
+        connect: connectAgent,
+        differences,
+        dryRun,
+      });
+      if (repaired.kind === 'unavailable') throw unavailable(repaired, repaired.dataCenter, 'agent');
+      printRepair(output, repaired, { here, there, dryRun });
+      repair = repaired;
+      if (!dryRun) result = await compare();
+    }
     const unknown = tables.find((table) => !result.tables.some((verdict) => verdict.table === table));
     if (unknown !== undefined) {
       throw new CommandFailure(`${unknown} does not travel between ${here} and ${there}.`, {
@@ -92,13 +128,15 @@ async function runVerify(context: CliContext, options: VerifyCommandOptions): Pr
     } else {
       output.line(`${output.colors.red('✗')} ${here} and ${there} are not shown to be equal`);
     }
-    output.result(result);
+    output.result(repair === null ? result : { ...result, repair });
     clean &&= result.clean;
   }
   if (!clean) throw new SilentExit(exitCodes.no);
   // Everything was compared, so whatever replication stumbled over before has left no trace.
   if (tables.length === 0 && options.with === undefined) await answerFor(connect, conflicts);
 }
+
+type Repaired = Extract<RepairResult, { kind: 'repaired' }>;
 
 type ConflictsByDataCenter = ReadonlyMap<DataCenterName, UnansweredConflicts>;
 
