@@ -3,11 +3,9 @@
  * for, as its agent would, and takes `la` away by stopping its subscriptions.
  */
 import {
-  cancelSyncWaiters,
   proveThatCommitsWait,
   readReplication,
   setStandbyNames,
-  setSyncMembers,
   waitUntilSynchronous,
 } from '@lanekeeper/server/postgres';
 import { Client, type DatabaseError, type Notice } from 'pg';
@@ -15,6 +13,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { applyPair, lease } from '../support/applied.ts';
 import { runSql } from '../support/clusters.ts';
 import { type TestDataCenter, type TestPair, testPair } from '../support/pair.ts';
+import { type SyncSet, syncSet } from '../support/sync-set.ts';
 
 const schema = `
 CREATE TABLE accounts (id text PRIMARY KEY);
@@ -34,6 +33,7 @@ const tables = {
 let pair: TestPair;
 let ny: TestDataCenter;
 let la: TestDataCenter;
+let set: SyncSet;
 let agent: Client;
 let app: Client;
 let watcher: Client;
@@ -54,9 +54,7 @@ beforeAll(async () => {
   await applyPair(pair);
   agent = await connect(ny.urls.agent);
   watcher = await connect(ny.urls.superuser);
-  const names = await setStandbyNames(agent, []);
-  expect(names).toMatchObject({ kind: 'set', before: 'foreign' });
-  expect(await proveThatCommitsWait(agent, await connect(ny.urls.agent), 10_000)).toBe(true);
+  set = await syncSet(pair, 'ny', 'la');
   await lease(ny, 600_000);
   await runSql(ny.urls.application, "INSERT INTO accounts VALUES ('a1')");
 });
@@ -66,36 +64,14 @@ beforeEach(async () => {
   app.on('notice', (notice) => notices.push(notice as unknown as Notice));
 });
 afterEach(async () => {
-  await peer(true);
-  await shrink();
+  await set.peerReads(true);
+  await set.shrink();
 });
 afterAll(async () => {
   await Promise.all(open.map((client) => client.end().catch(() => {})));
+  await set?.close();
   await pair?.stop();
 });
-
-/** In the order of the agent. */
-async function grow(): Promise<void> {
-  expect((await setStandbyNames(agent, ['la'])).kind).not.toBe('refused');
-  expect(await waitUntilSynchronous(agent, ['la'], ['la'], 10_000)).toEqual({ kind: 'synchronous' });
-  await setSyncMembers(agent, 1);
-}
-
-async function shrink(): Promise<void> {
-  await setSyncMembers(agent, 0);
-  await setStandbyNames(agent, []);
-  await cancelSyncWaiters(agent);
-}
-
-async function peer(reads: boolean): Promise<void> {
-  for (const stream of ['homed', 'rest']) {
-    await runSql(la.urls.agent, `ALTER SUBSCRIPTION lanekeeper_ny_${stream} ${reads ? 'ENABLE' : 'DISABLE'}`);
-  }
-  await until(async () => {
-    const { rows } = await watcher.query('SELECT FROM pg_stat_replication');
-    return reads ? rows.length === 2 : rows.length === 0;
-  });
-}
 
 async function until(holds: () => Promise<boolean>): Promise<void> {
   for (let attempt = 0; attempt < 1_000; attempt += 1) {
@@ -133,28 +109,28 @@ async function begunToWait(client: Client, sql: string): Promise<{ readonly comm
 
 describe('a commit waits by the strictest table that it wrote', () => {
   test('what is raised in the check at commit governs that very commit', async () => {
-    await grow();
-    await peer(false);
+    await set.grow();
+    await set.peerReads(false);
     expect((await app.query('SHOW synchronous_commit')).rows).toEqual([{ synchronous_commit: 'local' }]);
     const { commit } = await begunToWait(app, insert('orders'));
     // It is committed here and nobody sees it: the wait comes before the transaction is let out.
     expect(await exists('orders', `orders-${number}`)).toBe(false);
-    await peer(true);
+    await set.peerReads(true);
     await await commit;
     expect(await exists('orders', `orders-${number}`, la.urls.superuser)).toBe(true);
     expect(decided()).toEqual([{ waitsFor: 1, view: expect.any(Number), refusesAlone: false }]);
   });
 
   test('a local table is not delayed by a peer that is gone', async () => {
-    await grow();
-    await peer(false);
+    await set.grow();
+    await set.peerReads(false);
     await app.query(insert('clicks'));
     expect(notices).toEqual([]);
   });
 
   test('local first and remote later ends remote, also across savepoints', async () => {
-    await grow();
-    await peer(false);
+    await set.grow();
+    await set.peerReads(false);
     for (const between of ['', 'SAVEPOINT s;', `SAVEPOINT s; ${insert('orders')}; ROLLBACK TO s;`]) {
       const client = await connect(ny.urls.application);
       await begunToWait(
@@ -168,8 +144,8 @@ describe('a commit waits by the strictest table that it wrote', () => {
   });
 
   test('a session cannot lower it, neither in words nor by what it tells the fence', async () => {
-    await grow();
-    await peer(false);
+    await set.grow();
+    await set.peerReads(false);
     for (const lowered of [
       'SET synchronous_commit = off',
       'SET synchronous_commit = local',
@@ -182,8 +158,8 @@ describe('a commit waits by the strictest table that it wrote', () => {
   });
 
   test('a session that asks for more gets more', async () => {
-    await grow();
-    await peer(false);
+    await set.grow();
+    await set.peerReads(false);
     await app.query('SET synchronous_commit = on');
     await begunToWait(app, insert('clicks'));
     const other = await connect(ny.urls.application);
@@ -208,23 +184,23 @@ describe('alone', () => {
     expect(error?.code).toBe('LK010');
     await app.query('ROLLBACK');
     expect(await exists('clicks', `clicks-${number - 1}`)).toBe(false);
-    await grow();
+    await set.grow();
     await app.query(insert('payments'));
     expect(decided()).toEqual([{ waitsFor: 1, view: expect.any(Number), refusesAlone: true }]);
   });
 
   test('who waits when the last peer leaves is let go with a WARNING, and his write is committed', async () => {
-    await grow();
-    await peer(false);
+    await set.grow();
+    await set.peerReads(false);
     const { commit } = await begunToWait(app, insert('orders'));
-    await shrink();
+    await set.shrink();
     await commit;
     expect(notices.map(({ severity, routine }) => `${severity} ${routine}`)).toContain('WARNING SyncRepWaitForLSN');
     expect(await exists('orders', `orders-${number}`)).toBe(true);
   });
 
   test('a list that somebody has emptied makes nothing remote', async () => {
-    await grow();
+    await set.grow();
     const before = await runSql<{ guarded: boolean }>(ny.urls.agent, 'SELECT guarded FROM lanekeeper.sync_state()');
     await runSql(ny.urls.superuser, 'ALTER SYSTEM RESET synchronous_standby_names');
     await runSql(ny.urls.superuser, 'SELECT pg_reload_conf()');
@@ -264,15 +240,11 @@ describe('whom a commit waits for', () => {
       }
     });
     for (let round = 0; round < 8; round += 1) {
-      await grow();
+      await set.grow();
       await new Promise((resolve) => setTimeout(resolve, 60));
-      if (round % 2 === 1) await peer(false);
-      await shrink();
-      await until(async () => {
-        await cancelSyncWaiters(agent);
-        return (await watcher.query("SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep'")).rows.length === 0;
-      });
-      if (round % 2 === 1) await peer(true);
+      if (round % 2 === 1) await set.peerReads(false);
+      await set.shrink();
+      if (round % 2 === 1) await set.peerReads(true);
     }
     stop = true;
     await Promise.all(writers);
@@ -294,11 +266,11 @@ describe('whom a commit waits for', () => {
 
   test('how far peers have come, and how long they are silent, is read without trusting their clock', async () => {
     const memory = new Map();
-    await grow();
+    await set.grow();
     const first = await readReplication(agent, ['la'], memory, 1_000);
     expect(first.members).toBe(1);
     expect(first.peers.la).toMatchObject({ state: 'streaming', syncState: 'sync', listRead: true, replyAgeMs: 0 });
-    await peer(false);
+    await set.peerReads(false);
     await readReplication(agent, ['la'], memory, 1_500);
     const later = await readReplication(agent, ['la'], memory, 4_000);
     expect(later.peers.la).toMatchObject({ state: 'absent', replyAgeMs: expect.any(Number), flushedLsn: null });
@@ -311,8 +283,8 @@ describe('whom a commit waits for', () => {
 });
 
 test('a crash during the wait leaves the row committed, the client with an error, and nobody who is waited for', async () => {
-  await grow();
-  await peer(false);
+  await set.grow();
+  await set.peerReads(false);
   const id = `orders-${number + 1}`;
   const { commit } = await begunToWait(app, insert('orders'));
   process.kill((app as unknown as { processID: number }).processID, 'SIGKILL');
@@ -325,8 +297,9 @@ test('a crash during the wait leaves the row committed, the client with an error
   );
   expect(await exists('orders', id)).toBe(true);
   agent = await connect(ny.urls.agent);
-  watcher = await connect(ny.urls.superuser);
   const { members, standbyNames } = await readReplication(agent, ['la'], new Map(), 0);
   expect(members).toBe(0);
   expect(standbyNames).toContain('lanekeeper_la_homed');
+  await set.close();
+  set = await syncSet(pair, 'ny', 'la');
 });

@@ -1,5 +1,5 @@
 /** Lanekeeper for applications. Other entrances: `lanekeeper/pg`, `lanekeeper/fastify`, `lanekeeper/express`. */
-export { type ErrorCode, type ErrorDetails, errors, LanekeeperError } from './model/index.ts';
+export { type Durability, type ErrorCode, type ErrorDetails, errors, LanekeeperError } from './model/index.ts';
 export { type AnswerBody, ReplayError } from './sdk/answer.ts';
 export type {
   ClaimResult,

@@ -7,6 +7,8 @@ export const headers = {
   dataCenter: 'lanekeeper-data-center',
   /** Application → edge: serve this request in another data center, `dc=la; term=2`: as of that term. Sent before any work was done. */
   replay: 'lanekeeper-replay',
+  /** On responses to requests that wrote something: `remote` or `local`, the least that one of their transactions reached. */
+  durability: 'lanekeeper-durability',
   /** Edge → application: the data center of this edge. */
   via: 'lanekeeper-via',
   /** Edge → edge: a short-lived token of the sending edge, so that the next one may believe `hops` and `forwarded`. */

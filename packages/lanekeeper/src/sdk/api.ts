@@ -1,7 +1,7 @@
 /** What applications see of the SDK: the types of `createLanekeeper`'s result and of a request's scope. */
 import type pg from 'pg';
 import type { Configuration } from '../config/index.ts';
-import type { AccountId, DataCenterName, Epoch, MoveKind } from '../model/index.ts';
+import type { AccountId, DataCenterName, Durability, Epoch, MoveKind } from '../model/index.ts';
 
 export type LanekeeperOptions = {
   /** Path of the configuration file, or the configuration itself. Default: `LANEKEEPER_CONFIG`, else `./lanekeeper.yaml`. */
@@ -70,6 +70,12 @@ export interface RequestScope {
   readonly guest: AccountId | null;
   /** Where the signed-in account, else the guest, is written. Null when there is neither. */
   readonly home: DataCenterName | null;
+  /**
+   * The least that a transaction of this request which wrote something has reached: `remote` when the database waited for all other
+   * data centers in step, each time; `local` otherwise, also when only `local` tables were written. Null: nothing was written so far.
+   * The response says it as `Lanekeeper-Durability`.
+   */
+  readonly durability: Durability | null;
   /** Names the request in answers and errors: `x-request-id` when it is well-formed, else a new one. */
   readonly requestId: string;
   /**
@@ -132,6 +138,11 @@ export interface Lanekeeper {
     client: Queryable,
     work: () => Promise<Result>,
   ): Promise<{ readonly kind: 'done' | 'repeated'; readonly result: Result }>;
+  /**
+   * What the last transaction on this connection that wrote something has reached, known as soon as its COMMIT has been answered;
+   * null when there was none since the connection was taken from its pool. For connections of `lanekeeper/pg`.
+   */
+  durabilityOf(client: pg.ClientBase): Durability | null;
   /** Whether the work of that request id was committed, as far as this dc knows. */
   outcome<Result = unknown>(requestId: string): Promise<Outcome<Result>>;
   /** Asks the agents to move an account. Throws `LK_AGENT_UNAVAILABLE` when the local one does not answer. */

@@ -3,7 +3,7 @@
  * (`request.ts`) and jobs (`forAccount`) set it.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
-import type { AccountId, DataCenterName, LanekeeperError } from '../model/index.ts';
+import type { AccountId, DataCenterName, Durability, LanekeeperError } from '../model/index.ts';
 import type { RequestScope } from './api.ts';
 
 export type Binding = {
@@ -27,6 +27,8 @@ export type Binding = {
   successorOf(account: AccountId): Promise<DataCenterName | null>;
   /** Is told of every refusal met on the way, so that the answer can say where to go (R6). */
   noticeRefusal(error: LanekeeperError): void;
+  /** Is told of every transaction that wrote something, and what it reached. */
+  noticeDurability(durability: Durability): void;
 };
 
 const storage = new AsyncLocalStorage<Binding>();

@@ -7,6 +7,7 @@
  * 2. A request that may write is in flight for its account until its response is closed and its transactions have ended; while the
  *    account drains it waits, and then follows the new home. Whoever it is for, it is in flight, and waits while all of this dc drains.
  * 3. Every response says which dc it comes from; every refusal says why, where the home is, and when to try again (R6).
+ *    What a request has written is at least as durable as its response says.
  * 4. A refusal in the middle of a handler is repeated elsewhere only if the route says that it may (`replayable`).
  */
 import { randomUUID } from 'node:crypto';
@@ -165,8 +166,9 @@ async function admitWrite(runtime: Runtime, request: CurrentRequest, owner: stri
 
 /** What has to be added to the response as it stands, right before its head is written. */
 function lastHeaders(runtime: Runtime, request: CurrentRequest, replayable: boolean, status: number) {
-  const { refusal, cookies } = request;
-  if (refusal === null || (status !== 409 && status < 500)) return { cookies, set: {} };
+  const { refusal, cookies, durability } = request;
+  const reached: Record<string, string> = durability === null ? {} : { [headers.durability]: durability };
+  if (refusal === null || (status !== 409 && status < 500)) return { cookies, set: reached };
   const home = refusal.details.home;
   const repeat =
     (refusal.code === 'LK_WRONG_HOME' || refusal.code === 'LK_NO_LEASE') &&
@@ -177,6 +179,7 @@ function lastHeaders(runtime: Runtime, request: CurrentRequest, replayable: bool
   return {
     cookies,
     set: {
+      ...reached,
       ...(status === refusal.status ? retryHeaders(refusal) : {}),
       ...(repeat ? { [headers.replay]: replayValue(home, refusal.details.term) } : {}),
     },

@@ -77,6 +77,7 @@ function bindingFor(runtime: Runtime, account: AccountId, outer: Binding | null,
     homeNow: (other) => homeNow(runtime, other),
     successorOf: (other) => successorOf(runtime, other),
     noticeRefusal: (error) => outer?.noticeRefusal(error),
+    noticeDurability: (durability) => outer?.noticeDurability(durability),
   };
 }
 

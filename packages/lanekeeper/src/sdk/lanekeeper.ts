@@ -6,7 +6,7 @@
  * - `http.ts` with `request.ts`, `answer.ts`, `handoff.ts`, `response-head.ts`: requests; `fastify.ts`, `express.ts`: thin adapters
  * - `admission.ts`, `deeds.ts`, `gate.ts`, `flight.ts`, `job.ts`: may this work start here, and who waits for whom
  * - `control.ts`: what the database announces · `successions.ts`: what the agents know beyond it · `agent-client.ts`, `moves.ts`, `claims.ts`: what the agents are asked
- * - `outcomes.ts`, `ids.ts`
+ * - `outcomes.ts`, `durability.ts`: what became of a commit · `ids.ts`
  *
  * Invariants. 1: nothing here decides who may write; without any of it the fence still does (R1). 2: a refusal says why, where the
  * home is and when to try again, an uncertain outcome is called uncertain (R6). 3: no wait is without a bound.
@@ -28,6 +28,7 @@ import { currentBinding } from './binding.ts';
 import { claimValue, releaseValue } from './claims.ts';
 import { ControlConnection, type ControlMessage } from './control.ts';
 import { Deeds, type RunSql } from './deeds.ts';
+import { durabilityOf } from './durability.ts';
 import { DrainGate } from './gate.ts';
 import { createIds } from './ids.ts';
 import { runForAccount } from './job.ts';
@@ -118,6 +119,7 @@ function createFace(runtime: Runtime, instance: string, url: string, shutDown: (
     releaseClaim: (name, value, { account }) => releaseValue(runtime, name, value, account),
     id: createIds(here, { nowMs: Date.now, randomBytes }),
     once,
+    durabilityOf,
     outcome: (requestId) => outcomeOf(run, requestId),
     move: (account, to, options) => requestMove(runtime, account, to, options),
     close: () => {

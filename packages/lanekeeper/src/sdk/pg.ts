@@ -4,6 +4,7 @@
  *
  * - An error of the fence arrives as a `LanekeeperError` that names account and home (R6), PostgreSQL's error being its `cause`.
  * - A connection lost while PostgreSQL may have been committing is `LK_OUTCOME_UNKNOWN`, never a plain failure (R6).
+ * - A commit that waited for other data centers is answered when it is known whether it did to the end (`durability.ts`).
  * - Callbacks run in the context of who asked, not of whoever opened the socket: else one request's work would be taken for another's.
  * - An open transaction keeps its request in flight, so that a move of the account waits for it.
  *
@@ -12,6 +13,14 @@
 import { AsyncResource } from 'node:async_hooks';
 import pg from 'pg';
 import { type Binding, currentBinding } from './binding.ts';
+import {
+  CommitWatch,
+  reachedBy,
+  type SyncState,
+  setDurability,
+  syncStateQuery,
+  type WaitedCommit,
+} from './durability.ts';
 import { DatabaseRefusal, type RefusalContext, translateRefusal } from './refusal.ts';
 import { leavesOutcomeOpen, mayCommit } from './uncertain.ts';
 
@@ -20,11 +29,15 @@ import { leavesOutcomeOpen, mayCommit } from './uncertain.ts';
 type Any = any;
 type Callback = (error: unknown, ...results: unknown[]) => unknown;
 
+/** The look after a commit that waited reads two sequences; the answer is local to this dc. */
+const lookTimeoutMs = 2_000;
+
 /** The work for which a client was taken out of its pool, until it goes back. */
 const checkouts = new WeakMap<pg.ClientBase, Binding>();
 
 class LaneClient extends pg.Client {
   readonly #holds: (() => void)[] = [];
+  readonly #commits: CommitWatch;
   /** The commit of which nobody knows what became, until PostgreSQL is heard of again on this connection. */
   #uncertainty: DatabaseRefusal | null = null;
 
@@ -34,6 +47,7 @@ class LaneClient extends pg.Client {
       for (const release of this.#holds.splice(0)) release();
     };
     const connection = this.connection as unknown as NodeJS.EventEmitter;
+    this.#commits = new CommitWatch(this, connection);
     connection.on('readyForQuery', (message: { status: string }) => {
       this.#uncertainty = null;
       if (message.status === 'I') letGo();
@@ -66,17 +80,57 @@ class LaneClient extends pg.Client {
     }
     const given = [values, callback, config?.callback].find((each): each is Callback => typeof each === 'function');
     if (given === undefined) {
-      return (super.query(config, values) as unknown as Promise<unknown>).catch(async (error: unknown) => {
-        throw await whole(failure(error));
-      });
+      return (super.query(config, values) as unknown as Promise<unknown>).then(
+        async (result) => {
+          const uncertain = await this.#afterwards(binding);
+          if (uncertain !== null) throw uncertain;
+          return result;
+        },
+        async (error: unknown) => {
+          throw await whole(failure(error));
+        },
+      );
     }
     const respond = AsyncResource.bind((error: unknown, result: unknown) => {
-      if (error === null || error === undefined) return given(error, result);
+      if (error === null || error === undefined) {
+        const looked = this.#afterwards(binding);
+        if (looked === null) return given(error, result);
+        return looked.then((uncertain) => (uncertain === null ? given(error, result) : given(uncertain)));
+      }
       const met = failure(error);
       if (met.later === undefined) return given(met.now, result);
       return met.later.then((translated) => given(translated, result));
     });
     return typeof values === 'function' ? super.query(config, respond) : super.query(config, values, respond);
+  }
+
+  /** What is left to be done when a query has succeeded: at once nothing, in most cases. */
+  #afterwards(binding: Binding | null): Promise<DatabaseRefusal | null> | null {
+    const ended = this.#commits.take();
+    if (ended === null) return null;
+    if (ended.waited !== null) return this.#lookAt(ended.waited, binding);
+    binding?.noticeDurability('local');
+    return null;
+  }
+
+  /** An error when a write that does not want to be here alone may be: it is committed, and lost if this dc is. */
+  async #lookAt(waited: WaitedCommit, binding: Binding | null): Promise<DatabaseRefusal | null> {
+    const durability = reachedBy(waited, waited.brokenOff ? null : await this.#syncState());
+    setDurability(this, durability);
+    binding?.noticeDurability(durability);
+    if (durability === 'remote' || !waited.refusesAlone) return null;
+    const uncertain = new DatabaseRefusal('LK_OUTCOME_UNKNOWN', undefined, contextOf(binding), null);
+    binding?.noticeRefusal(uncertain);
+    return uncertain;
+  }
+
+  async #syncState(): Promise<SyncState | null> {
+    try {
+      const question = { text: syncStateQuery, query_timeout: lookTimeoutMs } as pg.QueryConfig;
+      return (await super.query<SyncState>(question)).rows[0] ?? null;
+    } catch {
+      return null;
+    }
   }
 }
 
@@ -103,6 +157,7 @@ class LanePool extends pg.Pool {
 }
 
 function checkOut(client: pg.PoolClient, binding: Binding | undefined): void {
+  setDurability(client, null);
   if (binding === undefined) return;
   checkouts.set(client, binding);
   const release = client.release;

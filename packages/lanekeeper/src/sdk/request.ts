@@ -6,7 +6,7 @@
  * while all of this dc drains, is there nowhere else to go. 2: the token is a hint: what
  * the deed says replaces it (R1). 3: every sign-in has a new session id.
  */
-import { type AccountId, type DataCenterName, LanekeeperError } from '../model/index.ts';
+import { type AccountId, type DataCenterName, type Durability, LanekeeperError } from '../model/index.ts';
 import {
   clearCookies,
   cookieFor,
@@ -22,6 +22,7 @@ import { type Admission, admit, enterWhenOpen, type Hint } from './admission.ts'
 import { ReplayError } from './answer.ts';
 import type { RequestScope, Whereabouts } from './api.ts';
 import { type Binding, currentBinding, isWithinAny } from './binding.ts';
+import { weaker } from './durability.ts';
 import { Flight } from './flight.ts';
 import { handoffAddress } from './handoff.ts';
 import { arrivalWaitMs, homeNow, runForAccount, successorOf } from './job.ts';
@@ -51,6 +52,7 @@ export class CurrentRequest implements RequestScope {
   #session: NewSession | null;
   #cookies: readonly string[] = [];
   #refusal: LanekeeperError | null = null;
+  #durability: Durability | null = null;
   #worked = false;
 
   constructor(runtime: Runtime, facts: RequestFacts) {
@@ -73,6 +75,9 @@ export class CurrentRequest implements RequestScope {
       homeNow: (account) => homeNow(runtime, account),
       successorOf: (account) => successorOf(runtime, account),
       noticeRefusal: (error) => this.noticeRefusal(error),
+      noticeDurability: (durability) => {
+        this.#durability = weaker(this.#durability, durability);
+      },
     };
   }
 
@@ -84,6 +89,9 @@ export class CurrentRequest implements RequestScope {
   }
   get guest(): AccountId | null {
     return this.#session?.guest ?? null;
+  }
+  get durability(): Durability | null {
+    return this.#durability;
   }
   get home(): DataCenterName | null {
     return this.#session?.home ?? null;
