@@ -12,7 +12,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON accounts TO lanekeeper_application;`;
 let pair: TestPair;
 let agents: TestAgents;
 
-async function setUp(): Promise<void> {
+async function setUp(ttl: `${number}s` = '2s'): Promise<void> {
   pair = await testPair({
     schema,
     configuration: { tables: { accounts: { class: 'system-of-record', account: 'id', root: true } } },
@@ -21,7 +21,7 @@ async function setUp(): Promise<void> {
   agents = await testAgents(pair, {
     change: (written) => ({
       ...written,
-      leases: { ...written.leases, ttl: '2s', renewEvery: '500ms', skew: '500ms' },
+      leases: { ...written.leases, ttl, renewEvery: '500ms', skew: '500ms' },
     }),
   });
 }
@@ -52,7 +52,7 @@ const inSync = (dc: string) =>
   eventually(`${dc} in sync`, async () => expect((await agents.status(dc)).sync.recorded).toHaveLength(1));
 
 describe('a data center is killed', () => {
-  beforeAll(setUp);
+  beforeAll(() => setUp());
   afterEach(() => agents.stop());
   afterAll(() => pair?.stop());
 
@@ -122,7 +122,7 @@ describe('a data center is killed', () => {
 });
 
 describe('a planned switchover', () => {
-  beforeAll(setUp);
+  beforeAll(() => setUp());
   afterEach(() => agents.stop());
   afterAll(() => pair?.stop());
 
@@ -150,4 +150,43 @@ describe('a planned switchover', () => {
     await expect(write('la', 'ny_1', 'old')).rejects.toMatchObject({ code: 'LK001' });
     await expect(write('ny', 'la_2', 'never there')).rejects.toMatchObject({ code: 'LK001' });
   });
+});
+
+describe('a database that breaks while its agent lives', () => {
+  beforeAll(() => setUp('60s'));
+  afterEach(() => agents.stop());
+  afterAll(() => pair?.stop());
+
+  test('yields its lease, so that nobody waits for it to run out; it comes back by itself and stays where it was moved to', async () => {
+    await Promise.all([agents.start('ny'), agents.start('la')]);
+    await agents.untilReady('ny', 'la');
+    await inSync('ny');
+    await born('ny', 'ny_1');
+    await eventually('arrival', async () =>
+      expect(await sql('superuser', 'la', `SELECT FROM accounts WHERE id = 'ny_1'`)).toHaveLength(1),
+    );
+    await pair.dc('ny').cluster.kill();
+    await eventually('la writes what ny held', () => write('la', 'ny_1', 'taken'), 10_000);
+    await pair.dc('ny').cluster.start();
+    await eventually(
+      'ny is back',
+      async () => {
+        const { rejoin, lease } = await agents.status('ny');
+        expect([rejoin, lease.kind]).toEqual([null, 'held']);
+      },
+      20_000,
+    );
+    await born('ny', 'ny_2');
+    await expect(write('ny', 'ny_1', 'old')).rejects.toMatchObject({ code: 'LK001' });
+  }, 60_000);
+
+  test('does not for a restart that takes a moment', async () => {
+    await Promise.all([agents.start('ny'), agents.start('la')]);
+    await agents.untilReady('ny', 'la');
+    const before = (await agents.status('la')).succession.history.length;
+    const [backend] = await sql('superuser', 'ny', `SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'`);
+    process.kill(Number(backend?.pid), 'SIGKILL');
+    await eventually('ny writes again', () => born('ny', 'ny_3'), 20_000);
+    expect((await agents.status('la')).succession.history).toHaveLength(before);
+  }, 60_000);
 });
