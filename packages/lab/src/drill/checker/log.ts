@@ -110,7 +110,7 @@ export function parseChange(text: string): LogChange | null {
   let rest = text.slice(head[0].length);
   const moved = rest.indexOf(' new-tuple:');
   if (rest.startsWith(' old-key:') && moved !== -1) rest = rest.slice(moved + ' new-tuple:'.length);
-  for (const match of rest.matchAll(/ (?:"([^"]+)"|([^\s["]+))\[(?:[^\]]|\]\[)*?\]:(?:'((?:[^']|'')*)'|(\S+))/g)) {
+  for (const match of rest.matchAll(/ (?:"([^"]+)"|([^\s["]+))\[[^:]+?\]:(?:'((?:[^']|'')*)'|(\S+))/g)) {
     row.set(match[1] ?? match[2] ?? '', match[3]?.replaceAll("''", "'") ?? match[4] ?? '');
   }
   return {
