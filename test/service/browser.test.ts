@@ -139,6 +139,39 @@ describe.skipIf(!existsSync(executablePath))('a browser (needs chromium)', () =>
     await Promise.all([first.close(), second.close()]);
   });
 
+  test('the answer to an order is lost: whoever comes back to the shop can ask, and is told', {
+    timeout: 60_000,
+  }, async () => {
+    const ny = dataCenterOf(lab, 'ny').url;
+    const context = await desk();
+    const page = await context.newPage();
+    await page.goto(`${ny}/register`);
+    await page.getByLabel('E-mail').fill('unheard@example.com');
+    await page.getByLabel('Password').fill('correct horse battery');
+    await page.getByRole('button', { name: /Create|Register|account/ }).click();
+    await page.waitForURL((url) => url.pathname !== '/register');
+    await buy(page, ny, 'bud-vase', 1);
+    await page.goto(`${ny}/checkout`);
+    await page.route('**/checkout', async (route) => {
+      if (route.request().method() === 'POST') await route.fetch({ maxRedirects: 0 });
+      await route.abort('connectionreset');
+    });
+    await page.getByRole('button', { name: /Place the order/ }).click();
+    await page.waitForURL(/chrome-error|checkout/);
+    await page.unroute('**/checkout');
+    await page.goto(`${ny}/`);
+    const note = page.locator('[data-unheard]');
+    expect(await note.isVisible()).toBe(true);
+    await look(page, 'desk-5-unheard');
+    await note.getByRole('link').click();
+    await page.waitForURL((url) => url.pathname.startsWith('/orders/'));
+    await expect.poll(() => page.locator('.payment').textContent(), { timeout: 20_000 }).toMatch(/^Paid\./);
+    await look(page, 'desk-6-paid');
+    await page.goto(`${ny}/`);
+    expect(await note.isVisible()).toBe(false);
+    await context.close();
+  });
+
   test('an account at rest is moved to where its customer signs in, and his session counts in both', {
     timeout: 60_000,
   }, async () => {

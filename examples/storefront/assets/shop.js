@@ -26,6 +26,21 @@ for (const button of document.querySelectorAll('[data-back]')) {
   button.addEventListener('click', () => history.back());
 }
 
+// An order was sent, and whatever came back was not a page of ours: whoever returns can ask what became of it.
+const unheard = document.querySelector('[data-unheard]');
+for (const form of document.querySelectorAll('form[data-order-form]')) {
+  form.addEventListener('submit', () => sessionStorage.setItem('order sent', form.elements.requestId.value));
+}
+const sent = sessionStorage.getItem('order sent');
+const outcome = document.querySelector('[data-outcome]');
+const refused = location.pathname === '/checkout' && document.querySelector('.problem') && !outcome;
+if (sent && (refused || document.querySelector('[data-order]'))) {
+  sessionStorage.removeItem('order sent');
+} else if (sent && unheard && !outcome) {
+  unheard.querySelector('a').href = `/checkout/outcome/${encodeURIComponent(sent)}`;
+  unheard.hidden = false;
+}
+
 // "One moment": look again by itself, less and less often, and not for ever.
 const reloadMs = Number(document.body.dataset.reloadMs);
 if (reloadMs > 0) {

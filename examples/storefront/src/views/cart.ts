@@ -64,7 +64,7 @@ export function checkoutPage(view: View, { cart, email, requestId, note = '', pr
 <h1>Check out</h1>
 ${formProblem(problem)}
 <div class="two">
-<form id="checkout" class="form" method="post" action="/checkout" data-once>
+<form id="checkout" class="form" method="post" action="/checkout" data-once data-order-form>
 <input type="hidden" name="requestId" value="${requestId}">
 <p>We confirm to <b>${email}</b> and write again when the box leaves. You are charged once, by our payment house; if it is closed at the moment we take the order all the same, and charge it later.</p>
 <p class="field"><label for="note">Anything we should know <span class="optional">(optional)</span></label>

@@ -40,6 +40,7 @@ ${description === undefined ? null : html`<meta name="description" content="${de
 <a class="skip" href="#main">Skip to the page</a>
 ${strip(view.visit, desk)}
 ${desk ? deskHeader(view) : shopHeader(view, options)}
+${desk ? null : unheard}
 <main id="main" tabindex="-1"${options.class === undefined ? null : html` class="${options.class}"`}>
 ${main}
 </main>
@@ -47,6 +48,9 @@ ${footer(desk)}
 </body>
 </html>`;
 }
+
+/** Shown by `assets/shop.js` to whoever sent an order and comes back without having had an answer. */
+const unheard = html`<p class="note unheard" role="status" data-unheard hidden>You sent us an order, and our answer may not have reached you. <a href="/orders">Ask what became of it</a> before you order again.</p>`;
 
 /** Quiet, and on every page: R6 begins with saying where one is. */
 function strip(visit: Visit, desk: boolean): Html {

@@ -62,7 +62,7 @@ export function outcomePage(
   const path = `/checkout/outcome/${encodeURIComponent(requestId)}`;
   return layout(view, {
     title: 'Did it go through?',
-    main: html`<section class="narrow problem">
+    main: html`<section class="narrow problem" data-outcome="${requestId}">
 <img src="${view.assets.path('mended.svg')}" alt="" width="320" height="320">
 <h1>${asked ? 'Not recorded here, so far' : 'We do not know whether your order went through'}</h1>
 <p>${
@@ -71,7 +71,7 @@ export function outcomePage(
         : 'The connection broke at the very moment of saving. The order may be in the book, or not. Please do not start over: ask for the outcome.'
     }</p>
 <p><a class="button" href="${path}">Ask for the outcome</a>${elsewhere === null ? null : html` <a href="/in/${elsewhere}?to=${encodeURIComponent(path)}" rel="nofollow">Ask in ${placeOf(visit, elsewhere)}</a>`}</p>
-<form method="post" action="/checkout" data-once><input type="hidden" name="requestId" value="${requestId}"><button class="link" type="submit">Send the same order once more</button></form>
+<form method="post" action="/checkout" data-once data-order-form><input type="hidden" name="requestId" value="${requestId}"><button class="link" type="submit">Send the same order once more</button></form>
 <p class="small">This form’s number is <code>${requestId}</code>.</p>
 </section>`,
   });
