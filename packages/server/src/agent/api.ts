@@ -83,6 +83,14 @@ const epochSchema = {
 } as const;
 const reasonSchema = { type: ['string', 'null'], maxLength: 200 } as const;
 
+/** Why a token is refused that one of our keys has signed: only to such a caller is it said, with what to do. */
+const signedButRefused: Readonly<Record<string, string>> = {
+  expired:
+    'It has expired: a token lasts 30 s. Make a new one; if this one was new, compare the clocks of both machines.',
+  'from-the-future': 'It comes from the future: compare the clocks of both machines.',
+  audience: 'It is for another cluster: `cluster` must be the same in every configuration.',
+};
+
 export function buildApi({ keys, backend, log, tls }: ApiOptions): FastifyInstance {
   const api = Fastify({
     bodyLimit,
@@ -125,7 +133,8 @@ export function buildApi({ keys, backend, log, tls }: ApiOptions): FastifyInstan
       }
       const why = verified === null ? 'no token' : verified.reason;
       log('warn', 'refused a token', { path: request.url, from: request.ip, why });
-      const message = 'The token is not one of ours, or not for this purpose.';
+      const help = verified?.kind === 'refused' ? signedButRefused[verified.reason] : undefined;
+      const message = `The token is not one of ours, or not for this purpose.${help === undefined ? '' : ` ${help}`}`;
       await reply.code(401).send({ kind: 'unauthorized', reason: message, error: { code: 'LK_BAD_TOKEN', message } });
     });
     // After the body is checked, before anything is done.

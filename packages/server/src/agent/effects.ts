@@ -136,13 +136,16 @@ const keptBecause = {
 } as const;
 
 async function prove(context: EffectContext, round: number): Promise<OwnershipEvent> {
-  const { database, session, subscriptions, mayReadOrigins } = context;
+  const { database, session, subscriptions, mayReadOrigins, configuration } = context;
   const proof = await database.run((client) => readProof(client, subscriptions, mayReadOrigins));
   const reasons: Reason[] = proof.fenceProblems.map(({ relation, trigger, problem }) =>
     reason('fence-incomplete', `${trigger} on ${relation} is ${problem}`),
   );
   if (proof.maxPreparedTransactions > 0) reasons.push(reason('prepared-transactions'));
   if (proof.inRecovery) reasons.push(reason('in-recovery'));
+  // Under another name the store would grant a second lease for the same rows.
+  if (proof.installation !== null && proof.installation !== `${configuration.cluster}/${configuration.here}`)
+    reasons.push(reason('other-installation', `it is ${proof.installation}`));
   if (reasons.length > 0) return { kind: 'proof', round, result: { kind: 'lacking', reasons } };
   const { incarnation, positions, holdsLease } = proof;
   const clock = await sampleClock(session);

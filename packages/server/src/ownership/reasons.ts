@@ -15,6 +15,10 @@ export const reasonTable = {
     stops: 'lease',
     help: 'this database is not the one the lease store knows: it was restored, cloned or made anew',
   },
+  'other-installation': {
+    stops: 'lease',
+    help: 'this database belongs to another data center or another cluster: see `cluster`, `dataCenters` and LANEKEEPER_DC',
+  },
   'taken-over': { stops: 'lease', help: 'it was taken over and has to rejoin first' },
   'still-held': { stops: 'start', help: 'its lease may still be in use' },
   'released-lately': { stops: 'start', help: 'its agents were stopped in order and may be starting again' },

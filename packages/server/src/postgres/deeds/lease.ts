@@ -32,6 +32,8 @@ export type ProofReading = {
   readonly inRecovery: boolean;
   /** Writes pass the fence at this moment. */
   readonly holdsLease: boolean;
+  /** Whose database this is, as `cluster/dc`; null before the first apply. */
+  readonly installation: string | null;
 };
 
 /** Whether the role may read how far subscriptions have durably applied. A superuser has to allow it. */
@@ -60,6 +62,7 @@ export async function readProof(
     maxPreparedTransactions: number;
     inRecovery: boolean;
     holdsLease: boolean;
+    installation: string | null;
     progress: readonly { name: string; received: string | null; applied: string | null }[];
   }>(
     `SELECT (SELECT system_identifier::text FROM pg_catalog.pg_control_system()) AS "systemIdentifier",
@@ -71,6 +74,7 @@ export async function readProof(
         current_setting('max_prepared_transactions')::integer AS "maxPreparedTransactions",
         pg_catalog.pg_is_in_recovery() AS "inRecovery",
         coalesce(lanekeeper.lease_left_ms(), 0) > 0 AS "holdsLease",
+        (SELECT i.cluster || '/' || i.dc FROM lanekeeper.installation i) AS installation,
         (SELECT coalesce(json_agg(json_build_object('name', s.subname, 'received', w.received_lsn, 'applied', ${applied})), '[]')
           FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
           LEFT JOIN pg_catalog.pg_stat_subscription w ON w.subid = s.oid AND w.relid IS NULL AND w.leader_pid IS NULL
