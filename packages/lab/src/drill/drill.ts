@@ -3,6 +3,7 @@
  * what the databases hold. Everything that was broken is mended before it returns, also when it breaks off.
  */
 
+import { join } from 'node:path';
 import type { LabDescription } from '../lab/description.ts';
 import { LinksClient } from '../links/client.ts';
 import { sleepMs } from '../processes/observe.ts';
@@ -111,7 +112,7 @@ export async function runDrill(fault: Fault, options: DrillOptions): Promise<Dri
       pause,
     };
     await fault.prepare?.(arena);
-    const start = await beginCheck(urls);
+    const start = await beginCheck(urls, join(lab.dir, 'payments.journal'));
     const said = (): readonly string[] => watch.problemsSince(rounds[0]?.faultMs ?? 0);
     const rounds: Round[] = [];
     const failures: string[] = [];

@@ -72,6 +72,11 @@ export function judgeAcknowledged(
   };
 }
 
+/** An attempt of unknown outcome may be stranded where it was made, while a later one was done elsewhere. */
+function mayHaveBeenTwice({ attempts }: Operation): boolean {
+  return attempts.some(({ outcome }) => outcome.kind === 'unknown');
+}
+
 function judgeOrders(
   where: string,
   operations: readonly Operation[],
@@ -94,7 +99,7 @@ function judgeOrders(
     if (here > 1) {
       marks.doubled.add(value);
       marks.violations.push(`${name} is there ${here} times`);
-    } else if (here === 1 && stranded > 0) {
+    } else if (here === 1 && stranded > 0 && !mayHaveBeenTwice(operation)) {
       marks.doubled.add(value);
       marks.violations.push(`${name} is there, and waits in the stranded ledger as well`);
     } else if (told === 'acknowledged' && here === 0 && (stranded !== 1 || isRemote(operation))) {

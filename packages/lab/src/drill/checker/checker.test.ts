@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { loadAssertion, runAssertion } from './assertions.ts';
+import { judgeCharges } from './charges.ts';
 import type { History, Outcome } from './history.ts';
 import { judgeOthers } from './others.ts';
 import { differing, ledgerOf } from './rows.ts';
@@ -92,16 +93,50 @@ describe('A1', () => {
   });
 });
 
-test('of the ledger, open entries of orders count, by what they say', () => {
-  const image = (note: string) => ({ id: `o-${note}`, note });
+test('of the ledger, open entries of orders count, by what they hold', () => {
+  const entry = (account: string, note: string, more: object = {}) => ({
+    account,
+    relation: 'public.orders',
+    kind: 'insert',
+    state: 'open',
+    image_columns: ['id', 'note'],
+    image: [`o-${note}`, note],
+    ...more,
+  });
   const ledger = ledgerOf([
-    { account: 'a1', relation: 'public.orders', stranded: image('v1'), state: 'open' },
-    { account: 'a1', relation: 'public.orders', stranded: image('v1'), state: 'open' },
-    { account: 'a2', relation: 'public.orders', stranded: image('v2'), state: 'merged' },
-    { account: 'a3', relation: 'public.carts', stranded: { id: 'c' }, state: 'open' },
+    entry('a1', 'v1'),
+    entry('a1', 'v1'),
+    entry('a2', 'v2', { state: 'merged' }),
+    entry('a3', 'v3', { relation: 'public.carts' }),
+    entry('a4', 'v4', { kind: 'update' }),
   ]);
   expect([...ledger.values]).toEqual([['v1', 2]]);
-  expect([...ledger.accounts]).toEqual(['a1', 'a3']);
+  expect([...ledger.accounts]).toEqual(['a1', 'a3', 'a4']);
+});
+
+test('one order, one charge', () => {
+  const charge = (order: string) => ({ kind: 'charge', order, account: 'a1' });
+  const a1 = new Set(['a1']);
+  const orders = new Map([
+    ['o1', 'v1'],
+    ['o2', 'v2'],
+  ]);
+  const stranded = new Map([
+    ['s2', 'v2'],
+    ['s3', 'v3'],
+  ]);
+  expect(judgeCharges([charge('o1'), charge('o2'), charge('s3')], a1, orders, stranded)).toEqual([]);
+  expect(judgeCharges([charge('o1'), charge('o1')], a1, orders, stranded)).toEqual(['order o1 was charged twice']);
+  expect(judgeCharges([charge('o9')], a1, orders, stranded)).toEqual([
+    'order o9 was charged, and there is no such order',
+  ]);
+  expect(judgeCharges([charge('s2')], a1, orders, stranded)).toHaveLength(1);
+  // Others' charges, and what was given back, are no matter of this drill.
+  const others = [
+    { ...charge('o9'), account: 'a2' },
+    { ...charge('o8'), kind: 'refund' },
+  ];
+  expect(judgeCharges(others, a1, orders, stranded)).toEqual([]);
 });
 
 test('assertions of the user’s own: what they return and what they throw is a finding', async () => {
@@ -113,7 +148,12 @@ test('assertions of the user’s own: what they return and what they throw is a 
     };
     const input = {
       history: { homes: {}, travellers: new Set<string>(), operations: [] },
-      found: { rows: {}, strandedValues: null, strandedAccounts: new Set<string>() },
+      found: {
+        rows: {},
+        strandedValues: null,
+        strandedAccounts: new Set<string>(),
+        strandedOrders: new Map<string, string>(),
+      },
       databases: {},
       drill: { name: 'link-cut', seed: 1 },
     };

@@ -76,6 +76,8 @@ export type Found = {
   readonly strandedValues: ReadonlyMap<string, number> | null;
   /** Accounts with anything in the ledger: what they hold is not the whole truth until a person has looked. */
   readonly strandedAccounts: ReadonlySet<string>;
+  /** Their ids, with the values. */
+  readonly strandedOrders: ReadonlyMap<string, string>;
 };
 
 export type Invariant = 'W1' | 'D1' | 'G1' | 'C1' | 'E1' | 'X1' | 'A1';

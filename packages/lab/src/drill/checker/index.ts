@@ -3,9 +3,10 @@
  * it is handed a history and addresses of databases, asks PostgreSQL alone, and believes nothing that Lanekeeper says about
  * itself, but for the stranded ledger, as D1 demands, and for X1, where the question is whether it said anything.
  *
- * `history.ts` what is judged · `acknowledged.ts` D1 · `log.ts` W1, G1, E1 · `rows.ts` C1 · `trouble.ts` X1 · `others.ts` A1
+ * `history.ts` what is judged · `acknowledged.ts`, `charges.ts` D1 · `log.ts` W1, G1, E1 · `rows.ts` C1 · `trouble.ts` X1 · `others.ts` A1
  */
 import { judgeAcknowledged, type Tally } from './acknowledged.ts';
+import { judgeCharges, readCharges } from './charges.ts';
 import type { Found, History, Invariant, Verdict, Violation } from './history.ts';
 import { compareLogs, dropLog, type LogReading, type LogStart, readLog, readThrough, startLogs } from './log.ts';
 import { judgeOthers, type OthersLimit } from './others.ts';
@@ -33,11 +34,16 @@ export {
 export type { OthersLimit } from './others.ts';
 export type { DatabaseUrls } from './rows.ts';
 
-export type CheckStart = { readonly logs: Readonly<Record<string, LogStart>>; readonly trouble: Trouble };
+export type CheckStart = {
+  readonly logs: Readonly<Record<string, LogStart>>;
+  readonly trouble: Trouble;
+  /** Where the payment service writes down what it does; null: there is none. */
+  readonly journal: string | null;
+};
 
 /** Call before the load. */
-export async function beginCheck(urls: DatabaseUrls): Promise<CheckStart> {
-  return { logs: await startLogs(urls), trouble: await readTrouble(urls) };
+export async function beginCheck(urls: DatabaseUrls, journal: string | null): Promise<CheckStart> {
+  return { logs: await startLogs(urls), trouble: await readTrouble(urls), journal };
 }
 
 export type CheckOptions = {
@@ -62,6 +68,9 @@ export async function check(urls: DatabaseUrls, options: CheckOptions): Promise<
   const { history } = options;
   const found = await readFound(urls, Object.keys(history.homes));
   const judged = judgeAcknowledged(history, found, { orderByTime: options.orderByTime });
+  const accounts = new Set(Object.keys(history.homes));
+  const charges = await readCharges(options.start.journal);
+  const misCharged = judgeCharges(charges ?? [], accounts, ordersOf(found), found.strandedOrders);
   const readings = await readLogs(urls, options.start.logs);
   const compared = compareLogs(readings.read, found.strandedValues ?? new Map());
   const logged = [...Object.values(readings.read).flatMap(({ violations }) => violations), ...compared];
@@ -83,8 +92,8 @@ export async function check(urls: DatabaseUrls, options: CheckOptions): Promise<
     verdicts: {
       W1: ofLog('W1'),
       D1: plain(
-        judged.violations,
-        `${judged.tally.acknowledged} acknowledged, ${judged.tally.unknown} unknown, ${judged.tally.stranded} stranded`,
+        [...judged.violations, ...misCharged],
+        `${judged.tally.acknowledged} acknowledged, ${judged.tally.unknown} unknown, ${judged.tally.stranded} stranded; ${charges?.filter(({ account }) => accounts.has(account)).length ?? 0} charged`,
       ),
       G1: ofLog('G1'),
       C1: plain(rows.differences, `${rows.tables} tables, every row`),
@@ -98,6 +107,11 @@ export async function check(urls: DatabaseUrls, options: CheckOptions): Promise<
             : plain(others.violations, `${others.accounts} accounts homed elsewhere`),
     },
   };
+}
+
+function ordersOf({ rows }: Found): ReadonlyMap<string, string> {
+  const orders = Object.values(rows).flatMap((accounts) => Object.values(accounts).flatMap((one) => one.orders));
+  return new Map(orders.map(({ id, value }) => [id, value]));
 }
 
 /** What `beginCheck` left in the databases; also after a drill that broke off. */

@@ -44,46 +44,60 @@ export async function readFound(urls: DatabaseUrls, accounts: readonly string[])
   const ledgers = await Promise.all(entries.map(([, url]) => readLedger(url)));
   const values = new Map<string, number>();
   const strandedAccounts = new Set<string>();
+  const strandedOrders = new Map<string, string>();
   for (const ledger of ledgers) {
     // The ledger is replicated: each entry counts once, in whichever data center it is seen.
     for (const [value, times] of ledger?.values ?? []) values.set(value, Math.max(values.get(value) ?? 0, times));
     for (const account of ledger?.accounts ?? []) strandedAccounts.add(account);
+    for (const [id, value] of ledger?.orders ?? []) strandedOrders.set(id, value);
   }
   return {
     rows: Object.fromEntries(rows),
     strandedValues: ledgers.every((ledger) => ledger === null) ? null : values,
     strandedAccounts,
+    strandedOrders,
   };
 }
 
-export type Ledger = { readonly values: ReadonlyMap<string, number>; readonly accounts: ReadonlySet<string> };
+export type Ledger = {
+  readonly values: ReadonlyMap<string, number>;
+  readonly accounts: ReadonlySet<string>;
+  /** By id: what the customer wrote. */
+  readonly orders: ReadonlyMap<string, string>;
+};
 
 /** Entries that nobody has decided on yet; null in a version without a ledger. */
 async function readLedger(url: string): Promise<Ledger | null> {
   const [there] = await ask<{ there: boolean }>(url, "SELECT to_regclass('lanekeeper.stranded') IS NOT NULL AS there");
   if (there?.there !== true) return null;
-  const entries = await ask<{ entry: Record<string, unknown> }>(
-    url,
-    'SELECT to_jsonb(s) AS entry FROM lanekeeper.stranded s',
-  );
+  const entries = await ask<{ entry: LedgerEntry }>(url, 'SELECT to_jsonb(s) AS entry FROM lanekeeper.stranded s');
   return ledgerOf(entries.map(({ entry }) => entry));
 }
 
-/** Of the ledger only what it names is used: the relation, the account, the row's image, and whether it is still open. */
-export function ledgerOf(entries: readonly Readonly<Record<string, unknown>>[]): Ledger {
+type LedgerEntry = {
+  readonly account?: unknown;
+  readonly relation?: unknown;
+  readonly kind?: unknown;
+  readonly state?: unknown;
+  readonly image_columns?: unknown;
+  readonly image?: unknown;
+};
+
+/** Of the ledger only what it holds is used: whose row of which table was inserted, with which values, and whether that is still open. */
+export function ledgerOf(entries: readonly LedgerEntry[]): Ledger {
   const values = new Map<string, number>();
   const accounts = new Set<string>();
-  for (const entry of entries) {
-    const open = (entry.state ?? entry.status ?? 'open') as string;
-    if (!['open', 'waiting', 'kept', 'stranded', 'pending'].includes(open)) continue;
-    if (typeof entry.account === 'string') accounts.add(entry.account);
-    const relation = String(entry.relation ?? entry.table ?? '');
-    if (!/(^|\.)orders$/.test(relation)) continue;
-    const image = (entry.image ?? entry.after ?? entry.new_row ?? entry.stranded ?? {}) as Record<string, unknown>;
-    const note = image.note;
-    if (typeof note === 'string') values.set(note, (values.get(note) ?? 0) + 1);
+  const orders = new Map<string, string>();
+  for (const { account, relation, kind, state, image_columns: columns, image } of entries) {
+    if (state !== 'open') continue;
+    if (typeof account === 'string') accounts.add(account);
+    if (relation !== 'public.orders' || kind !== 'insert' || !Array.isArray(columns) || !Array.isArray(image)) continue;
+    const note: unknown = image[columns.indexOf('note')];
+    if (typeof note !== 'string') continue;
+    values.set(note, (values.get(note) ?? 0) + 1);
+    orders.set(String(image[columns.indexOf('id')]), note);
   }
-  return { values, accounts };
+  return { values, accounts, orders };
 }
 
 /** Tables whose rows must be equal everywhere, each with what is hashed of a row. */
@@ -93,6 +107,7 @@ const comparedTables: Readonly<Record<string, string>> = {
   'lanekeeper.succession': 'ROW(term, kind, from_dc, to_dc, undoes)',
   'lanekeeper.outcome': 'ROW(account, request_id, result::text, dc)',
   'lanekeeper.claim': 'ROW(name, value, account)',
+  'lanekeeper.stranded': 'ROW(dc, generation, end_lsn, sequence, account, relation, kind, image, state)',
 };
 
 /** C1. Returns what differs, in words; empty when all are equal. */

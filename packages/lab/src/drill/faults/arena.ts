@@ -112,6 +112,16 @@ export function freeze(arena: Arena, pids: readonly number[]): () => Promise<voi
   return thaw;
 }
 
+/** Kills everything in the data center of the fault at once; it is started again in the end, the database first. */
+export async function killAll(arena: Arena): Promise<void> {
+  const names = (await processesIn(arena, arena.at)).map(({ name }) => name);
+  arena.undo(async () => {
+    await turn(arena, arena.at, 'postgres', 'start');
+    await Promise.all(names.filter((name) => name !== 'postgres').map((name) => turn(arena, arena.at, name, 'start')));
+  });
+  await Promise.all(names.map((name) => turn(arena, arena.at, name, 'kill')));
+}
+
 /** Changes both directions of a link, or one; everything is as it was at the end. */
 export async function bend(
   arena: Arena,

@@ -138,7 +138,7 @@ export const dataFaults: readonly Fault[] = [
       );
       find(arena, ...(await statusComplains(arena)));
     },
-    heal: (arena) => command(arena, 'verify', '--repair', '--yes', '--json'),
+    heal: (arena) => command(arena, 'verify', '--repair', '--json'),
     inspect,
   },
   {
@@ -164,7 +164,7 @@ export const dataFaults: readonly Fault[] = [
     },
     async heal(arena) {
       await sql(arena, arena.at, 'ALTER PUBLICATION lanekeeper_homed ADD TABLE public.order_lines');
-      await command(arena, 'verify', '--repair', '--yes', '--json');
+      await command(arena, 'verify', '--repair', '--json');
     },
     inspect,
   },

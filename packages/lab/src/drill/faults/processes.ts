@@ -1,5 +1,5 @@
 /** Faults of processes: killed, crashed, frozen. */
-import { freeze, pidOf, processesIn, signalAll, sql, turn, until, wholeDataCenter } from './arena.ts';
+import { freeze, killAll, pidOf, signalAll, sql, turn, until, wholeDataCenter } from './arena.ts';
 import {
   backAfterTakeoverMs,
   type Expectation,
@@ -172,16 +172,7 @@ export const processFaults: readonly Fault[] = [
     holdMs: longerThanLeaseMs,
     takesOver: true,
     expectation: takeoverExpectation('the other data center takes over; the one that comes back rejoins'),
-    async inject(arena) {
-      const names = (await processesIn(arena, arena.at)).map(({ name }) => name);
-      arena.undo(async () => {
-        await turn(arena, arena.at, 'postgres', 'start');
-        await Promise.all(
-          names.filter((name) => name !== 'postgres').map((name) => turn(arena, arena.at, name, 'start')),
-        );
-      });
-      await Promise.all(names.map((name) => turn(arena, arena.at, name, 'kill')));
-    },
+    inject: killAll,
   },
 ];
 

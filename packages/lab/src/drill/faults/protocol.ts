@@ -1,5 +1,5 @@
 /** Faults in the middle of the protocol: moves under load, answers that get lost, old data centers that come back. */
-import { type Arena, bend, freeze, pidOf, processesIn, sql, turn } from './arena.ts';
+import { type Arena, bend, freeze, killAll, pidOf, sql, turn } from './arena.ts';
 import { type Expectation, type Fault, longerThanLeaseMs, takeoverExpectation } from './fault.ts';
 
 type MoveAnswer = { readonly kind: string };
@@ -143,15 +143,32 @@ export const protocolFaults: readonly Fault[] = [
     async inject(arena) {
       await bend(arena, arena.at, arena.other, { mode: 'cut' });
       await arena.pause(1_500);
-      const names = (await processesIn(arena, arena.at)).map(({ name }) => name);
-      arena.undo(async () => {
-        await turn(arena, arena.at, 'postgres', 'start');
-        await Promise.all(
-          names.filter((name) => name !== 'postgres').map((name) => turn(arena, arena.at, name, 'start')),
-        );
-      });
-      await Promise.all(names.map((name) => turn(arena, arena.at, name, 'kill')));
+      await killAll(arena);
       arena.note('killed, with writes that were not sent');
+    },
+  },
+  {
+    name: 'dies-alone',
+    group: 'protocol',
+    description: 'a data center goes on alone behind a cut link, dies, and comes back',
+    holdMs: longerThanLeaseMs + 4_000,
+    expectation: {
+      text: 'nobody takes over by himself what it alone holds; its customers are served again when it is back',
+      writesAgainMs: 15_000,
+      after: 'heal',
+      othersPauseMs: 6_000,
+    },
+    async inject(arena) {
+      const heal = await bend(arena, arena.at, arena.other, { mode: 'cut' });
+      // Longer than a peer is waited for: from then on writes are acknowledged as local.
+      await arena.pause(4_000);
+      await killAll(arena);
+      await heal();
+      arena.note('killed; the link is whole again');
+    },
+    async inspect(arena) {
+      const rows = await sql(arena, arena.other, 'SELECT FROM lanekeeper.succession WHERE from_dc = $1', [arena.at]);
+      return rows.length === 0 ? [] : [`${arena.other} took over what only ${arena.at} had`];
     },
   },
   {
