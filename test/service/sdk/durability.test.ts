@@ -1,9 +1,12 @@
 /** What the SDK says of a commit: `remote` only when the other data center holds it, `local`, or that nobody knows. */
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import Fastify from 'fastify';
 import { createLanekeeper, type Lanekeeper, LanekeeperError } from 'lanekeeper';
 import fastifyLanekeeper from 'lanekeeper/fastify';
 import { Client } from 'lanekeeper/pg';
 import type pg from 'pg';
+import { from as copyFrom } from 'pg-copy-streams';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { runSql } from '../../support/clusters.ts';
 import { type SyncSet, syncSet } from '../../support/sync-set.ts';
@@ -94,6 +97,14 @@ test('in callbacks and without a transaction of its own, and the next user of a 
   expect(again).toBe(other);
   expect(ny.durabilityOf(again)).toBe(null);
   again.release();
+});
+
+test('what a COPY wrote is looked at as well', async () => {
+  await set.grow();
+  number += 1;
+  const copy = client.query(copyFrom('COPY orders (id, account_id) FROM STDIN'));
+  await pipeline(Readable.from([`o-${number}\ta1\n`]), copy);
+  await until('the look', () => ny.durabilityOf(client) === 'remote');
 });
 
 test('a wait that was broken off is not remote; where the table refuses that, the outcome is unknown', async () => {

@@ -49,7 +49,8 @@ export class CommitWatch {
   /** Altogether, unless something follows: a savepoint's ROLLBACK looks the same. */
   #rolledBack = false;
   #failed = false;
-  #ended: Ended | null = null;
+  /** More than one only where queries are pipelined. */
+  readonly #ended: Ended[] = [];
 
   /** Listens before anybody else, so that all is known when a query's callback runs. */
   constructor(client: pg.ClientBase, connection: EventEmitter) {
@@ -64,7 +65,6 @@ export class CommitWatch {
       else if (rowsWritten.test(text)) this.#write();
     });
     connection.prependListener('readyForQuery', ({ status }: { readonly status: string }) => {
-      this.#ended = null;
       if (status === 'I') this.#end();
       this.#failed = false;
       this.#rolledBack = false;
@@ -73,9 +73,7 @@ export class CommitWatch {
 
   /** What has ended with the query that is being answered, once; null when it ended nothing, or nothing that wrote. */
   take(): Ended | null {
-    const ended = this.#ended;
-    this.#ended = null;
-    return ended;
+    return this.#ended.shift() ?? null;
   }
 
   #write(): void {
@@ -108,7 +106,7 @@ export class CommitWatch {
   #end(): void {
     const decision = this.#decision;
     if (!this.#failed && !this.#rolledBack && (this.#wrote || decision !== null)) {
-      this.#ended = { waited: decision === null ? null : { ...decision, brokenOff: this.#brokenOff } };
+      this.#ended.push({ waited: decision === null ? null : { ...decision, brokenOff: this.#brokenOff } });
       // Of one that waited more is known when it has been looked at.
       reached.set(this.#client, 'local');
     }

@@ -75,7 +75,7 @@ class LaneClient extends pg.Client {
     };
 
     if (typeof config?.submit === 'function') {
-      interceptSubmittable(config, failure);
+      interceptSubmittable(config, failure, () => void this.#afterwards(binding));
       return super.query(config, bindCallback(values), bindCallback(callback));
     }
     const given = [values, callback, config?.callback].find((each): each is Callback => typeof each === 'function');
@@ -227,13 +227,23 @@ function contextOf(binding: Binding | null): RefusalContext {
   };
 }
 
-/** Cursors, query streams and COPY hear of errors by `handleError`; there is no time to ask the database there. */
-function interceptSubmittable(submittable: Any, failure: (error: unknown) => Met): void {
-  const handleError = submittable.handleError;
-  if (typeof handleError !== 'function') return;
-  submittable.handleError = function (this: unknown, error: unknown, connection: unknown) {
-    return handleError.call(this, failure(error).now, connection);
-  };
+/**
+ * Cursors, query streams and COPY hear of errors by `handleError`; there is no time to ask the database there. What they committed
+ * is looked at when they have ended.
+ */
+function interceptSubmittable(submittable: Any, failure: (error: unknown) => Met, ended: () => void): void {
+  const { handleError, handleReadyForQuery } = submittable;
+  if (typeof handleError === 'function') {
+    submittable.handleError = function (this: unknown, error: unknown, connection: unknown) {
+      return handleError.call(this, failure(error).now, connection);
+    };
+  }
+  if (typeof handleReadyForQuery === 'function') {
+    submittable.handleReadyForQuery = function (this: unknown, ...given: unknown[]) {
+      handleReadyForQuery.apply(this, given);
+      ended();
+    };
+  }
 }
 
 function bindCallback(value: unknown): Any {
