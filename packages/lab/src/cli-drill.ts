@@ -117,6 +117,11 @@ async function runDrills(context: LabContext, names: readonly string[], options:
   const byName = new Map<string, DrillReport[]>();
   const signals = stopOnSignals(context, options.json ?? false);
   const { colors, stdout } = context;
+  const writeReport = async (report: DrillReport): Promise<void> => {
+    const runs = [...(byName.get(report.name) ?? []), report];
+    byName.set(report.name, runs);
+    if (options.report !== undefined) await writePage(resolve(context.directory, options.report), runs);
+  };
   const brief = options.brief === true;
   if (!options.json) stdout.write(colors.dim(`seed ${seed}\n`));
   try {
@@ -147,11 +152,15 @@ async function runDrills(context: LabContext, names: readonly string[], options:
           return;
         }
         if (options.json) stdout.write(`${JSON.stringify(report)}\n`);
-        else if (brief && report.passed) stdout.write(`${renderLine(report, colors)}\n`);
+        if ('broken' in report) {
+          if (!options.json)
+            stdout.write(`${colors.red('✗')} ${report.name.padEnd(26)} could not be carried out: ${report.broken}\n`);
+          return;
+        }
+        if (options.json) return writeReport(report);
+        if (brief && report.passed) stdout.write(`${renderLine(report, colors)}\n`);
         else stdout.write(`${renderReport(report, colors)}\n\n`);
-        const runs = [...(byName.get(report.name) ?? []), report];
-        byName.set(report.name, runs);
-        if (options.report !== undefined) await writePage(resolve(context.directory, options.report), runs);
+        await writeReport(report);
       },
     });
     if (!options.json)

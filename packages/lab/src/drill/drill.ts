@@ -85,6 +85,7 @@ export async function runDrill(fault: Fault, options: DrillOptions): Promise<Dri
     stopIfAborted();
   };
   let load: Awaited<ReturnType<typeof prepareLoad>> | null = null;
+  let failed = true;
   try {
     await watch.start();
     load = await prepareLoad({
@@ -181,10 +182,14 @@ export async function runDrill(fault: Fault, options: DrillOptions): Promise<Dri
         })),
       );
     }
+    failed = false;
     return { history, checked, timeline, rounds, moments: watch.momentsOf(at), said: said(), failures, at, loadEndMs };
   } finally {
     load?.close();
-    await undoAll(undoing);
+    // What went wrong first is what matters.
+    await undoAll(undoing).catch((error: unknown) => {
+      if (!failed) throw error;
+    });
     await watch.stop();
     await endCheck(urls);
   }

@@ -14,6 +14,7 @@ import type { Means } from './means.ts';
 import { type LabKind, type OwnLab, startOwnLab } from './own-lab.ts';
 import {
   answersOf,
+  type BrokenDrill,
   bucketsOf,
   type DrillReport,
   type Environment,
@@ -37,7 +38,7 @@ export type SessionOptions = {
   readonly aborted: () => boolean;
   readonly env: NodeJS.ProcessEnv;
   readonly onNote: (name: string, atMs: number, text: string) => void;
-  readonly onReport: (report: DrillReport | SkippedDrill) => void | Promise<void>;
+  readonly onReport: (report: DrillReport | BrokenDrill | SkippedDrill) => void | Promise<void>;
 };
 
 /** How often attempts are counted in the chart. */
@@ -71,10 +72,14 @@ export async function runSession(
         const lab = options.against ?? own?.description;
         if (lab === undefined) throw new Error('there is no lab');
         const seed = (options.seed + run * options.faults.length + index) >>> 0;
-        const report = await reportOf(fault, lab, seed, options);
-        counts[report.passed ? 'passed' : 'failed'] += 1;
+        const report = await reportOf(fault, lab, seed, options).catch((error: unknown): BrokenDrill => {
+          if (error instanceof DrillAborted) throw error;
+          return { name: fault.name, seed, broken: (error as Error).message };
+        });
+        const passed = 'passed' in report && report.passed;
+        counts[passed ? 'passed' : 'failed'] += 1;
         await options.onReport(report);
-        if (!report.passed || fault.usesUp === true) await close();
+        if (!passed || fault.usesUp === true) await close();
       }
     }
   } finally {

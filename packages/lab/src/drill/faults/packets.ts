@@ -35,10 +35,20 @@ async function matches(
   };
 }
 
-async function filter(arena: Arena, rules: readonly string[]): Promise<void> {
-  arena.undo(() => run('nft', `delete table ${table}`));
-  const chain = 'chain packets { type filter hook input priority 0 ;';
-  await run('nft', `add table ${table} ; table ${table} { ${chain} ${rules.join(' ; ')} ; } }`);
+/** Rules for every packet on loopback, where it arrives (`input`) or leaves (`output`). */
+async function filter(
+  arena: Arena,
+  hook: 'filter hook input' | 'route hook output',
+  rules: readonly string[],
+): Promise<void> {
+  arena.undo(() => run('nft', `add table ${table} ; delete table ${table}`));
+  const chain = `${table} packets`;
+  const lines = [
+    `add table ${table}`,
+    `add chain ${chain} { type ${hook} priority 0 ; }`,
+    ...rules.map((rule) => `add rule ${chain} ${rule}`),
+  ];
+  await run('nft', lines.join(' ; '));
 }
 
 export const packetFaults: readonly Fault[] = [
@@ -54,6 +64,7 @@ export const packetFaults: readonly Fault[] = [
       const { there, back } = await matches(arena, arena.at, arena.other);
       await filter(
         arena,
+        'filter hook input',
         [...there, ...back].map((match) => `${match} numgen random mod 100 < 3 drop`),
       );
     },
@@ -75,6 +86,7 @@ export const packetFaults: readonly Fault[] = [
       const { there } = await matches(arena, arena.at, arena.other);
       await filter(
         arena,
+        'filter hook input',
         there.map((match) => `${match} drop`),
       );
     },
@@ -95,6 +107,7 @@ export const packetFaults: readonly Fault[] = [
       const { there, back } = await matches(arena, arena.at, arena.other);
       await filter(
         arena,
+        'filter hook input',
         [...there, ...back].map((match) => `${match} drop`),
       );
     },
@@ -112,11 +125,12 @@ export const packetFaults: readonly Fault[] = [
       await run('tc', 'qdisc', 'add', 'dev', 'lo', 'root', 'handle', '1:', 'htb', 'default', '1');
       await run('tc', 'class', 'add', 'dev', 'lo', 'parent', '1:', 'classid', '1:1', 'htb', 'rate', '10gbit');
       await run('tc', 'class', 'add', 'dev', 'lo', 'parent', '1:', 'classid', '1:10', 'htb', 'rate', '1mbit');
-      arena.undo(() => run('nft', `delete table ${table}`));
       // The class is chosen where packets leave, by their priority.
-      const chain = 'chain packets { type route hook output priority 0 ;';
-      const rules = [...there, ...back].map((match) => `${match} meta priority set 1:10`);
-      await run('nft', `add table ${table} ; table ${table} { ${chain} ${rules.join(' ; ')} ; } }`);
+      await filter(
+        arena,
+        'route hook output',
+        [...there, ...back].map((match) => `${match} meta priority set 1:10`),
+      );
     },
   },
 ];

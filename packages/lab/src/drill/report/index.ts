@@ -2,5 +2,5 @@
 export { renderSvg } from './chart.ts';
 export { answersOf, bucketsOf, lateness, recoveryOf } from './figures.ts';
 export { renderMarkdown } from './markdown.ts';
-export type { DrillReport, Environment, Moments, Round, SkippedDrill, TimelineEntry } from './result.ts';
+export type { BrokenDrill, DrillReport, Environment, Moments, Round, SkippedDrill, TimelineEntry } from './result.ts';
 export { renderLine, renderReport } from './text.ts';

@@ -69,6 +69,9 @@ export type DrillReport = {
   readonly tookMs: number;
 };
 
+/** It could not be carried out, and so says nothing; counts as failed. */
+export type BrokenDrill = { readonly name: string; readonly seed: number; readonly broken: string };
+
 export type SkippedDrill = { readonly name: string; readonly skipped: string };
 
 export type Environment = {
