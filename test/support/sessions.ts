@@ -52,6 +52,8 @@ export async function begun<T>(
 ): Promise<{ readonly result: Promise<T> }> {
   const result = query();
   result.catch(() => {});
-  await expect.poll(() => waitOf(superuserUrl, pidOf(client)), { timeout: 10_000, interval: 20 }).toContain(wait);
+  await expect
+    .poll(async () => (await waitOf(superuserUrl, pidOf(client))) ?? 'nothing', { timeout: 25_000, interval: 20 })
+    .toContain(wait);
   return { result };
 }
