@@ -2,6 +2,8 @@
  * What `ny` committed beyond the cut at which `la` took it over: into the ledger, undone, sent again, and decided about. On
  * two real clusters, step by step as a rejoin does it, with `la` writing meanwhile.
  */
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import {
   discardStranded,
   listStranded,
@@ -14,6 +16,7 @@ import {
   verifyTables,
 } from '@lanekeeper/server/postgres';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { run } from '../../packages/server/src/cli/main.ts';
 import { applyPair, lease } from '../support/applied.ts';
 import { runSql } from '../support/clusters.ts';
 import { type TestDataCenter, type TestPair, testPair } from '../support/pair.ts';
@@ -116,6 +119,20 @@ async function nameOf(account: string, relation: string) {
   if (!found) throw new Error(`no open transaction of ${account} in ${relation}: ${JSON.stringify(all)}`);
   return found;
 }
+async function lanekeeper(dc: string, ...argv: readonly string[]) {
+  const said = { stdout: '', stderr: '' };
+  const { cluster, env, written } = pair.dc(dc);
+  const file = join(cluster.dir, 'lanekeeper.json');
+  await writeFile(file, JSON.stringify(written));
+  const exitCode = await run(argv, {
+    env: { ...env, NO_COLOR: '1', LANEKEEPER_CONFIG: file },
+    directory: cluster.dir,
+    stdout: { write: (text: string) => (said.stdout += text) },
+    stderr: { write: (text: string) => (said.stderr += text) },
+  });
+  return { exitCode, ...said };
+}
+
 const person = { by: 'tester', reason: 'because' };
 const merge = async (account: string, relation: string) => {
   const name = await nameOf(account, relation);
@@ -223,6 +240,7 @@ test('undone, caught up and sent again, both are equal while la goes on writing'
     await applied(la, 'ny', reports.at(-1)?.upTo ?? '');
   } finally {
     stop = true;
+    await Promise.all(writers);
   }
   expect(await equal()).toEqual([]);
   expect(await runSql(ny.urls.agent, 'SELECT kind, detail FROM lanekeeper.incident')).toEqual([]);
@@ -332,6 +350,36 @@ test('base, stranded and current stand side by side; what was decided is purged 
   );
   expect(rows).toEqual([{ key: [], base: null, image: null, reason: 'because', decided_by: 'tester' }]);
   expect((await using(la.urls.agent, (client) => readStranded(client, name)))[0]?.image).not.toBeNull();
+});
+
+test('the same as a person types it, in either data center', async () => {
+  const list = await lanekeeper('ny', 'stranded', 'list', '--account', 'n3');
+  expect([list.exitCode, list.stderr]).toEqual([0, '']);
+  expect(list.stdout).toMatch(
+    /^ny\/1\/0\/[0-9A-F]+ {2}\d{4}-\d\d-\d\d \d\d:\d\d:\d\d {2}n3 {2}1 change of public.carts {2}open\n$/,
+  );
+  const name = list.stdout.split(' ', 1)[0] as string;
+  const show = await lanekeeper('ny', 'stranded', 'show', name);
+  expect(show.stdout).toContain('update public.carts (account_id = n3)');
+  expect(show.stdout).toMatch(/body +\? +lost race +la was here/);
+  expect(JSON.parse((await lanekeeper('la', 'stranded', 'show', name, '--json')).stdout)).toMatchObject({
+    name,
+    entries: [{ relation: 'public.carts', state: 'open' }],
+  });
+  // Asked in ny, decided in la.
+  const merged = await lanekeeper('ny', 'stranded', 'merge', '--account', 'n3');
+  expect([merged.exitCode, merged.stdout]).toEqual([1, expect.stringContaining('not merged (newer)')]);
+  expect((await lanekeeper('ny', 'stranded', 'discard', name)).exitCode).toBe(2);
+  expect((await lanekeeper('ny', 'stranded', 'merge')).exitCode).toBe(2);
+  expect((await lanekeeper('ny', 'stranded', 'show', 'nonsense')).exitCode).toBe(2);
+  const discarded = await lanekeeper('ny', 'stranded', 'discard', name, '--reason', 'the race was lost', '--by', 'ops');
+  expect([discarded.exitCode, discarded.stdout]).toEqual([0, `✓ ${name}: discarded, 1 change\n`]);
+  const again = JSON.parse((await lanekeeper('la', 'stranded', 'discard', name, '--reason', 'again', '--json')).stdout);
+  expect(again).toMatchObject({ results: [{ name, kind: 'decided', state: 'discarded', by: 'ops' }] });
+  await expect
+    .poll(async () => (await lanekeeper('ny', 'stranded', 'list', '--account', 'n3', '--state', 'all')).stdout)
+    .toContain('by ops');
+  expect((await lanekeeper('la', 'stranded', 'merge', '--all')).stdout).toMatch(/\d+ of \d+ transactions/);
 });
 
 test('rows are undone as replica only, and a missing right is a refusal', async () => {

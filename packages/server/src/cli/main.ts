@@ -23,6 +23,7 @@ import { rehomeCommand } from './rehome.ts';
 import { rejoinCommand } from './rejoin.ts';
 import { removeCommand } from './remove.ts';
 import { statusCommand } from './status.ts';
+import { strandedCommand } from './stranded.ts';
 import { switchoverCommand } from './switchover.ts';
 import { verifyCommand } from './verify.ts';
 
@@ -47,6 +48,7 @@ const commands: readonly CommandFactory[] = [
   switchoverCommand,
   failoverCommand,
   rejoinCommand,
+  strandedCommand,
 ];
 
 const closing = `
