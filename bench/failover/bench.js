@@ -1,0 +1,204 @@
+/**
+ * For how long customers cannot write when a data center is killed, when only its database breaks, and when everything is
+ * switched over; seen from outside, by clients that write to the same accounts in both data centers all the time. With a
+ * few accounts and with many, since the answer must not depend on that.
+ *
+ *   npm run bench -- failover [--runs 20] [--accounts 1000000]
+ */
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
+import pg from 'pg';
+import { machine, median, option, printTable } from '../measure.js';
+
+const here = (file) => new URL(file, import.meta.url).pathname;
+const bin = here('../../packages/server/bin/lanekeeper.js');
+const few = 1000;
+const other = { ny: 'la', la: 'ny' };
+const processesOfOne = ['edge', 'app-1', 'app-2', 'agent', 'postgres'];
+
+export async function run(args) {
+  const runs = option(args, 'runs', 20);
+  const many = option(args, 'accounts', 1_000_000);
+  const parent = await mkdtemp(join(tmpdir(), 'lanekeeper-bench-'));
+  const lab = spawn(
+    process.execPath,
+    [
+      bin,
+      'lab',
+      '--json',
+      '--dir',
+      join(parent, 'lab'),
+      '--app',
+      `${process.execPath} ${here('../rehome/app.js')}`,
+      '--schema',
+      here('../rehome/schema.sql'),
+      '--config',
+      here('../rehome/lanekeeper.yaml'),
+    ],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  );
+  try {
+    const [line] = await Promise.race([
+      once(createInterface({ input: lab.stdout }), 'line'),
+      once(lab, 'exit').then(() => ['']),
+    ]);
+    if (!line) throw new Error('the lab did not start');
+    const described = JSON.parse(line);
+    console.log(machine());
+    await fill(described, 0, few);
+    await cli(described, 'lab', 'link', 'ny', 'la', '--rtt', '60ms');
+    const results = [];
+    let holder = 'ny';
+    const series = async (what, count, once_) => {
+      const pauses = [];
+      for (let i = 0; i < count; i++) {
+        await untilWell(described);
+        const pause = await once_();
+        pauses.push(pause);
+        console.log(`${what} ${i + 1}/${count}: ${Math.round(pause)} ms`);
+      }
+      results.push({
+        what,
+        runs: count,
+        'median ms': Math.round(median(pauses)),
+        'maximum ms': Math.round(Math.max(...pauses)),
+      });
+    };
+    const switched = async () => {
+      const to = other[holder];
+      const pause = await pauseOf(described, holder, () => cli(described, 'switchover', '--from', holder, '--to', to));
+      holder = to;
+      return pause;
+    };
+    const killed = async () => {
+      const failed = holder;
+      const pause = await pauseOf(described, failed, () =>
+        Promise.all(processesOfOne.map((name) => command(described, failed, name, 'kill'))),
+      );
+      holder = other[failed];
+      for (const name of processesOfOne.toReversed()) await command(described, failed, name, 'start');
+      return pause;
+    };
+    const broken = async () => {
+      const failed = holder;
+      const pause = await pauseOf(described, failed, () => command(described, failed, 'postgres', 'kill'));
+      holder = other[failed];
+      await command(described, failed, 'postgres', 'start');
+      return pause;
+    };
+    await series(`switchover, ${few} accounts, 60 ms round trip`, runs, switched);
+    await series('database killed, agent alive', runs, broken);
+    await series(`data center killed, ${few} accounts`, runs, killed);
+    if (many > few) {
+      await untilWell(described);
+      await fill(described, few, many, holder);
+      await untilWell(described);
+      await series(`switchover, ${many} accounts, 60 ms round trip`, Math.ceil(runs / 4), switched);
+      await series(`data center killed, ${many} accounts`, Math.ceil(runs / 10), killed);
+    }
+    printTable('From the last write in the old home to the first one in the new', results);
+  } finally {
+    lab.kill('SIGTERM');
+    if (lab.exitCode === null) await once(lab, 'exit');
+    await rm(parent, { recursive: true, force: true });
+  }
+}
+
+async function fill(described, from, to, dc = 'ny') {
+  const client = new pg.Client({ connectionString: described.dataCenters[dc].databases.application });
+  await client.connect();
+  for (let at = from; at < to; at += 20_000)
+    await client.query("INSERT INTO accounts (id) SELECT 'a' || i FROM generate_series($1::int, $2::int) i", [
+      at,
+      Math.min(at + 20_000, to) - 1,
+    ]);
+  await client.end();
+}
+
+async function cli(described, ...args) {
+  const env = { ...process.env, LANEKEEPER_LAB: join(described.dir, 'lab.json') };
+  return promisify(execFile)(process.execPath, [bin, ...args], { env });
+}
+
+async function command(described, site, name, action) {
+  const { url, token } = described.switchboard;
+  const response = await fetch(new URL(`/${site}/${name}/${action}`, url), {
+    method: 'POST',
+    headers: { authorization: `Bearer ${token}` },
+  });
+  if (!response.ok) throw new Error(`${action} ${name} in ${site}: ${await response.text()}`);
+}
+
+/** Both write, hold everything that is acknowledged as remote, and have nothing left to do. */
+async function untilWell(described) {
+  for (let i = 0; i < 600; i++) {
+    const { stdout } = await cli(described, 'status', '--json').catch((error) => error);
+    try {
+      const { dataCenters } = JSON.parse(stdout);
+      const well = Object.values(dataCenters).every(
+        (status) =>
+          status?.lease.kind === 'held' &&
+          status.rejoin === null &&
+          status.sync.recorded.length === 1 &&
+          Object.values(status.peers).every(({ open }) => open),
+      );
+      if (well) return;
+    } catch {
+      // Not there yet.
+    }
+    await new Promise((resolve) => setTimeout(resolve, 250));
+  }
+  throw new Error('the data centers are not well again');
+}
+
+/** From the last write acknowledged in `from` to the first one in the other data center. */
+async function pauseOf(described, from, act) {
+  const load = { on: true };
+  let last = 0;
+  let first = 0;
+  const writer = async (dc, onCommit) => {
+    let client = null;
+    while (load.on) {
+      try {
+        if (client === null) {
+          client = new pg.Client({
+            connectionString: described.dataCenters[dc].databases.application,
+            query_timeout: 3000,
+          });
+          client.on('error', () => {});
+          await client.connect();
+        }
+        await client.query("UPDATE accounts SET name = 'x' WHERE id = 'a1'");
+        onCommit(performance.now());
+      } catch (error) {
+        if (!String(error.code).startsWith('LK') && error.code !== '40001') {
+          client?.end().catch(() => {});
+          client = null;
+        }
+      }
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    await client?.end().catch(() => {});
+  };
+  const writers = [
+    writer(from, (at) => {
+      if (first === 0) last = at;
+    }),
+    writer(other[from], (at) => {
+      first ||= at;
+    }),
+  ];
+  while (last === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  const acted = act();
+  for (let i = 0; first === 0 && i < 60_000; i++) await new Promise((resolve) => setTimeout(resolve, 1));
+  await acted;
+  load.on = false;
+  await Promise.all(writers);
+  if (first === 0) throw new Error('nobody writes any more');
+  return first - last;
+}
