@@ -9,7 +9,7 @@ import { execFile } from 'node:child_process';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { type TestCluster, testCluster } from '../support/clusters.ts';
 import { type RawStream, rawStream, subscriptionOf } from '../support/raw-stream.ts';
 import { type Sessions, sessions, waitOf } from '../support/sessions.ts';
@@ -407,7 +407,11 @@ describe('positions', () => {
   test('a database restored from an older copy of its files has a gap that never arrives, and nobody says so', {
     timeout: 120_000,
   }, async () => {
-    const s = await streaming();
+    // Of its own, as its files are copied whole.
+    const small = await testCluster();
+    onTestFinished(() => small.stop());
+    stream = await rawStream([small, clusters[1]], schema);
+    const s = stream;
     const { cluster } = s.from;
     const [data, copy] = [join(cluster.dir, 'data'), join(cluster.dir, 'copy')];
     /** Stops, does this to the files, starts. */
