@@ -2,6 +2,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { doctor, type Finding } from '@lanekeeper/server/postgres';
+import type { LeaseView } from 'lanekeeper/model';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { run } from '../../packages/server/src/cli/main.ts';
 import { applyPair } from '../support/applied.ts';
@@ -190,6 +191,43 @@ test('peers: wrong password, unreachable, the same database twice, the wrong dat
   await la.cluster.stop();
   expect(brief(await findings())).toContain('connect-unreachable: agent to la');
   await la.cluster.start();
+});
+
+test('a lease store that is not on PostgreSQL: unreachable, or one that knows another database by this name', async () => {
+  const endpoints = ['http://127.0.0.1:3', 'http://127.0.0.1:4'];
+  const configuration = pair.configure('ny', (written) => ({ ...written, leases: { store: 'etcd', endpoints } }));
+  const look = async (askStore: () => Promise<LeaseView>) => {
+    const report = await doctor({ configuration, env: ny.env, askStore });
+    return report.findings.filter(({ subject }) => subject === 'the lease store').map(({ code, what }) => [code, what]);
+  };
+  expect(await look(() => Promise.reject(new Error('etcd refuses leases.user')))).toEqual([
+    ['store-unreachable', 'etcd refuses leases.user'],
+  ]);
+  const [own] = await runSql<{ id: string }>(
+    ny.urls.agent,
+    'SELECT system_identifier::text AS id FROM pg_control_system()',
+  );
+  const knowing = (systemIdentifier: string) => async (): Promise<LeaseView> => ({
+    term: 1,
+    successions: [],
+    leases: [
+      {
+        dataCenter: 'ny',
+        incarnation: { systemIdentifier, timeline: 1, generation: 1 },
+        positions: { log: '0/1', received: {}, applied: {} },
+        holder: 'ny-1',
+        revision: 1,
+        state: 'held',
+        ttlMs: 6000,
+        inSync: [],
+        takenOver: null,
+      },
+    ],
+  });
+  expect(await look(knowing(own?.id ?? ''))).toEqual([]);
+  expect(await look(knowing('7'))).toEqual([
+    ['store-other-database', expect.stringContaining('another database as ny')],
+  ]);
 });
 
 test('as a command: words for a person, statements for psql, JSON for a script', async () => {

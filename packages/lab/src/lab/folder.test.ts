@@ -23,7 +23,9 @@ async function descriptionOf({ dir }: LabFolder): Promise<LabDescription> {
   return {
     storefront: '',
     dataCenters: {},
-    witness: { database: '' },
+    witness: { database: '', endpoints: [] },
+    payments: null,
+    switchboard: { url: 'http://127.0.0.1:1', token: '' },
     links: { control: 'http://127.0.0.1:1', token: '' },
     dir,
     pid: process.pid,

@@ -4,6 +4,7 @@ import { loadConfiguration } from 'lanekeeper/config';
 import { doctor, type Finding } from '../postgres/index.ts';
 import { count, type DatabaseOptions } from './database-command.ts';
 import { placeOfCommand } from './lab-file.ts';
+import { openLeaseStore } from './lease-store.ts';
 import { type CliContext, createOutput, exitCodes, type Output, SilentExit } from './output.ts';
 
 type DoctorCommandOptions = DatabaseOptions & { readonly sql?: boolean };
@@ -31,7 +32,9 @@ async function runDoctor(context: CliContext, options: DoctorCommandOptions): Pr
   const output = createOutput(context, { json: options.json });
   const { env, config } = placeOfCommand(context, options);
   const { configuration } = await loadConfiguration({ file: config, env, directory: context.directory });
-  const report = await doctor({ configuration, env });
+  const store = configuration.leases.store === 'postgres' ? null : openLeaseStore(configuration, env);
+  const asking = store === null ? {} : { askStore: () => store.read() };
+  const report = await doctor({ configuration, env, ...asking }).finally(() => store?.close());
   if (options.sql) printSql(output, report.findings);
   else printFindings(output, report.findings, report.dataCenter);
   output.result(report);

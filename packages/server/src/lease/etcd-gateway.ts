@@ -22,10 +22,13 @@ export type Json = Readonly<Record<string, unknown>>;
 class Declined extends Error {
   override readonly name = 'Declined';
   readonly code: number;
+  /** It does not know our token, or not any more. */
+  readonly tokenIsOld: boolean;
 
-  constructor(code: number, message: string) {
+  constructor(code: number, message: string, tokenIsOld: boolean) {
     super(message);
     this.code = code;
+    this.tokenIsOld = tokenIsOld;
   }
 }
 
@@ -72,7 +75,7 @@ export class Gateway {
     try {
       return await this.#askAny(path, body, token, deadlineMs);
     } catch (error) {
-      if (!tokenIsOld(error)) throw error;
+      if (!(error instanceof Declined) || !error.tokenIsOld) throw error;
       // Tokens end by themselves, with a restart of the member, and with every change of a user.
       if (this.#token === token) this.#token = null;
       this.#token ??= await this.#authenticate(login, deadlineMs);
@@ -216,7 +219,9 @@ function declined(endpoint: string, status: number, answer: Json): Error {
   if (code === invalidArgument && said.includes('user name is empty')) return new Misconfigured(whoAsks);
   if (code === invalidArgument && said.includes('authentication failed'))
     return new Misconfigured('etcd refuses leases.user or its password (LANEKEEPER_WITNESS_PASSWORD).');
-  return new Declined(code, said);
+  // The one case that has no code of its own.
+  const tokenIsOld = code === unauthenticated || said.includes('revision of auth store is old');
+  return new Declined(code, said, tokenIsOld);
 }
 
 const whoAsks = 'etcd wants to know who asks. Set leases.user, and its password as LANEKEEPER_WITNESS_PASSWORD.';
@@ -226,11 +231,6 @@ function notAllowed({ login }: GatewayOptions, { message }: Declined): Misconfig
   return new Misconfigured(
     `etcd lets ${login.user} do nothing here (${message}). Grant it readwrite on the prefix lanekeeper/ (etcdctl role grant-permission).`,
   );
-}
-
-function tokenIsOld(error: unknown): boolean {
-  if (!(error instanceof Declined)) return false;
-  return error.code === unauthenticated || error.message.includes('revision of auth store is old');
 }
 
 /** Another member would say the same. */

@@ -3,7 +3,7 @@
  * says what is missing together with the statement that mends it. Changes nothing.
  */
 import { type Configuration, databaseUrl, type Environment, type RoleName, witnessUrl } from 'lanekeeper/config';
-import type { DataCenterName } from 'lanekeeper/model';
+import type { DataCenterName, LeaseView } from 'lanekeeper/model';
 import type { Client } from 'pg';
 import { connect } from '../connect.ts';
 import { readCatalog } from '../inspect/read-catalog.ts';
@@ -16,7 +16,12 @@ import { type Identity, readIdentity, readRolesFacts, readServerFacts } from './
 import { judgeRoles } from './roles.ts';
 import { judgeSettings } from './settings.ts';
 
-export type DoctorOptions = { readonly configuration: Configuration; readonly env: Environment };
+export type DoctorOptions = {
+  readonly configuration: Configuration;
+  readonly env: Environment;
+  /** Reads a lease store that is not on PostgreSQL; throws when it does not answer. Default: it is not looked at. */
+  readonly askStore?: () => Promise<LeaseView>;
+};
 
 export type DoctorReport = {
   readonly dataCenter: DataCenterName;
@@ -29,7 +34,7 @@ export type DoctorReport = {
 const applicationName = 'lanekeeper doctor';
 const roleNames: readonly RoleName[] = ['owner', 'agent', 'application', 'replication'];
 
-export async function doctor({ configuration, env }: DoctorOptions): Promise<DoctorReport> {
+export async function doctor({ configuration, env, askStore }: DoctorOptions): Promise<DoctorReport> {
   const { here } = configuration;
   const findings: Finding[] = [];
   const add = (dc: DataCenterName, found: readonly Found[]) => findings.push(...found.map((one) => finding(dc, one)));
@@ -42,7 +47,12 @@ export async function doctor({ configuration, env }: DoctorOptions): Promise<Doc
     if (peer.identity) peers.push({ dc, identity: peer.identity });
   }
   if (own.identity) add(here, judgeIdentities(configuration, { dc: here, identity: own.identity }, peers));
-  add(here, await lookAtWitness(configuration, env));
+  add(
+    here,
+    configuration.leases.store === 'postgres'
+      ? await lookAtWitness(configuration, env)
+      : await lookAtStore(configuration, own.identity, askStore),
+  );
   findings.sort(bySeverity);
   return { dataCenter: here, healthy: findings.every(({ severity }) => severity !== 'error'), findings };
 }
@@ -125,6 +135,27 @@ async function lookAtTransport(client: Client, dc: DataCenterName, role: RoleNam
       mend: `dataCenters.${dc}.database: …?sslmode=verify-full`,
     },
   ];
+}
+
+async function lookAtStore(
+  { here }: Configuration,
+  identity: Identity | null,
+  askStore: DoctorOptions['askStore'],
+): Promise<Found[]> {
+  if (askStore === undefined) return [];
+  const found = { severity: 'error', subject: 'the lease store' } as const;
+  let view: LeaseView;
+  try {
+    view = await askStore();
+  } catch (thrown) {
+    const why = 'without it there is no lease, and without a lease nothing is written';
+    return [{ ...found, code: 'store-unreachable', what: (thrown as Error).message, why }];
+  }
+  const known = view.leases.find(({ dataCenter }) => dataCenter === here)?.incarnation;
+  if (known === undefined || identity === null || identity.database.startsWith(`${known.systemIdentifier}/`)) return [];
+  const what = `the lease store knows another database as ${here}, with system identifier ${known.systemIdentifier}`;
+  const why = 'two databases of one name would both be written; this one gets no lease';
+  return [{ ...found, code: 'store-other-database', what, why }];
 }
 
 async function lookAtWitness(configuration: Configuration, env: Environment): Promise<Found[]> {
