@@ -215,6 +215,19 @@ test('a checkout pressed twice is one order; also five times at once', async () 
   for (const row of ids8) expect(Number(row.id) % 8).toBe(1);
 });
 
+test('an order that only one data center has so far says so; a repetition claims nothing', async () => {
+  const { shopper } = await registered();
+  await shopper.post('ny', '/cart', { sku: 'bud-vase', quantity: 1 });
+  // No agent has said that the other coast keeps up, so nobody is waited for.
+  const placed = await shopper.send('ny', '/checkout', { requestId: 'alone' });
+  const path = placed.headers.location ?? '';
+  expect(path).toMatch(/^\/orders\/ord_\w+\?placed=1&kept=here$/);
+  expect((await shopper.page('ny', path)).body).toContain('So far only New York has it in its book');
+  const again = await shopper.post('ny', '/checkout', { requestId: 'alone' });
+  expect(again).toMatchObject({ status: 200, json: { durability: null } });
+  expect((await shopper.send('ny', '/checkout', { requestId: 'alone' })).headers.location).toMatch(/\?placed=1$/);
+});
+
 test('a checkout needs a customer and a request id', async () => {
   const guest = new Shopper(coasts);
   await guest.post('ny', '/cart', { sku: 'bud-vase', quantity: 1 });

@@ -49,9 +49,17 @@ export function checkoutRoutes(app: FastifyInstance, shop: Shop): void {
       const placed = await placeOrder(shop, { account, requestId, note: text(body, 'note', 500) ?? '' });
       if (placed.kind === 'empty') return sendProblem(shop, request, reply, emptyCartProblem);
       if (placed.kind === 'placed') shop.payments?.wake();
-      if (!wantsJson(request)) return goTo(reply, `/orders/${placed.order}?placed=1`);
+      // Null for a repetition, which wrote nothing.
+      const { durability } = request.lanekeeper;
+      if (!wantsJson(request)) {
+        return goTo(reply, `/orders/${placed.order}?placed=1${durability === 'local' ? '&kept=here' : ''}`);
+      }
       const order = await readOrder(db, placed.order);
-      return sendJson(reply, { order: order ?? { id: placed.order } }, placed.kind === 'placed' ? 201 : 200);
+      return sendJson(
+        reply,
+        { order: order ?? { id: placed.order }, durability },
+        placed.kind === 'placed' ? 201 : 200,
+      );
     } catch (error) {
       const refusal = findLanekeeperError(error);
       if (refusal?.code !== 'LK_OUTCOME_UNKNOWN') throw error;

@@ -33,7 +33,8 @@ export function orderRoutes(app: FastifyInstance, shop: Shop): void {
     // Somebody else's order is no order: whether it exists is not told.
     if (order === null || order.account !== account) return sendProblem(shop, request, reply, notFound('order'));
     if (wantsJson(request)) return sendJson(reply, order);
-    const placed = fieldsOf(request.query).placed === '1';
-    return sendPage(reply, orderPage({ visit: await visitOf(shop, request), assets }, order, { placed }));
+    const query = fieldsOf(request.query);
+    const [placed, keptHere] = [query.placed === '1', query.kept === 'here'];
+    return sendPage(reply, orderPage({ visit: await visitOf(shop, request), assets }, order, { placed, keptHere }));
   });
 }

@@ -26,7 +26,13 @@ ${
   });
 }
 
-export function orderPage(view: View, order: Order, { placed = false }: { readonly placed?: boolean } = {}): Html {
+export type OrderPageOptions = {
+  readonly placed?: boolean;
+  /** It was taken while the other data center could not be reached: only one has it so far. */
+  readonly keptHere?: boolean;
+};
+
+export function orderPage(view: View, order: Order, { placed = false, keptHere = false }: OrderPageOptions = {}): Html {
   const { visit } = view;
   const cancelled = order.status === 'cancelled';
   return layout(view, {
@@ -37,6 +43,7 @@ export function orderPage(view: View, order: Order, { placed = false }: { readon
 <p>${placed ? html`No. <b>${shortOrder(order.id)}</b>. We start wrapping in the morning and write when the box leaves.` : html`Placed ${moment(order.placedAt)}${cancelled ? html`, <b>cancelled</b>` : null}.`}</p></header>
 ${orderLines(view, order)}
 ${paymentLine(order.payment)}
+${placed && keptHere ? html`<p class="note" role="status">So far only ${placeOf(visit, order.placedIn)} has it in its book: the other coast could not be reached when you ordered, and hears of it as soon as it can.</p>` : null}
 ${order.note === '' ? null : html`<p class="quoted">“${order.note}”</p>`}
 <p class="small">Taken in ${placeOf(visit, order.placedIn)} as <code data-order="${order.id}">${order.id}</code>.</p>
 <p><a href="/orders">All your orders</a> · <a href="/">Back to the shop</a></p>
