@@ -112,11 +112,11 @@ describe('a commit that waits', () => {
     await names(nobody);
     await untilPublished();
     const warnings: (string | undefined)[] = [];
-    writer.on('notice', ({ severity, code }) => warnings.push(`${severity} ${code}`));
+    writer.on('notice', ({ severity, code, routine }) => warnings.push(`${severity} ${code} ${routine}`));
     const commit = await begunToWait(`INSERT INTO item VALUES ('1')`);
     await s.atFrom('SELECT pg_cancel_backend($1)', [pidOf(writer)]);
     expect(await commit.result).toMatchObject({ command: 'INSERT', rowCount: 1 });
-    expect(warnings).toEqual(['WARNING 01000']);
+    expect(warnings).toEqual(['WARNING 01000 SyncRepWaitForLSN']);
     expect(await exists('1')).toBe(true);
   });
 
@@ -124,11 +124,11 @@ describe('a commit that waits', () => {
     await names(nobody);
     await untilPublished();
     const warnings: (string | undefined)[] = [];
-    writer.on('notice', ({ severity, code }) => warnings.push(`${severity} ${code}`));
+    writer.on('notice', ({ severity, code, routine }) => warnings.push(`${severity} ${code} ${routine}`));
     const commit = await begunToWait(`INSERT INTO item VALUES ('1')`);
     await s.atFrom('SELECT pg_terminate_backend($1)', [pidOf(writer)]);
     await expect(commit.result.then(() => writer.query('SELECT 1'))).rejects.toThrow();
-    expect(warnings).toEqual(['WARNING 57P01']);
+    expect(warnings).toEqual(['WARNING 57P01 SyncRepWaitForLSN']);
     await expect.poll(() => exists('1'), wait).toBe(true);
   });
 
