@@ -22,6 +22,7 @@ import type { LeaseCredential } from 'lanekeeper/model';
 import type { Client } from 'pg';
 import type { Settings } from '../ownership/index.ts';
 import {
+  countOpenStranded,
   mayReadOrigins,
   readFacts,
   readIncidents,
@@ -184,9 +185,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   async function status(): Promise<AgentStatus> {
     const present = reign();
     if (present === null) throw Object.assign(new Error('this agent does not lead'), { statusCode: 503 });
-    const [recent, incidents] = await database.run(async (client) => {
+    const [recent, incidents, stranded] = await database.run(async (client) => {
       await observer.count(client);
-      return [await readMoves(client, recentMoves), await readIncidents(client, recentIncidents)] as const;
+      const moves = await readMoves(client, recentMoves);
+      return [moves, await readIncidents(client, recentIncidents), await countOpenStranded(client)] as const;
     });
     return buildStatus({
       configuration,
@@ -206,6 +208,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       successions: successions.known,
       replication: replication.report,
       syncProblem,
+      stranded,
     });
   }
 

@@ -17,6 +17,11 @@ export class Metrics {
     'peer',
     'stream',
   ]);
+  readonly #term = this.#gauge('lanekeeper_term', 'The term of the latest failover or switchover known here.');
+  readonly #members = this.#gauge('lanekeeper_sync_members', 'How many data centers a remote commit waits for.');
+  readonly #atRisk = this.#gauge('lanekeeper_at_risk_bytes', 'Written here and not yet stored there.', ['peer']);
+  readonly #rejoining = this.#gauge('lanekeeper_rejoining', 'Whether this data center was taken over and is not back.');
+  readonly #stranded = this.#gauge('lanekeeper_stranded_open', 'Stranded transactions that wait for a decision.');
   readonly #underWay = this.#gauge('lanekeeper_moves_under_way', 'Accounts on their way.', ['role']);
   readonly #problems = this.#gauge('lanekeeper_problems', 'What needs attention: see `lanekeeper status`.');
   readonly #ended = this.#gauge('lanekeeper_old_transactions_ended', 'Transactions ended because of their age.');
@@ -45,7 +50,8 @@ export class Metrics {
   /** `status` is null on an agent that does not lead. */
   async text(status: AgentStatus | null, endedTransactions: number): Promise<string> {
     this.#leads.set(status === null ? 0 : 1);
-    for (const gauge of [this.#accounts, this.#open, this.#behind, this.#retained, this.#underWay]) gauge.reset();
+    for (const gauge of [this.#accounts, this.#open, this.#behind, this.#retained, this.#underWay, this.#atRisk])
+      gauge.reset();
     this.#lease.set(status?.lease.kind === 'held' ? status.lease.leftMs / 1000 : 0);
     this.#problems.set(status?.problems.length ?? 0);
     this.#ended.set(endedTransactions);
@@ -55,6 +61,12 @@ export class Metrics {
       if (lagBytes !== null) this.#behind.set({ peer, stream }, lagBytes);
       if (retainedBytes !== null) this.#retained.set({ peer, stream }, retainedBytes);
     }
+    this.#term.set(status?.succession.history.at(-1)?.term ?? (status === null ? 0 : 1));
+    this.#members.set(status?.sync.waitsFor.length ?? 0);
+    for (const [peer, bytes] of Object.entries(status?.sync.atRiskBytes ?? {}))
+      if (bytes !== null) this.#atRisk.set({ peer }, bytes);
+    this.#rejoining.set(status === null || status.rejoin === null ? 0 : 1);
+    this.#stranded.set(status?.stranded ?? 0);
     for (const { role } of status?.moves.underWay ?? []) this.#underWay.inc({ role });
     return this.#registry.metrics();
   }

@@ -57,6 +57,8 @@ export type AgentStatus = {
     readonly next: RejoinStage;
     readonly problem: string | null;
   } | null;
+  /** Transactions in the ledger here that wait for a decision. */
+  readonly stranded: number;
   /** Accounts by home, as known here; null before the first count. */
   readonly homes: Readonly<Record<DataCenterName, number>> | null;
   readonly moves: {
@@ -106,6 +108,7 @@ export type StatusInput = {
   readonly successions: readonly RecordedSuccession[];
   readonly replication: ReplicationReport | null;
   readonly syncProblem: string | null;
+  readonly stranded: number;
 };
 
 export function buildStatus(input: StatusInput): AgentStatus {
@@ -132,6 +135,7 @@ export function buildStatus(input: StatusInput): AgentStatus {
     succession: { history: input.successions, underWay: underWay(state), others: standings(state) },
     sync: syncStatus(input),
     rejoin: rejoinStatus(state),
+    stranded: input.stranded,
     homes: input.homes,
     moves: {
       underWay: [...state.moves].map(([account, { role, phase }]) => ({ account, role, phase })),
@@ -190,7 +194,7 @@ function rejoinStatus({ rejoin }: Ownership): AgentStatus['rejoin'] {
 }
 
 function problemsIn(
-  { state, streams, incidents, transactionProblem, syncProblem }: StatusInput,
+  { state, streams, incidents, transactionProblem, syncProblem, stranded }: StatusInput,
   lease: AgentStatus['lease'],
   peers: AgentStatus['peers'],
 ): readonly string[] {
@@ -208,6 +212,10 @@ function problemsIn(
   for (const one of streams?.incoming ?? [])
     if (one.stream === 'rest' && one.subscription !== null && !one.running)
       problems.push(`the ${one.stream} stream from ${one.publisher} does not run`);
+  if (stranded > 0)
+    problems.push(
+      `${stranded} stranded transaction${stranded === 1 ? ' waits' : 's wait'} for a decision: \`lanekeeper stranded list\``,
+    );
   const kinds = new Map<string, number>();
   for (const { kind } of incidents) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
   for (const [kind, count] of kinds) problems.push(`${count} incident${count === 1 ? '' : 's'} within a day: ${kind}`);

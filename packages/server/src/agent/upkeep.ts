@@ -1,5 +1,5 @@
 /** What the leading agent does now and then: ends old transactions, empties what is left behind, confirms or frees claims. */
-import { endOldTransactions, forgetOld, sweep, sweepClaims } from '../postgres/index.ts';
+import { endOldTransactions, forgetOld, purgeStranded, sweep, sweepClaims } from '../postgres/index.ts';
 import type { LocalDatabase } from './database.ts';
 import { message } from './effect-context.ts';
 import type { Observer } from './observer.ts';
@@ -38,6 +38,7 @@ export class Upkeep {
     this.#repeat('old transactions', transactionsEveryMs, () => this.#endTransactions());
     this.#repeat('sweeping', sweepEveryMs, () => this.#options.database.run(sweep));
     this.#repeat('forgetting', forgetEveryMs, () => this.#options.database.run(forgetOld));
+    this.#repeat('purging', forgetEveryMs, () => this.#purge());
     this.#repeat('claims', claimsEveryMs, () => this.#claims());
   }
 
@@ -60,6 +61,12 @@ export class Upkeep {
       this.#timers.add(timer);
     };
     later();
+  }
+
+  /** Customers' data in the ledger are not kept for longer than they serve. */
+  async #purge(): Promise<void> {
+    const purged = await this.#options.database.run((client) => purgeStranded(client));
+    if (purged > 0) this.#options.log('info', 'purged decided entries of the ledger', { purged });
   }
 
   async #endTransactions(): Promise<void> {

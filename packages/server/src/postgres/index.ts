@@ -126,6 +126,7 @@ export {
 } from './remove/remove.ts';
 export {
   type AutomaticReport,
+  countOpenStranded,
   type Decision,
   discardStranded,
   type LedgerEntry,

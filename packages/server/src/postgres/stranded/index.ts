@@ -17,6 +17,7 @@
  */
 export { type AutomaticReport, mergeAutomatically } from './automatic.ts';
 export {
+  countOpenStranded,
   type LedgerEntry,
   type LedgerFilter,
   type LedgerTransaction,

@@ -167,3 +167,11 @@ export async function purgeStranded(client: Queryable, retentionDays: number = r
   );
   return rows[0]?.purged ?? 0;
 }
+
+/** Source transactions that wait for a decision. */
+export async function countOpenStranded(client: Queryable): Promise<number> {
+  const { rows } = await client.query<{ count: number }>(
+    `SELECT count(DISTINCT (dc, generation, end_lsn))::int AS count FROM lanekeeper.stranded WHERE state = 'open'`,
+  );
+  return rows[0]?.count ?? 0;
+}
