@@ -1,4 +1,7 @@
-/** Carries out what the protocol asks for, against the model: with delays, lost answers, and a process that can die. */
+/**
+ * An agent's processes: the real `step`, its actions carried out against the models with delays and lost answers, and a
+ * process that can be killed at any of them, stopped and resumed, or replaced while it stands still.
+ */
 import {
   type Action,
   begin,
@@ -10,355 +13,427 @@ import {
   type Settings,
   step,
 } from '@lanekeeper/server/ownership';
-import type { DataCenterName, Epoch } from 'lanekeeper/model';
-import type { ModelDatabase } from './database.ts';
-import type { World } from './world.ts';
+import { performHandover } from './handover.ts';
+import { performRejoin } from './rejoin.ts';
+import type { DataCenter, Simulation } from './simulation.ts';
 
-export const settings: Omit<Settings, 'here' | 'holder'> = {
-  ttlMs: 6000,
-  renewEveryMs: 2000,
-  skewMs: 1000,
-  answerWithinMs: 1500,
-  observationMaxAgeMs: 5000,
-  acceptWithinMs: 3000,
-  drainMs: 1000,
+/** Shorter than in production in proportion, so that a schedule of half a minute holds more. */
+export const settings: Omit<Settings, 'here' | 'holder' | 'peers'> = {
+  ttlMs: 3000,
+  renewEveryMs: 1000,
+  skewMs: 500,
+  answerWithinMs: 700,
+  observationMaxAgeMs: 2500,
+  acceptWithinMs: 1500,
+  drainMs: 800,
   maxMoves: 3,
-  dwellMs: 200,
+  dwellMs: 100,
   perHour: 1000,
-  peers: [],
   watchEveryMs: 300,
   automaticFailover: true,
-  releasedGraceMs: 30_000,
+  releasedGraceMs: 4000,
   automaticRejoin: true,
-  peerTimeoutMs: 2000,
+  peerTimeoutMs: 1000,
 };
 
-/** What an agent's process does before it dies or is killed; counted, so that a test can kill it at every step. */
-export type KillAt = { readonly step: number; readonly after: boolean };
+const databaseHopMs = 3;
+const statementTimeoutMs = 1500;
+export const unseatAfterMs = settings.ttlMs;
 
-export class SimAgent {
-  readonly here: DataCenterName;
-  readonly peer: DataCenterName;
-  readonly #world: World;
-  readonly #database: ModelDatabase;
-  life = 0;
-  state: Ownership | null = null;
-  /** Actions about accounts carried out so far, and where to die. */
-  steps = 0;
-  killAt: KillAt | null = null;
-  #rateOfClock = 1;
+export class AgentProcess {
+  readonly dc: DataCenter;
+  readonly simulation: Simulation;
+  readonly holder: string;
+  state: Ownership;
+  alive = true;
+  stoppedUntilMs = 0;
+  /** Holds, or is about to hold, the lock that writers wait for. */
+  lockSession: object | null = null;
+  readonly #rate: number;
+  #before: number | null = null;
+  #leadMs = 0;
+  readonly asking = new Set<string>();
 
-  constructor(world: World, here: DataCenterName, peer: DataCenterName, database: ModelDatabase) {
-    this.#world = world;
-    this.here = here;
-    this.peer = peer;
-    this.#database = database;
+  constructor(simulation: Simulation, dc: DataCenter, life: number) {
+    this.simulation = simulation;
+    this.dc = dc;
+    this.holder = `${dc.name}-${life}`;
+    // A process counts by its machine's clock, whose rate is a little off.
+    this.#rate = 1 + (dc.random.next() - 0.5) / 50;
+    const own = { ...settings, ...simulation.settings, here: dc.name, holder: this.holder, peers: [dc.peer.name] };
+    this.state = begin(own, dc.pg.credential, this.monoMs);
   }
 
   get monoMs(): number {
-    return this.#world.timeline.nowMs * this.#rateOfClock + 7_000;
+    return this.simulation.timeline.nowMs * this.#rate + 7_000;
   }
 
-  start(): void {
-    const { timeline, random } = this.#world;
-    if (this.state !== null) return;
-    const life = ++this.life;
-    if (!this.#database.up) return timeline.after(200, () => life === this.life && this.start());
-    // A process counts by the machine's clock, whose rate is a little off.
-    this.#rateOfClock = 1 + (random.next() - 0.5) / 100;
-    const own = { ...settings, here: this.here, holder: `${this.here}-${life}` };
-    this.state = begin(own, this.#database.credential, this.monoMs);
-    for (const account of [...this.#database.drains.keys()]) this.#database.endDrain(account, null);
-    this.#every(life, 100, () => this.handle({ kind: 'tick' }));
-    this.#every(life, 500, () => this.#readClock(life));
-    this.#every(life, 1000, () => this.#observe());
-    this.#every(life, 5000, () => this.#sweep());
+  get leads(): boolean {
+    return this.alive && this.dc.pg.leader === this;
+  }
+
+  lead(): void {
+    const { dc } = this;
+    dc.pg.leader = this;
+    for (const account of [...dc.pg.drains.keys()]) dc.pg.endDrain(account, null);
+    this.#every(100, () => this.handle({ kind: 'tick' }));
+    this.#every(500, () => this.#readClock());
+    this.#every(500, () => this.#observe());
+    this.#every(250, () => this.#lookAtReplication());
+    this.#every(2000, () => this.#sweep());
+    this.#every(2000, () => this.readSuccessions());
     this.#observe();
     this.#sweep();
+    this.readSuccessions();
   }
 
   kill(): void {
-    this.life++;
-    this.state = null;
+    this.alive = false;
+    for (const id of this.asking) this.simulation.onUnanswered(id);
+    this.asking.clear();
+    // Its sessions end with it: a lock that it held is let go of.
+    if (this.lockSession !== null) this.dc.pg.unlockWriters(this.lockSession);
+    this.lockSession = null;
+  }
+
+  /** Runs in this process: later when it stands still, never when it is dead. */
+  later(delayMs: number, run: () => void): void {
+    const { timeline } = this.simulation;
+    const go = () => {
+      if (!this.alive) return;
+      if (timeline.nowMs < this.stoppedUntilMs) timeline.at(this.stoppedUntilMs, go);
+      else run();
+    };
+    timeline.after(delayMs, go);
   }
 
   handle(event: OwnershipEvent): void {
-    if (this.state === null) return;
-    const { state, actions } = step(this.state, event, this.monoMs);
+    if (!this.alive) return;
+    const { simulation } = this;
+    const heard = simulation.mutant?.event?.(event, this) ?? event;
+    const { state, actions } = step(this.state, heard, this.monoMs);
     this.state = state;
-    for (const action of actions) {
-      const aboutAccount = 'account' in action && action.kind !== 'answer' && action.kind !== 'settled';
-      const kill = aboutAccount && this.killAt?.step === ++this.steps ? this.killAt : null;
+    for (const action of simulation.mutant?.actions?.(actions, this) ?? actions) {
+      const kill =
+        this.dc.killAt !== null && action.kind !== 'prove' && --this.dc.killAt.steps < 0 ? this.dc.killAt : null;
+      if (kill !== null) this.dc.killAt = null;
       if (kill === null || kill.after) this.#perform(action);
-      if (kill !== null) {
-        this.kill();
-        this.#world.timeline.after(300, () => this.start());
-      }
-      if (this.state === null) return;
+      if (kill !== null) this.dc.replaceAgent();
+      if (!this.alive) return;
     }
   }
 
-  /** The destination's side of a move: it asks the home, when its own gate allows. */
-  ask(account: string, id: string): void {
-    const { timeline, random } = this.#world;
-    if (this.state === null || reasonsNotToStart(this.state, this.peer, this.monoMs).length > 0) return;
-    if (this.#world.requestsCut || random.chance(this.#world.lossRate)) return;
-    const request = { account, to: this.here, ifIdle: random.chance(0.5), expected: null, withinMs: 2000 };
-    timeline.after(this.#world.delayMs(), () => {
-      const giver = this.#world.agent(this.peer);
-      if (giver.state !== null) this.#world.asked.set(id, { giver, life: giver.life, answers: [] });
-      giver.handle({ kind: 'give-asked', id, request });
-    });
-  }
-
-  #every(life: number, everyMs: number, run: () => void): void {
-    const again = () => {
-      if (life !== this.life) return;
-      run();
-      this.#world.timeline.after(everyMs, again);
+  /**
+   * One statement, on a session of its own or (`lead`) on the one that holds the lead. `wait`: it waits for a lock. A
+   * statement that was sent runs although its process died.
+   */
+  query<T>(work: () => T | 'wait', done: (answer: T | 'lost') => void, lead = false): void {
+    const { dc, simulation } = this;
+    const { timeline } = simulation;
+    const { pg, random } = dc;
+    const { life } = pg;
+    const untilMs = timeline.nowMs + statementTimeoutMs;
+    let answered = false;
+    const answer = (result: T | 'lost', delayMs: number) => {
+      if (answered) return;
+      answered = true;
+      dc.inFlight.delete(broken);
+      this.later(delayMs, () => done(result));
     };
-    this.#world.timeline.after(this.#world.random.between(0, everyMs), again);
+    const broken = () => answer('lost', 2);
+    const attempt = () => {
+      if (answered || (lead && pg.leader !== this)) return answer('lost', 1);
+      const result = work();
+      if (result !== 'wait')
+        return answer(random.chance(simulation.lossRate) ? 'lost' : result, databaseHopMs * random.next());
+      if (timeline.nowMs >= untilMs) return answer('lost', 1);
+      pg.later(8, attempt);
+    };
+    if (!pg.up || life !== pg.life || random.chance(simulation.lossRate / 2)) return answer('lost', 5);
+    const sentMs = timeline.nowMs + databaseHopMs * random.next();
+    // One session carries its statements out in order.
+    if (lead) this.#leadMs = Math.max(this.#leadMs, sentMs);
+    pg.later((lead ? this.#leadMs : sentMs) - timeline.nowMs, attempt);
+    this.later(statementTimeoutMs * 2, () => answer('lost', 0));
+    dc.inFlight.add(broken);
   }
 
-  /** Asks the database or the store: a way there, the work, a way back. `lost` stands for whatever the asker then knows. */
-  #ask(target: { readonly up: boolean }, work: () => OwnershipEvent, lost: OwnershipEvent, hopMs: number): void {
-    const { timeline, random } = this.#world;
-    const { life } = this;
-    const answer = (event: OwnershipEvent) => life === this.life && this.handle(event);
-    if (!target.up) return timeline.after(5, () => answer(lost));
-    const dropped = random.chance(this.#world.lossRate);
-    const early = dropped && random.chance(0.5);
-    timeline.after(hopMs * random.next(), () => {
-      const event = target.up && !early ? work() : lost;
-      timeline.after(dropped ? 300 : hopMs * random.next(), () => answer(dropped ? lost : event));
-    });
+  askStore<T>(work: (nowMs: number) => T, done: (answer: T | null) => void): void {
+    this.simulation.callStore(this.dc, work, (answer) => this.later(0, () => done(answer)));
   }
 
-  #readClock(life: number): void {
+  #every(everyMs: number, run: () => void): void {
+    const again = () => {
+      if (!this.leads) return this.#dethroned();
+      run();
+      this.later(everyMs, again);
+    };
+    this.later(this.dc.random.between(0, everyMs), again);
+  }
+
+  #dethroned(): void {
+    if (!this.alive) return;
+    this.kill();
+    this.dc.onAgentLost(this);
+  }
+
+  #readings() {
+    const { pg } = this.dc;
+    return { wallMs: pg.wallMs(), uptimeMs: pg.hasUptime ? this.simulation.timeline.nowMs : null };
+  }
+
+  #readClock(): void {
     const sentMs = this.monoMs;
-    const { timeline, random } = this.#world;
-    timeline.after(random.between(0, 3), () => {
-      if (!this.#database.up) return;
-      const reading = this.#readings();
-      timeline.after(random.between(0, 3), () => {
-        if (life === this.life) this.handle({ kind: 'clock', clock: { ...reading, sentMs, receivedMs: this.monoMs } });
+    this.query(
+      () => this.#readings(),
+      (answer) => {
+        if (answer === 'lost') return;
+        this.handle({ kind: 'clock', clock: { ...answer, sentMs, receivedMs: this.monoMs } });
+      },
+      true,
+    );
+  }
+
+  #observe(): void {
+    const { dc } = this;
+    this.query(
+      () => dc.gateReasons(),
+      (reasons) => {
+        if (reasons !== 'lost') this.handle({ kind: 'gate', peer: dc.peer.name, reasons: reasons as Reason[] });
+      },
+    );
+  }
+
+  #lookAtReplication(): void {
+    const { pg, outgoing, peer } = this.dc;
+    this.query(
+      () => {
+        const caughtUp = this.#before !== null && outgoing.connected && outgoing.flushedLsn >= this.#before;
+        this.#before = pg.lsn;
+        if (pg.syncMembers === 0 || pg.leaseLeftMs() === 0) for (const one of [...pg.waiting]) one.end('cancelled');
+        return { streaming: outgoing.connected, caughtUp, replyAgeMs: outgoing.replyAgeMs };
+      },
+      (link) => {
+        if (link !== 'lost') this.handle({ kind: 'replication', links: { [peer.name]: link } });
+      },
+    );
+  }
+
+  #sweep(): void {
+    this.query(
+      () => this.dc.pg.unaccepted(),
+      (found) => {
+        if (found !== 'lost')
+          for (const { account, deed } of found) {
+            const arrived = { epoch: deed.epoch, giver: deed.giver ?? '', returned: deed.digest === null };
+            this.handle({ kind: 'deed-arrived', account, deed: arrived });
+          }
+      },
+    );
+  }
+
+  readSuccessions(): void {
+    const { pg } = this.dc;
+    this.query(
+      () => {
+        if (!pg.mayTouchSuccessions) return 'wait' as const;
+        pg.settleView();
+        return pg.successions.map(({ term }) => term);
+      },
+      (terms) => {
+        if (terms !== 'lost') this.handle({ kind: 'successions-read', terms });
+      },
+    );
+  }
+
+  /** The destination's side of a move: it asks the home, when its own gate allows. */
+  askFor(account: string, id: string): void {
+    const { dc, simulation } = this;
+    const { peer } = dc;
+    if (!simulation.requestsPass(dc) || reasonsNotToStart(this.state, peer.name, this.monoMs).length > 0) return;
+    const request = { account, to: dc.name, ifIdle: dc.random.chance(0.5), expected: null, withinMs: 1500 };
+    simulation.timeline.after(simulation.links.delayMs, () => {
+      const giver = peer.agent;
+      if (giver === null) return;
+      giver.later(0, () => {
+        simulation.onAsked(id, giver);
+        giver.handle({ kind: 'give-asked', id, request });
       });
     });
   }
 
-  #readings() {
-    const { nowMs } = this.#world.timeline;
-    return { wallMs: this.#database.wallMs(nowMs), uptimeMs: this.#database.hasUptime ? nowMs : null };
-  }
-
-  #observe(): void {
-    if (this.#database.up)
-      this.handle({ kind: 'gate', peer: this.peer, reasons: this.#world.gateReasons(this.here) as Reason[] });
-  }
-
-  #sweep(): void {
-    if (!this.#database.up) return;
-    for (const { account, deed } of this.#database.unaccepted()) this.tellDeed(account, deed);
-  }
-
-  tellDeed(account: string, deed: { epoch: Epoch; giver: string | null; digest: string | null }): void {
-    if (deed.giver === null) return;
-    const arrived = { epoch: deed.epoch, giver: deed.giver, returned: deed.digest === null };
-    this.handle({ kind: 'deed-arrived', account, deed: arrived });
-  }
-
   #perform(action: Action): void {
-    const { timeline, random, store } = this.#world;
-    const database = this.#database;
-    const link = { up: !this.#world.storeCut.has(this.here) };
-    const storeHopMs = 40;
+    const { simulation, dc } = this;
+    const { pg } = dc;
     switch (action.kind) {
       case 'prove': {
         const { round } = action;
         const sentMs = this.monoMs;
-        const work = (): OwnershipEvent => {
-          const clock = { ...this.#readings(), sentMs, receivedMs: sentMs };
-          const positions = this.#world.positions(this.here);
-          const incarnation = { systemIdentifier: this.here, timeline: 1, generation: 1 };
-          return {
-            kind: 'proof',
-            round,
-            result: {
-              kind: 'proved',
-              proof: { incarnation, positions, clock, holdsLease: database.leaseLeftMs(timeline.nowMs) > 0 },
-            },
-          };
-        };
-        const stamped = (event: OwnershipEvent): OwnershipEvent =>
-          event.kind === 'proof' && event.result.kind === 'proved'
-            ? {
-                ...event,
-                result: {
-                  kind: 'proved',
-                  proof: { ...event.result.proof, clock: { ...event.result.proof.clock, receivedMs: this.monoMs } },
-                },
-              }
-            : event;
-        const { life } = this;
-        if (!database.up)
-          return timeline.after(5, () => this.handle({ kind: 'proof', round, result: { kind: 'failed' } }));
-        return timeline.after(random.between(0, 4), () => {
-          const event = database.up ? work() : ({ kind: 'proof', round, result: { kind: 'failed' } } as const);
-          timeline.after(random.between(0, 4), () => life === this.life && this.handle(stamped(event)));
-        });
+        return this.query(
+          () => ({
+            clock: this.#readings(),
+            positions: dc.positions(),
+            incarnation: dc.incarnation(),
+            holdsLease: pg.leaseLeftMs() > 0,
+          }),
+          (answer) => {
+            if (answer === 'lost') return this.handle({ kind: 'proof', round, result: { kind: 'failed' } });
+            const clock = { ...answer.clock, sentMs, receivedMs: this.monoMs };
+            this.handle({ kind: 'proof', round, result: { kind: 'proved', proof: { ...answer, clock } } });
+          },
+          true,
+        );
       }
-      case 'read-store': {
-        const { round } = action;
-        const work = (): OwnershipEvent => ({ kind: 'store-view', round, view: store.read(timeline.nowMs) });
-        return this.#ask(link, work, { kind: 'store-view', round, view: null }, storeHopMs);
-      }
-      case 'acquire': {
-        const { round, claim, predecessor } = action;
-        const work = (): OwnershipEvent => {
-          const result = store.acquire(claim, predecessor ?? undefined, timeline.nowMs);
-          return { kind: 'store-answer', round, result };
-        };
-        return this.#ask(link, work, { kind: 'store-answer', round, result: null }, storeHopMs);
-      }
-      case 'renew': {
-        const { round, claim, revision } = action;
-        const work = (): OwnershipEvent => {
-          const result = store.renew(claim, revision, timeline.nowMs);
-          return { kind: 'store-answer', round, result };
-        };
-        return this.#ask(link, work, { kind: 'store-answer', round, result: null }, storeHopMs);
-      }
-      case 'release': {
-        const { round, credential } = action;
-        const work = (): OwnershipEvent => {
-          store.release(this.here, credential, false);
-          return { kind: 'released', round };
-        };
-        return this.#ask(link, work, { kind: 'released', round }, storeHopMs);
-      }
-      case 'write-lease': {
-        // On one session, which ends with its process: in order, and never after the next agent's.
-        const { round, lease, credential } = action;
-        const { life } = this;
-        const work = (): OwnershipEvent => {
-          if (life === this.life || (this.state === null && random.chance(0.5))) {
-            database.lease = lease;
-            database.credential = credential;
-          }
-          return { kind: 'lease-written', round, ok: true };
-        };
-        const failed: OwnershipEvent = { kind: 'lease-written', round, ok: false };
-        if (!database.up) return timeline.after(5, () => life === this.life && this.handle(failed));
-        return timeline.after(1, () => {
-          const event = database.up ? work() : failed;
-          timeline.after(1, () => life === this.life && this.handle(event));
-        });
-      }
+      case 'read-store':
+        return this.askStore(
+          (nowMs) => simulation.store.read(nowMs),
+          (view) => this.handle({ kind: 'store-view', round: action.round, view }),
+        );
+      case 'acquire':
+        return this.askStore(
+          (nowMs) => simulation.acquire(action.claim, action.predecessor, nowMs),
+          (result) => this.handle({ kind: 'store-answer', round: action.round, result }),
+        );
+      case 'renew':
+        return this.askStore(
+          (nowMs) => simulation.renew(action.claim, action.revision, nowMs),
+          (result) => this.handle({ kind: 'store-answer', round: action.round, result }),
+        );
+      case 'release':
+        return this.askStore(
+          () => simulation.store.release(dc.name, action.credential, false),
+          () => this.handle({ kind: 'released', round: action.round }),
+        );
+      case 'write-lease':
+        return this.query(
+          () => {
+            pg.writeLease(action.lease, action.credential);
+            return true;
+          },
+          (answer) => this.handle({ kind: 'lease-written', round: action.round, ok: answer === true }),
+          true,
+        );
       case 'left':
-        return this.#world.onLeft(this);
+        this.kill();
+        return dc.onAgentLeft(this);
       case 'answer':
-        for (const id of action.ids) this.#world.asked.get(id)?.answers.push(action.outcome);
+      case 'answer-failover':
+      case 'answer-switch':
+        for (const id of action.ids) {
+          this.asking.delete(id);
+          simulation.onAnswer(id, action.outcome);
+        }
         return;
       case 'settled':
         return;
       case 'list-instances':
-        return timeline.after(2, () => {
-          if (database.up) this.handle({ kind: 'instances', alive: this.#world.instances(this.here) });
-        });
+        return this.query(
+          () => dc.instances,
+          (alive) => this.handle(alive === 'lost' ? { kind: 'tick' } : { kind: 'instances', alive }),
+        );
+      case 'rejoin':
+        return performRejoin(this, action);
+      case 'watch-store':
+      case 'succeed':
+      case 'freeze':
+      case 'record':
+      case 'drain-all':
+      case 'lock-writers':
+      case 'give-all':
+      case 'resume':
+      case 'set-sync':
+        return performHandover(this, action);
       default:
         return this.#performOnAccount(action);
     }
   }
 
   #performOnAccount(action: Extract<Action, { readonly account: string; readonly round: number }>): void {
-    const { timeline, random } = this.#world;
-    const database = this.#database;
+    const { dc } = this;
+    const { pg, random } = dc;
     const { account, round } = action;
-    const hopMs = 4;
     switch (action.kind) {
-      case 'read-facts': {
-        const work = (): OwnershipEvent => {
-          const deed = database.deeds.get(account);
-          if (deed === undefined) return { kind: 'facts', account, round, result: { kind: 'unknown' } };
-          const facts = {
-            home: deed.home,
-            epoch: deed.epoch,
-            accepted: database.isAccepted(account),
-            inUse: random.chance(0.2),
-            arrivedAgoMs: deed.giver === null ? null : random.between(0, 2000),
-            movesAgoMs: [],
-          };
-          return { kind: 'facts', account, round, result: { kind: 'known', facts } };
-        };
-        return this.#ask(database, work, { kind: 'facts', account, round, result: { kind: 'failed' } }, hopMs);
+      case 'read-facts':
+        return this.query(
+          () => {
+            const present = pg.present(account);
+            if (present === null) return null;
+            const { home, epoch, accepted } = present;
+            return { home, epoch, accepted, inUse: random.chance(0.2), arrivedAgoMs: null, movesAgoMs: [] };
+          },
+          (facts) => {
+            const result =
+              facts === 'lost'
+                ? ({ kind: 'failed' } as const)
+                : facts === null
+                  ? ({ kind: 'unknown' } as const)
+                  : ({ kind: 'known', facts } as const);
+            this.handle({ kind: 'facts', account, round, result });
+          },
+        );
+      case 'begin-drain':
+        return this.query(
+          () => dc.beginDrain(account, action.forMs),
+          (begun) => {
+            const result =
+              begun === 'lost'
+                ? ({ kind: 'failed' } as const)
+                : begun === null
+                  ? ({ kind: 'already' } as const)
+                  : ({ kind: 'begun', ...begun } as const);
+            this.handle({ kind: 'drain-begun', account, round, result });
+          },
+        );
+      case 'give': {
+        const untilMs = this.simulation.timeline.nowMs + action.withinMs;
+        return this.query(
+          () => {
+            const drain = pg.drains.get(account);
+            if (drain?.move === action.move) drain.hard = true;
+            if (!pg.mayTouchSuccessions || pg.isShared(account))
+              return this.simulation.timeline.nowMs < untilMs ? ('wait' as const) : ('busy' as const);
+            return pg.give(account, action.to, action.epoch);
+          },
+          (given) => {
+            const result =
+              given === 'lost'
+                ? ({ kind: 'lost' } as const)
+                : typeof given === 'object'
+                  ? ({ kind: 'given', epoch: given } as const)
+                  : ({ kind: 'kept', reason: reason(given === 'no-lease' ? 'no-lease' : 'busy') } as const);
+            this.handle({ kind: 'give-answered', account, round, result });
+          },
+        );
       }
-      case 'begin-drain': {
-        const work = (): OwnershipEvent => {
-          const move = database.beginDrain(account, timeline.nowMs, action.forMs);
-          if (move === null) return { kind: 'drain-begun', account, round, result: { kind: 'already' } };
-          const instances = this.#world.instances(this.here);
-          for (const instance of instances) this.#world.reportDrained(this.here, move, instance);
-          return { kind: 'drain-begun', account, round, result: { kind: 'begun', move, instances } };
-        };
-        return this.#ask(database, work, { kind: 'drain-begun', account, round, result: { kind: 'failed' } }, hopMs);
-      }
-      case 'give':
-        return this.#give(action, hopMs);
-      case 'read-deed': {
-        const work = (): OwnershipEvent => {
-          const deed = database.deeds.get(account);
-          return { kind: 'deed-read', account, round, deed: deed ?? null };
-        };
-        return this.#ask(database, work, { kind: 'deed-read', account, round, deed: null }, hopMs);
-      }
-      case 'end-drain': {
-        const work = (): OwnershipEvent => {
-          database.endDrain(account, action.move);
-          return { kind: 'drain-ended', account, round, ok: true };
-        };
-        return this.#ask(database, work, { kind: 'drain-ended', account, round, ok: false }, hopMs);
-      }
-      case 'accept': {
-        const work = (): OwnershipEvent => {
-          const result = database.accept(account, action.epoch, timeline.nowMs);
-          return { kind: 'accept-answered', account, round, result };
-        };
-        return this.#ask(database, work, { kind: 'accept-answered', account, round, result: 'failed' }, hopMs);
-      }
-      case 'decline': {
-        const work = (): OwnershipEvent => {
-          const result = database.decline(account, action.epoch, timeline.nowMs);
-          return { kind: 'decline-answered', account, round, result };
-        };
-        return this.#ask(database, work, { kind: 'decline-answered', account, round, result: 'failed' }, hopMs);
-      }
+      case 'read-deed':
+        return this.query(
+          () => {
+            if (pg.isShared(account)) return 'wait' as const;
+            const present = pg.present(account);
+            return present === null ? null : { home: present.home, epoch: present.epoch };
+          },
+          (deed) => this.handle({ kind: 'deed-read', account, round, deed: deed === 'lost' ? null : deed }),
+        );
+      case 'end-drain':
+        return this.query(
+          () => {
+            pg.endDrain(account, action.move);
+            return true;
+          },
+          (ok) => this.handle({ kind: 'drain-ended', account, round, ok: ok === true }),
+        );
+      case 'accept':
+        return this.query(
+          () => (pg.isShared(account) ? ('wait' as const) : pg.accept(account, action.epoch)),
+          (result) =>
+            this.handle({ kind: 'accept-answered', account, round, result: result === 'lost' ? 'failed' : result }),
+        );
+      case 'decline':
+        return this.query(
+          () => (pg.isShared(account) ? ('wait' as const) : pg.decline(account, action.epoch)),
+          (result) =>
+            this.handle({ kind: 'decline-answered', account, round, result: result === 'lost' ? 'failed' : result }),
+        );
     }
-  }
-
-  /** Hardens the drain, waits for writers under way, gives. The connection may break before, during and after. */
-  #give(action: Extract<Action, { kind: 'give' }>, hopMs: number): void {
-    const { timeline, random } = this.#world;
-    const database = this.#database;
-    const { account, round, to, epoch, move } = action;
-    const life = { agent: this.life, database: database.life };
-    const endMs = timeline.nowMs + action.withinMs;
-    const answered = (result: Extract<OwnershipEvent, { kind: 'give-answered' }>['result']) =>
-      timeline.after(hopMs * random.next(), () => {
-        if (life.agent === this.life) this.handle({ kind: 'give-answered', account, round, result });
-      });
-    if (random.chance(this.#world.lossRate)) timeline.after(hopMs * random.next(), () => answered({ kind: 'lost' }));
-    const attempt = () => {
-      if (!database.up || database.life !== life.database) return answered({ kind: 'lost' });
-      const drain = database.drains.get(account);
-      if (drain?.move === move) drain.hard = true;
-      if ((database.shareLocks.get(account) ?? 0) > 0) {
-        if (timeline.nowMs < endMs) return timeline.after(1, attempt);
-        return answered({ kind: 'kept', reason: reason('busy') });
-      }
-      const result = database.give(account, to, epoch, timeline.nowMs);
-      if (typeof result !== 'string') return answered({ kind: 'given', epoch: result });
-      return answered({ kind: 'kept', reason: reason(result === 'no-lease' ? 'no-lease' : 'already-moving') });
-    };
-    timeline.after(hopMs * random.next(), attempt);
   }
 }

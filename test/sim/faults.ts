@@ -1,102 +1,164 @@
-/** What goes wrong in a schedule. Every fault has an end, and all have ended when the world is to come to rest. */
-import type { DataCenterName } from 'lanekeeper/model';
-import type { World } from './world.ts';
+/** What each kind of fault does to the models. Every one has an end; `heal` ends whatever is left. */
+import type { Fault, Operation } from './schedule.ts';
+import type { DataCenter, Simulation } from './simulation.ts';
 
-type Fault = (world: World, dc: DataCenterName) => () => void;
+type Inject = (simulation: Simulation, dc: DataCenter, fault: Fault) => (() => void) | undefined;
 
-const faults: Readonly<Record<string, Fault>> = {
-  'agent killed': (world, dc) => {
-    world.agent(dc).kill();
-    return () => world.agent(dc).start();
+const cutFromStore = ({ storeCut }: Simulation, { name }: DataCenter) => {
+  storeCut.set(name, (storeCut.get(name) ?? 0) + 1);
+  return () => storeCut.set(name, (storeCut.get(name) ?? 1) - 1);
+};
+
+const cutLinks = ({ links }: Simulation, { name, peer }: DataCenter) => {
+  const [there, back] = [links.cut(name, peer.name), links.cut(peer.name, name)];
+  return () => {
+    there();
+    back();
+  };
+};
+
+const killAgent = (dc: DataCenter) => {
+  dc.agentsMayRun = false;
+  dc.agent?.kill();
+  dc.agent = null;
+  return () => {
+    dc.agentsMayRun = true;
+    dc.startAgent();
+  };
+};
+
+export const injections: Readonly<Record<string, Inject>> = {
+  'agent killed': (_, dc) => killAgent(dc),
+  'agent killed at a step': (_, dc, { value }) => {
+    dc.killAt = { steps: value >> 1, after: value % 2 === 1 };
+    return undefined;
   },
-  'agent stopped': (world, dc) => {
-    world.agent(dc).handle({ kind: 'leave', successor: world.random.chance(0.5) });
-    return () => {};
+  'agent stopped': (_, dc, { untilMs }) => {
+    dc.stopAgent(untilMs);
+    return undefined;
   },
-  'database crashed': (world, dc) => {
-    world.database(dc).crash();
+  'agent left': (_, dc, { atMs }) => {
+    dc.agent?.handle({ kind: 'leave', successor: atMs % 2 === 0 });
+    return undefined;
+  },
+  'database crashed': (_, dc) => {
+    dc.crash();
+    return () => dc.restart();
+  },
+  'data center lost': (simulation, dc) => {
+    const ends = [cutLinks(simulation, dc), cutFromStore(simulation, dc), killAgent(dc)];
+    dc.crash();
     return () => {
-      world.database(dc).up = true;
+      dc.restart();
+      for (const end of ends) end();
     };
   },
-  'requests cut': (world) => {
-    world.requestsCut = true;
+  'data center stopped': (_, dc, { untilMs }) => {
+    dc.pg.stoppedUntilMs = Math.max(dc.pg.stoppedUntilMs, untilMs);
+    dc.stoppedUntilMs = Math.max(dc.stoppedUntilMs, untilMs);
+    dc.stopAgent(untilMs);
+    return undefined;
+  },
+  'database stopped': (_, dc, { untilMs }) => {
+    dc.pg.stoppedUntilMs = Math.max(dc.pg.stoppedUntilMs, untilMs);
+    return undefined;
+  },
+  'links cut': cutLinks,
+  'link cut one way': ({ links }, { name, peer }) => links.cut(name, peer.name),
+  'link flaps': (simulation, dc, { untilMs }) => {
+    const { timeline } = simulation;
+    const flap = () => {
+      if (timeline.nowMs >= untilMs - 800) return;
+      const heal = cutLinks(simulation, dc);
+      timeline.after(400, heal);
+      timeline.after(800, flap);
+    };
+    flap();
+    return undefined;
+  },
+  'cut off from the store': cutFromStore,
+  'store lost to all': (simulation, dc) => {
+    const ends = [cutFromStore(simulation, dc), cutFromStore(simulation, dc.peer)];
     return () => {
-      world.requestsCut = false;
+      for (const end of ends) end();
     };
   },
-  'stream cut': (world, dc) => {
-    world.dc(dc).streamCut = true;
+  'store stalls': (simulation, _, { untilMs }) => {
+    simulation.storeStalledUntilMs = Math.max(simulation.storeStalledUntilMs, untilMs);
+    return undefined;
+  },
+  'store ends leases early': (simulation, _, { value }) => {
+    simulation.storeOffsetMs += value;
+    return undefined;
+  },
+  'store prolongs leases': (simulation, _, { value }) => {
+    simulation.storeOffsetMs -= value;
+    return undefined;
+  },
+  'answers lost': (simulation) => {
+    simulation.lossRate = 0.12;
     return () => {
-      world.dc(dc).streamCut = false;
+      simulation.lossRate = 0;
     };
   },
-  'store cut': (world, dc) => {
-    world.storeCut.add(dc);
-    return () => world.storeCut.delete(dc);
+  'clock jumps': (_, { pg }, { value }) => {
+    // Where the machine's uptime can be read the lease does not depend on it.
+    if (!pg.hasUptime) pg.clockInDoubt = true;
+    pg.moveClock(value);
+    return undefined;
   },
-  'clock jumped': (world, dc) => {
-    // Without the machine's uptime nothing but a living agent can notice.
-    if (world.database(dc).hasUptime || world.agent(dc).state !== null)
-      world.database(dc).clockOffsetMs += world.random.pick([-3_600_000, -5000, -800, 800, 5000, 3_600_000]);
-    // Worst when no renewal comes to put it right.
-    if (world.random.chance(0.5)) world.storeCut.add(dc);
-    return () => world.storeCut.delete(dc);
+  'clock drifts': (_, { pg }, { value }) => {
+    pg.moveClock(0, 1 + value);
+    return () => pg.moveClock(0, 1);
   },
-  'answers lost': (world) => {
-    world.lossRate = 0.15;
+  'apply blocked': (_, { incoming }, { untilMs }) => {
+    incoming.blockedUntilMs = Math.max(incoming.blockedUntilMs, untilMs);
+    return undefined;
+  },
+  'commit stalls': (_, { applications }, { value }) => {
+    applications.stallNextMs = value;
+    return undefined;
+  },
+  'request stuck': (_, dc) => {
+    dc.stuck = true;
     return () => {
-      world.lossRate = 0;
+      dc.stuck = false;
     };
   },
-  'request stuck': (world, dc) => {
-    world.dc(dc).stuck = true;
+  'instance died': (_, dc) => {
+    const { instances } = dc;
+    dc.instances = instances.slice(1);
     return () => {
-      world.dc(dc).stuck = false;
-    };
-  },
-  'instance died': (world, dc) => {
-    const instances = world.dc(dc).instances;
-    world.dc(dc).instances = instances.slice(1);
-    return () => {
-      world.dc(dc).instances = instances;
-    };
-  },
-  'rows swallowed': (world, dc) => {
-    world.dc(dc).hole = true;
-    // PostgreSQL counts some of these, and says nothing about others.
-    if (world.random.chance(0.5)) world.dc(dc).conflicts = 1;
-    return () => {
-      world.dc(dc).hole = false;
-      world.dc(dc).conflicts = 0;
+      dc.instances = instances;
     };
   },
 };
 
-/** Between `fromMs` and `untilMs`. Returns what it will do, for the message of a failure. */
-export function scheduleFaults(world: World, count: number, fromMs: number, untilMs: number): string[] {
-  const { random, timeline } = world;
-  const plan: string[] = [];
-  const names = Object.keys(faults);
-  // An agent that dies right after a jump, where nothing reads the uptime, is the one case that has no remedy here.
-  let agentSafeUntilMs = 0;
-  for (let index = 0; index < count; index++) {
-    const name = random.pick(names);
-    const dc = random.pick(['ny', 'la']);
-    const atMs = random.between(fromMs, untilMs - 500);
-    const endMs = random.between(atMs + 50, Math.min(untilMs, atMs + 6000));
-    plan.push(`${atMs}–${endMs} ${name} (${dc})`);
-    timeline.at(atMs, () => {
-      if (name === 'agent killed' || name === 'agent stopped' || name === 'answers lost') {
-        if (timeline.nowMs < agentSafeUntilMs) return;
-      }
-      if (name === 'clock jumped') {
-        if (world.lossRate > 0) return;
-        agentSafeUntilMs = timeline.nowMs + 1500;
-      }
-      const heal = (faults[name] as Fault)(world, dc);
-      timeline.at(endMs, heal);
+export function inject(simulation: Simulation, fault: Fault): void {
+  const { timeline } = simulation;
+  timeline.at(fault.atMs, () => {
+    const end = injections[fault.kind]?.(simulation, simulation.dc(fault.dc), fault);
+    if (end !== undefined) timeline.at(fault.untilMs, end);
+  });
+}
+
+export function ask(simulation: Simulation, operation: Operation): void {
+  const id = `${operation.kind}-${operation.atMs}`;
+  simulation.timeline.at(operation.atMs, () => {
+    if (operation.kind === 'move') return simulation.dc(operation.to).agent?.askFor(operation.account, id);
+    const from = simulation.dc(operation.from);
+    const to = from.peer;
+    const agent = operation.kind === 'failover' ? to.agent : from.agent;
+    if (agent === null) return;
+    agent.later(0, () => {
+      simulation.onAsked(id, agent);
+      if (operation.kind === 'failover')
+        return agent.handle({ kind: 'failover-asked', id, from: from.name, forced: true });
+      const undone =
+        operation.kind === 'return' ? from.pg.successions.findLast((one) => one.to === from.name) : undefined;
+      const request = { to: to.name, undoes: undone?.term ?? null };
+      if (operation.kind === 'return' && undone === undefined) return simulation.onUnanswered(id);
+      agent.handle({ kind: 'switch-asked', id, request });
     });
-  }
-  return plan.sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10));
+  });
 }

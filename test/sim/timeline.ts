@@ -32,6 +32,8 @@ type Entry = { readonly atMs: number; readonly order: number; readonly run: () =
 /** A queue of things to happen, in time and, at the same time, in the order in which they were scheduled. */
 export class Timeline {
   nowMs = 0;
+  /** How many things have happened. */
+  events = 0;
   #order = 0;
   readonly #heap: Entry[] = [];
 
@@ -47,6 +49,7 @@ export class Timeline {
     for (let entry = this.#heap[0]; entry !== undefined && entry.atMs <= endMs; entry = this.#heap[0]) {
       this.#pop();
       this.nowMs = entry.atMs;
+      this.events++;
       entry.run();
     }
     this.nowMs = endMs;

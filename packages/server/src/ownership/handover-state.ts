@@ -106,10 +106,14 @@ export type Turnover = Held &
 
 export type Sync = {
   readonly links: ReadonlyMap<DataCenterName, Link & { readonly goodMs: number }>;
-  /** What commits of class `remote` wait for, as far as this agent has set it. */
+  /** Whom commits of class `remote` wait for at least. */
   readonly waits: readonly DataCenterName[];
+  /** Since when the database may wait for others as well; null: for nobody else. */
+  readonly unsettledMs: number | null;
   /** What the store said last of us. */
   readonly recorded: readonly DataCenterName[];
+  /** What it may say by now: claims that were sent since, and not answered. */
+  readonly claimed: readonly DataCenterName[];
   readonly setting: {
     readonly round: number;
     readonly members: readonly DataCenterName[];

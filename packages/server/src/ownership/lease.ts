@@ -8,12 +8,18 @@
  * A proof is held against a view that is older than itself: while this data center sells, its peers receive more and more,
  * and a view that is newer than the proof would make it look as if it had been set back.
  */
-import { comparePositions, type LeaseCredential, type LeaseResult, type LeaseView } from 'lanekeeper/model';
+import {
+  comparePositions,
+  type LeaseClaim,
+  type LeaseCredential,
+  type LeaseResult,
+  type LeaseView,
+} from 'lanekeeper/model';
 import { stepped, translate } from './clocks.ts';
 import type { OwnershipEvent } from './events.ts';
 import { type Reason, type ReasonCode, reason } from './reasons.ts';
 import type { Attempt, ClockSample, Grant, Lease, Proof } from './state.ts';
-import { inSyncToClaim, onRecorded, wantsRenewal } from './sync-set.ts';
+import { inSyncToClaim, onClaimed, onRecorded, wantsRenewal } from './sync-set.ts';
 import { nextRound, setLease, type Turn } from './turn.ts';
 import { observe } from './views.ts';
 
@@ -149,7 +155,9 @@ function onProof(
     turn.actions.push({ kind: 'read-store', round });
   } else if (!voidIfStepped(turn, lease, proof.clock)) {
     setAttempt(turn, { step: 'asking', round, deadlineMs: deadline(turn), proof, sentMs: turn.nowMs });
-    turn.actions.push({ kind: 'renew', round, claim: claim(turn, proof), revision: lease.grant.revision });
+    const inSync = inSyncToClaim(turn);
+    onClaimed(turn, inSync);
+    turn.actions.push({ kind: 'renew', round, claim: claim(turn, proof, inSync), revision: lease.grant.revision });
   }
 }
 
@@ -168,7 +176,11 @@ function acquireAfter(turn: Turn, lease: Extract<Lease, { phase: 'without' }>, p
     record !== undefined &&
     (record.holder === settings.holder ||
       (record.holder === lease.credential?.holder && record.revision === lease.credential.revision));
-  if (record !== undefined && record.takenOver !== null) return without(turn, [reason('taken-over', settings.here)]);
+  if (record !== undefined && record.takenOver !== null) {
+    const reasons = [reason('taken-over', settings.here)];
+    // L3: what a predecessor left may still count where the clock was set back; the successor does not wait for that.
+    return lease.cleared ? without(turn, reasons) : voidLease(turn, reasons, lease.credential);
+  }
   if (record?.state === 'held' && !ours) return without(turn, [reason('held-by-other', record.holder)]);
   acquire(turn, proof, lease.credential);
 }
@@ -176,7 +188,8 @@ function acquireAfter(turn: Turn, lease: Extract<Lease, { phase: 'without' }>, p
 function acquire(turn: Turn, proof: Proof, predecessor: LeaseCredential | null): void {
   const round = nextRound(turn);
   setAttempt(turn, { step: 'asking', round, deadlineMs: deadline(turn), proof, sentMs: turn.nowMs });
-  turn.actions.push({ kind: 'acquire', round, claim: claim(turn, proof), predecessor });
+  // D1: it goes by a name and not by a revision, so it counts however late it arrives: it claims nobody.
+  turn.actions.push({ kind: 'acquire', round, claim: claim(turn, proof, []), predecessor });
 }
 
 function onAnswer(
@@ -325,9 +338,9 @@ function credentialIn(turn: Turn, lease: Extract<Lease, { phase: 'without' | 'he
   return lease.phase === 'held' ? credentialOf(turn, lease.grant) : lease.credential;
 }
 
-function claim(turn: Turn, { incarnation, positions }: Proof) {
+function claim(turn: Turn, { incarnation, positions }: Proof, inSync: LeaseClaim['inSync']): LeaseClaim {
   const { here, holder, ttlMs } = turn.state.settings;
-  return { dataCenter: here, holder, incarnation, positions, ttlMs, inSync: inSyncToClaim(turn) };
+  return { dataCenter: here, holder, incarnation, positions, ttlMs, inSync };
 }
 
 function deadline(turn: Turn): number {

@@ -5,7 +5,7 @@ import { nextRound, type Turn } from './turn.ts';
 const againMs = 1_000;
 
 export function onRejoinTick(turn: Turn): void {
-  const { view, rejoin, leaving, settings } = turn.state;
+  const { view, rejoin, leaving, settings, lease } = turn.state;
   const takenOver = view.own?.takenOver ?? null;
   if (takenOver === null) {
     if (rejoin !== null && rejoin.attempt.step === 'idle') turn.state = { ...turn.state, rejoin: null };
@@ -23,7 +23,11 @@ export function onRejoinTick(turn: Turn): void {
   }
   if (rejoin.attempt.step !== 'idle' || turn.nowMs < rejoin.attempt.nextMs || leaving !== 'no') return;
   // J1: freezing is not coming back, it is staying away: that is done at once in any case.
-  if (rejoin.next !== 'frozen' && !settings.automaticRejoin && !rejoin.asked) return;
+  if (rejoin.next !== 'frozen') {
+    if (!settings.automaticRejoin && !rejoin.asked) return;
+    // J1: what could be written now would be neither stranded nor undone. `taken-over` takes the lease back.
+    if (lease.phase !== 'without' || !lease.cleared) return;
+  }
   const round = nextRound(turn);
   turn.state = { ...turn.state, rejoin: { ...rejoin, attempt: { step: 'working', round } } };
   const { term, next: stage } = rejoin;

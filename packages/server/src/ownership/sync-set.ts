@@ -4,7 +4,9 @@
  *   grow:   the database waits for the peer first ── then the store records it
  *   shrink: the store records the smaller set first ── then the database stops waiting
  *
- * So the set in the store, from which a successor is taken, never exceeds what the database waits for.
+ * So the set in the store, from which a successor is taken, never exceeds what the database waits for. What an agent before
+ * this one, or a change that failed, has left in the database is not known: until it was set anew, nobody is claimed that
+ * may be missing there, and it is set anew also when nobody can join, since writers may be waiting for one who is gone.
  */
 import type { DataCenterName } from 'lanekeeper/model';
 import type { OwnershipEvent } from './events.ts';
@@ -16,7 +18,7 @@ const againMs = 500;
 const settingWithinMs = 15_000;
 
 export function beginSync(nowMs: number): Sync {
-  return { links: new Map(), waits: [], recorded: [], setting: null, nextMs: nowMs };
+  return { links: new Map(), waits: [], unsettledMs: nowMs, recorded: [], claimed: [], setting: null, nextMs: nowMs };
 }
 
 export function onReplication(turn: Turn, event: Extract<OwnershipEvent, { kind: 'replication' }>): void {
@@ -29,14 +31,20 @@ export function onReplication(turn: Turn, event: Extract<OwnershipEvent, { kind:
   set(turn, { links });
 }
 
-/** D1: what may be recorded now: waited for, and heard of within `peerTimeoutMs`. */
+/** D1: what may be recorded now: waited for, not about to be let go of, and heard of within `peerTimeoutMs`. */
 export function inSyncToClaim(turn: Turn): readonly DataCenterName[] {
-  return turn.state.sync.waits.filter((peer) => isWell(turn, peer));
+  const { waits, setting } = turn.state.sync;
+  return waits.filter((peer) => isWell(turn, peer) && setting?.members.includes(peer) !== false);
 }
 
-/** The store's answer to a claim. */
+/** A claim is on its way, and may arrive however late. */
+export function onClaimed(turn: Turn, claim: readonly DataCenterName[]): void {
+  set(turn, { claimed: [...new Set([...turn.state.sync.claimed, ...claim])] });
+}
+
+/** The store's answer to a claim. With it the revision went on, so that no earlier claim counts any more. */
 export function onRecorded(turn: Turn, recorded: readonly DataCenterName[]): void {
-  set(turn, { recorded });
+  set(turn, { recorded, claimed: [] });
 }
 
 /** True when the lease should be renewed at once, to record a smaller or a larger set. */
@@ -49,7 +57,7 @@ export function wantsRenewal(turn: Turn): boolean {
 export function onSyncTick(turn: Turn): void {
   const { sync, leaving, lease } = turn.state;
   if (sync.setting !== null) {
-    if (turn.nowMs >= sync.setting.deadlineMs) set(turn, { setting: null, nextMs: turn.nowMs + againMs });
+    if (turn.nowMs >= sync.setting.deadlineMs) unsettled(turn, sync.setting.members);
     return;
   }
   if (
@@ -59,21 +67,30 @@ export function onSyncTick(turn: Turn): void {
     leaseLeftMs(turn.state, turn.nowMs) === 0
   )
     return;
-  // D2: a peer is let go of only when the store has forgotten it.
-  const kept = sync.waits.filter((peer) => sync.recorded.includes(peer) || isWell(turn, peer));
+  // D2: a peer is let go of only when the store has forgotten it and will not be reminded.
+  const inStore = [...sync.recorded, ...sync.claimed];
+  const kept = sync.waits.filter((peer) => inStore.includes(peer) || isWell(turn, peer));
   if (kept.length < sync.waits.length) return setMembers(turn, kept, false);
   const joining = turn.state.settings.peers.find((peer) => !sync.waits.includes(peer) && mayJoin(turn, peer));
-  if (joining !== undefined) setMembers(turn, [...sync.waits, joining], true);
+  if (joining !== undefined) return setMembers(turn, [...sync.waits, joining], true);
+  // D1: what is not known is settled, at the latest when nobody can be expected to join any more.
+  const { unsettledMs } = sync;
+  if (unsettledMs === null || turn.nowMs - unsettledMs < turn.state.settings.peerTimeoutMs) return;
+  if (inStore.every((peer) => sync.waits.includes(peer))) setMembers(turn, sync.waits, false);
 }
 
 export function onSyncSet(turn: Turn, event: Extract<OwnershipEvent, { kind: 'sync-set' }>): void {
   const { setting } = turn.state.sync;
   if (setting === null || setting.round !== event.round) return;
-  set(turn, {
-    setting: null,
-    waits: event.ok ? setting.members : turn.state.sync.waits,
-    nextMs: turn.nowMs + (event.ok ? 0 : againMs),
-  });
+  if (event.ok) set(turn, { setting: null, waits: setting.members, unsettledMs: null, nextMs: turn.nowMs });
+  else unsettled(turn, setting.members);
+}
+
+/** D1: a change that may or may not have been made: only what was waited for before and after it surely is. */
+function unsettled(turn: Turn, members: readonly DataCenterName[]): void {
+  const waits = turn.state.sync.waits.filter((peer) => members.includes(peer));
+  const { nowMs } = turn;
+  set(turn, { setting: null, waits, unsettledMs: turn.state.sync.unsettledMs ?? nowMs, nextMs: nowMs + againMs });
 }
 
 function isWell(turn: Turn, peer: DataCenterName): boolean {

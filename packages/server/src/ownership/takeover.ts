@@ -59,6 +59,8 @@ export function reasonsNotToTake(
   nowMs: number,
 ): readonly Reason[] {
   const { settings, view } = state;
+  // An old takeover must not be taken for one that is still to be recorded.
+  if (view.recorded === null) return [reason('starting', settings.here)];
   const watched = view.peers.get(from);
   if (watched === undefined) return [reason('peer-not-observed', from)];
   const { record } = watched;

@@ -51,6 +51,7 @@ export function reasonsNotToSwitch(state: Ownership, request: SwitchRequest, now
     if (undone === undefined || undone.to !== settings.here || undone.from !== to)
       return [reason('nothing-to-undo', `term ${undoes}`)];
   }
+  if (view.recorded === null) return [reason('starting', settings.here)];
   if (missing(state).length > 0) return [reason('busy', 'a succession is still being recorded')];
   return reasonsNotToStart(state, to, nowMs);
 }

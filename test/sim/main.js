@@ -1,0 +1,11 @@
+// `npm run sim`: see main.ts. The sources are run as they are, by the runner that the tests use too.
+import { runnerImport } from 'vite';
+
+const conditions = ['lanekeeper-source'];
+const { module } = await runnerImport(new URL('./main.ts', import.meta.url).pathname, {
+  configFile: false,
+  logLevel: 'error',
+  resolve: { conditions },
+  ssr: { noExternal: [/lanekeeper/], resolve: { conditions } },
+});
+process.exitCode = await module.main(process.argv.slice(2));

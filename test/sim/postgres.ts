@@ -1,0 +1,486 @@
+/**
+ * One data center's PostgreSQL as a model, with what `packages/server/sql` does in it. It checks nothing that the SQL does not
+ * check. `test/service/postgres-facts.test.ts` holds these facts to a real server; the names are the same there:
+ *
+ * - F-share-lock: a writer holds its deed FOR SHARE until its transaction ends; who gives waits for it.
+ * - F-old-snapshot: a writer with an old snapshot that meets a changed deed fails with 40001.
+ * - F-sequence-now: sequences are read as they are now, whatever the snapshot, and a `setval` outlives a transaction that fails.
+ * - F-unlogged: a crash takes unlogged sequences and tables back to their start: no lease, nobody waited for, no drain.
+ * - F-exclusive-waits: ACCESS EXCLUSIVE on `succession` waits for every writer and keeps new ones waiting.
+ * - F-commit-check: the deferred check runs at commit, after everything that the transaction waited for.
+ * - F-unflushed: a crash before the flush loses the transaction, a crash after it does not, also when it was waiting.
+ * - F-wait-holds: a commit that waits for a standby holds its locks; who gave it up or was cancelled is committed all the same.
+ * - F-wait-all: `FIRST n` releases a commit when all n have flushed it; `lanekeeper_pad` never does.
+ * - F-names-late: a walsender goes by the list that it read last, not by the one that was written.
+ * - F-origin: what is applied or undone under an origin is not sent on (`origin = none`); progress commits with it.
+ * - F-slot-back: a crash takes a slot's position back to what was last written down.
+ * - F-insert-exists, F-update-missing: the first stops a stream, the second is skipped and counted.
+ * - F-disable-late: a worker that waits applies and acknowledges after DISABLE, until it is terminated and gone.
+ */
+import { compareEpochs, type Epoch, type LeaseCredential, resolveHome, type Succession } from 'lanekeeper/model';
+import type { Random, Timeline } from './timeline.ts';
+
+export type Deed = {
+  readonly home: string;
+  readonly epoch: Epoch;
+  readonly giver: string | null;
+  readonly digest: string | null;
+};
+export type CutRow = { readonly of: string; readonly generation: number; readonly homed: number };
+export type SuccessionRow = Succession & { readonly cut: CutRow | null };
+export type Stranded = { readonly dc: string; readonly change: Change };
+export type Value = string | Deed | SuccessionRow | Stranded;
+export type TableName = 'row' | 'deed' | 'acceptance' | 'adoption' | 'succession' | 'stranded';
+export type Change = {
+  readonly op: 'insert' | 'update' | 'delete' | 'repair';
+  readonly table: TableName;
+  readonly key: string;
+  readonly value?: Value;
+};
+export type Transaction = {
+  readonly lsn: number;
+  readonly origin: string | null;
+  readonly atMs: number;
+  readonly changes: readonly Change[];
+};
+
+/** A client's transaction. It holds its locks until `done`. */
+export type Writer = {
+  readonly account: string;
+  /** At REPEATABLE READ: what was there when it began. */
+  readonly snapshot: { readonly term: number; readonly deed: Deed | undefined } | null;
+  epoch: Epoch | null;
+  done: boolean;
+};
+export type Refusal = 'no-lease' | 'elsewhere' | 'not-accepted' | 'draining' | 'serialization' | 'unknown';
+
+export class ApplyError extends Error {}
+
+export type Waiting = { readonly lsn: number; readonly end: (how: 'flushed' | 'cancelled' | 'crashed') => void };
+
+const epochKey = (account: string, { term, counter }: Epoch) => `${account}@${term}.${counter}`;
+
+export class ModelPostgres {
+  readonly here: string;
+  readonly tables: Record<TableName, Map<string, Value>> = {
+    row: new Map(),
+    deed: new Map(),
+    acceptance: new Map(),
+    adoption: new Map(),
+    succession: new Map(),
+    stranded: new Map(),
+  };
+  readonly wal: Transaction[] = [];
+  readonly progress = new Map<string, number>();
+  /** Nothing is flushed beyond it: commits flush as they are written. */
+  lsn = 256;
+  up = true;
+  life = 0;
+  /** Until when every process of this server stands still. */
+  stoppedUntilMs = 0;
+  view = 1;
+  syncView = 1;
+  syncMembers = 0;
+  /** `synchronous_standby_names` without the pad. */
+  names: readonly string[] = [];
+  generation = 1;
+  /** Publishers from which nothing is applied. */
+  readonly frozen = new Set<string>();
+  rejoining: { readonly term: number; stage: string; keys: readonly Pick<Change, 'table' | 'key'>[] } | null = null;
+  lease: { readonly validUntilMs: number; readonly validUntilUptimeMs: number | null } | null = null;
+  credential: LeaseCredential | null = null;
+  /** The agent's process that holds the lead's session. */
+  leader: object | null = null;
+  readonly drains = new Map<string, { readonly move: number; hard: boolean; readonly untilMs: number }>();
+  readonly waiting = new Set<Waiting>();
+  conflicts = 0;
+  clock = { offsetMs: 0, rate: 1, sinceMs: 0 };
+  readonly hasUptime: boolean;
+  /** The clock was moved while nothing could have noticed: the lease proves nothing until it is written anew. */
+  clockInDoubt = false;
+  onCommit: (transaction: Transaction) => void = () => {};
+  onNotify: (word: { kind: 'succession' } | { kind: 'deed'; account: string; deed: Deed }) => void = () => {};
+  readonly writers = new Set<Writer>();
+  readonly #shares = new Map<string, number>();
+  /** ACCESS EXCLUSIVE on `succession`: asked for, then granted. */
+  #exclusive: { granted: boolean; readonly owner: object } | null = null;
+  #blocked: (() => void)[] = [];
+  #moves = 0;
+  readonly #folds = new Map<string, { readonly home: string; readonly term: number }>();
+  readonly #timeline: Timeline;
+  readonly #random: Random;
+  readonly #broken: (hole: string) => boolean;
+
+  constructor(here: string, timeline: Timeline, random: Random, hasUptime: boolean, broken: (hole: string) => boolean) {
+    this.here = here;
+    this.#timeline = timeline;
+    this.#random = random;
+    this.hasUptime = hasUptime;
+    this.#broken = broken;
+  }
+
+  /** Something that this server does by itself: not after a crash, and not while it stands still. */
+  later(delayMs: number, run: () => void): void {
+    const { life } = this;
+    const go = () => {
+      if (life !== this.life || !this.up) return;
+      if (this.#timeline.nowMs < this.stoppedUntilMs) this.#timeline.at(this.stoppedUntilMs, go);
+      else run();
+    };
+    this.#timeline.after(delayMs, go);
+  }
+
+  // ── Clocks and the lease ─────────────────────────────────────────────────────────────────────────────────────────
+
+  wallMs(): number {
+    const { offsetMs, rate, sinceMs } = this.clock;
+    return 1_000_000_000 + offsetMs + sinceMs + (this.#timeline.nowMs - sinceMs) * rate;
+  }
+
+  moveClock(byMs: number, rate = this.clock.rate): void {
+    const { nowMs } = this.#timeline;
+    const { offsetMs, sinceMs } = this.clock;
+    const drifted = (nowMs - sinceMs) * (this.clock.rate - 1);
+    this.clock = { offsetMs: offsetMs + drifted + byMs, rate, sinceMs: nowMs };
+  }
+
+  leaseLeftMs(): number {
+    if (this.lease === null) return 0;
+    const byClockMs = this.lease.validUntilMs - this.wallMs();
+    const { validUntilUptimeMs } = this.lease;
+    const leftMs =
+      validUntilUptimeMs === null ? byClockMs : Math.min(byClockMs, validUntilUptimeMs - this.#timeline.nowMs);
+    return Math.max(0, leftMs);
+  }
+
+  writeLease(lease: ModelPostgres['lease'], credential: LeaseCredential | null): void {
+    if (lease !== null && this.leaseLeftMs() <= 0) this.settleView();
+    this.lease = lease;
+    this.credential = credential;
+    this.clockInDoubt = false;
+  }
+
+  // ── Where an account is written ──────────────────────────────────────────────────────────────────────────────────
+
+  get successions(): readonly SuccessionRow[] {
+    return [...this.tables.succession.values()].map((row) => row as SuccessionRow).sort((a, b) => a.term - b.term);
+  }
+
+  get latest(): number {
+    let latest = 1;
+    for (const row of this.tables.succession.values()) latest = Math.max(latest, (row as SuccessionRow).term);
+    return latest;
+  }
+
+  deed(account: string): Deed | undefined {
+    return this.tables.deed.get(account) as Deed | undefined;
+  }
+
+  /** The deed as the successions left it. `upTo`: those that a snapshot shows. */
+  present(account: string, deed = this.deed(account), upTo = Number.POSITIVE_INFINITY) {
+    if (deed === undefined) return null;
+    const { home, epoch } = deed;
+    const name = `${home}/${epoch.term}/${upTo}`;
+    let folded = this.#folds.get(name);
+    if (folded === undefined) {
+      folded = fold(
+        this.successions.filter(({ term }) => term <= upTo),
+        home,
+        epoch.term,
+      );
+      this.#folds.set(name, folded);
+    }
+    const applied = folded.term !== epoch.term;
+    const accepted = applied || deed.giver === null || this.tables.acceptance.has(epochKey(account, epoch));
+    return { home: folded.home, epoch: { term: folded.term, counter: epoch.counter }, accepted, applied };
+  }
+
+  // ── Writers ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  begin(account: string, old: boolean): Writer {
+    return {
+      account,
+      snapshot: old ? { term: this.latest, deed: this.deed(account) } : null,
+      epoch: null,
+      done: false,
+    };
+  }
+
+  /** The fence of a statement. `wait`: somebody holds a lock; try again when `unlocked`. */
+  fence(writer: Writer): 'ok' | 'wait' | Refusal {
+    if (this.#exclusive !== null) return 'wait';
+    if (this.leaseLeftMs() <= 0) return 'no-lease';
+    const { account, snapshot } = writer;
+    const deed = this.deed(account);
+    if (snapshot !== null && snapshot.deed !== deed && !this.#broken('unlocked deed read')) return 'serialization';
+    const seen = snapshot?.term ?? this.latest;
+    if (seen < this.view && !this.#broken('no view check')) return 'serialization';
+    const present = this.present(account, snapshot?.deed ?? deed, snapshot?.term);
+    if (present === null) return 'unknown';
+    if (present.home !== this.here) return 'elsewhere';
+    if (!present.accepted) return 'not-accepted';
+    for (const name of [account, '*']) {
+      const drain = this.drains.get(name);
+      if (drain?.hard && drain.untilMs > this.#timeline.nowMs) return 'draining';
+    }
+    writer.epoch = present.epoch;
+    this.writers.add(writer);
+    this.#shares.set(account, (this.#shares.get(account) ?? 0) + 1);
+    return 'ok';
+  }
+
+  end(writer: Writer): void {
+    if (writer.done) return;
+    writer.done = true;
+    if (!this.writers.delete(writer)) return;
+    this.#shares.set(writer.account, (this.#shares.get(writer.account) ?? 1) - 1);
+    if (this.#exclusive !== null && !this.#exclusive.granted && this.writers.size === 0) this.#exclusive.granted = true;
+    this.#wake();
+  }
+
+  whenUnlocked(run: () => void): void {
+    this.#blocked.push(run);
+  }
+
+  isShared(account: string): boolean {
+    return (
+      !this.#broken('unlocked deed read') &&
+      !this.#broken('give without waiting') &&
+      (this.#shares.get(account) ?? 0) > 0
+    );
+  }
+
+  get locked(): boolean {
+    return this.#exclusive?.granted === true;
+  }
+
+  /** Asks for the lock that all writers hold a share of. True: granted at once; otherwise look at `locked` when woken. */
+  lockWriters(owner: object): boolean {
+    if (this.#exclusive !== null) return this.#exclusive.owner === owner && this.#exclusive.granted;
+    this.#exclusive = { owner, granted: this.writers.size === 0 || this.#broken('switch without the lock') };
+    return this.#exclusive.granted;
+  }
+
+  holdsLock(owner: object): boolean {
+    return this.#exclusive?.owner === owner && this.#exclusive.granted;
+  }
+
+  unlockWriters(owner: object): void {
+    if (this.#exclusive?.owner !== owner) return;
+    this.#exclusive = null;
+    this.#wake();
+  }
+
+  #wake(): void {
+    const blocked = this.#blocked;
+    this.#blocked = [];
+    for (const run of blocked) run();
+  }
+
+  // ── Commits ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  commit(changes: readonly Change[], origin: string | null = null): Transaction {
+    const applied = changes.flatMap((change) => (this.#apply(change, origin !== null) ? [change] : []));
+    this.lsn += 16;
+    const transaction = { lsn: this.lsn, origin, atMs: this.#timeline.nowMs, changes: applied };
+    this.wal.push(transaction);
+    this.onCommit(transaction);
+    return transaction;
+  }
+
+  /** What an apply worker does with one transaction of a publisher, progress included. */
+  applyFrom(publisher: string, transaction: Transaction): void {
+    for (const change of transaction.changes) this.#mayApply(change);
+    this.commit(transaction.changes, publisher);
+    this.progress.set(publisher, transaction.lsn);
+  }
+
+  /** Errors that stop a stream are found before anything is written: the transaction is rolled back. */
+  #mayApply({ op, table, key, value }: Change): void {
+    if (table === 'succession' && this.isHeld(value as SuccessionRow)) throw new ApplyError('held');
+    if (op === 'insert' && table !== 'succession' && table !== 'deed' && this.tables[table].has(key))
+      throw new ApplyError(`insert_exists: ${table} ${key}`);
+  }
+
+  isHeld({ term, kind, cut }: SuccessionRow): boolean {
+    if (this.#broken('no hold')) return false;
+    if (kind !== 'take' || cut?.of !== this.here || cut.generation !== this.generation) return false;
+    return !(this.rejoining?.term === term && stagesAfterUndo.has(this.rejoining.stage));
+  }
+
+  /** False: a trigger left it out, or there was nothing to change. */
+  #apply(change: Change, replica: boolean): boolean {
+    const { op, table, key, value } = change;
+    const rows = this.tables[table];
+    if (op === 'repair') {
+      const present = rows.get(key);
+      if (
+        table === 'deed' &&
+        present !== undefined &&
+        (value === undefined || compareEpochs((present as Deed).epoch, (value as Deed).epoch) > 0)
+      )
+        return true;
+      rows.delete(key);
+      if (value !== undefined) rows.set(key, value);
+      return true;
+    }
+    if (table === 'deed' && op !== 'delete') return this.#applyDeed(key, value as Deed, replica);
+    if (table === 'succession') return this.#applySuccession(key, value as SuccessionRow);
+    if (replica && op !== 'insert' && !rows.has(key)) {
+      this.conflicts++;
+      return true;
+    }
+    if (op === 'delete') rows.delete(key);
+    else rows.set(key, value as Value);
+    return true;
+  }
+
+  #applyDeed(account: string, deed: Deed, replica: boolean): boolean {
+    const present = this.deed(account);
+    if (present !== undefined && replica && !this.#broken('deeds regress')) {
+      if (compareEpochs(deed.epoch, present.epoch) <= 0) return false;
+      const { home, epoch } = present;
+      if (deed.giver !== null && deed.giver !== home && deed.giver !== fold(this.successions, home, epoch.term).home)
+        return false;
+    }
+    this.tables.deed.set(account, deed);
+    if (replica && deed.home === this.here) this.onNotify({ kind: 'deed', account, deed });
+    return true;
+  }
+
+  #applySuccession(key: string, row: SuccessionRow): boolean {
+    if (this.tables.succession.has(key)) return false;
+    this.tables.succession.set(key, row);
+    this.#folds.clear();
+    if (row.from === this.here) this.view = Math.max(this.view, row.term);
+    this.drains.delete('*');
+    this.onNotify({ kind: 'succession' });
+    return true;
+  }
+
+  settleView(): void {
+    this.view = this.latest;
+  }
+
+  /** The table is locked for as long as this waits: `false` when somebody holds it. */
+  get mayTouchSuccessions(): boolean {
+    return this.#exclusive === null;
+  }
+
+  // ── Moves ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  digest(account: string): string {
+    const rows: string[] = [];
+    for (const [key, value] of this.tables.row) if (key.startsWith(`${account}/`)) rows.push(`${key}=${value}`);
+    return rows.sort().join(' ');
+  }
+
+  beginDrain(account: string, forMs: number): number | null {
+    const { nowMs } = this.#timeline;
+    const present = this.drains.get(account);
+    if (present !== undefined && present.untilMs > nowMs) return null;
+    const move = ++this.#moves;
+    this.drains.set(account, { move, hard: false, untilMs: nowMs + forMs });
+    return move;
+  }
+
+  endDrain(account: string, move: number | null): void {
+    const present = this.drains.get(account);
+    if (present !== undefined && (move === null || present.move === move)) this.drains.delete(account);
+  }
+
+  give(
+    account: string,
+    to: string,
+    expected: Epoch,
+  ): Epoch | 'no-lease' | 'not-here' | 'stale' | 'no-such-dc' | 'busy' {
+    const latest = this.latest;
+    const present = this.present(account);
+    if (latest < this.view) return 'busy';
+    if (this.frozen.has(to)) return 'no-such-dc';
+    if (this.leaseLeftMs() <= 0) return 'no-lease';
+    if (present?.home !== this.here || !present.accepted) return 'not-here';
+    if (compareEpochs(present.epoch, expected) !== 0) return 'stale';
+    const epoch = { term: latest, counter: present.epoch.counter + 1 };
+    this.drains.delete(account);
+    const value = { home: to, epoch, giver: this.here, digest: this.digest(account) };
+    this.commit([{ op: 'update', table: 'deed', key: account, value }]);
+    return epoch;
+  }
+
+  accept(account: string, expected: Epoch): 'accepted' | 'already' | 'stale' | 'no-lease' | 'digest-differs' {
+    const deed = this.deed(account);
+    const present = this.present(account);
+    if (deed?.home !== this.here || present === null || present.applied || compareEpochs(deed.epoch, expected) !== 0)
+      return 'stale';
+    if (present.accepted) return 'already';
+    if (this.leaseLeftMs() <= 0) return 'no-lease';
+    if (deed.digest !== null && deed.digest !== this.digest(account) && !this.#broken('accept without the digest'))
+      return 'digest-differs';
+    this.commit([{ op: 'insert', table: 'acceptance', key: epochKey(account, deed.epoch), value: this.here }]);
+    return 'accepted';
+  }
+
+  decline(account: string, expected: Epoch): 'declined' | 'already' | 'stale' | 'no-lease' {
+    const deed = this.deed(account);
+    const present = this.present(account);
+    if (
+      deed?.home !== this.here ||
+      deed.giver === null ||
+      present === null ||
+      present.applied ||
+      compareEpochs(deed.epoch, expected) !== 0
+    )
+      return 'stale';
+    if (present.accepted) return 'already';
+    if (this.leaseLeftMs() <= 0) return 'no-lease';
+    const epoch = { term: deed.epoch.term, counter: deed.epoch.counter + 1 };
+    const value = { home: deed.giver, epoch, giver: this.here, digest: null };
+    this.commit([{ op: 'update', table: 'deed', key: account, value }]);
+    return 'declined';
+  }
+
+  /** Deeds that name this dc and wait for its word. */
+  unaccepted(): { readonly account: string; readonly deed: Deed }[] {
+    const waiting: { account: string; deed: Deed }[] = [];
+    for (const [account, value] of this.tables.deed) {
+      const deed = value as Deed;
+      if (deed.home === this.here && deed.giver !== null && this.present(account)?.accepted === false)
+        waiting.push({ account, deed });
+    }
+    return waiting;
+  }
+
+  // ── Crash ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  crash(): void {
+    this.up = false;
+    this.life++;
+    this.leader = null;
+    if (!this.#broken('the lease survives a crash')) this.lease = null;
+    if (!this.#broken('members survive a crash')) this.syncMembers = 0;
+    // A sequence that was moved by a transaction which did not commit: whether that was flushed is chance.
+    if (this.view > this.latest && this.#random.chance(0.5)) this.view = this.latest;
+    this.drains.clear();
+    this.#exclusive = null;
+    for (const writer of this.writers) writer.done = true;
+    this.writers.clear();
+    this.#shares.clear();
+    this.#blocked = [];
+    for (const one of [...this.waiting]) one.end('crashed');
+    this.waiting.clear();
+  }
+}
+
+const stagesAfterUndo = new Set(['undone', 'caught-up', 'streaming', 'verified', 'readmitted']);
+
+function fold(successions: readonly SuccessionRow[], home: string, term: number): { home: string; term: number } {
+  const later = successions.filter((one) => one.term > term);
+  let applied = term;
+  for (let count = 1; count <= later.length; count++) {
+    const before = resolveHome(later.slice(0, count - 1), { home, term });
+    const after = resolveHome(later.slice(0, count), { home, term });
+    if (after !== before) applied = later[count - 1]?.term ?? applied;
+  }
+  return { home: resolveHome(later, { home, term }), term: applied };
+}
