@@ -71,7 +71,7 @@ export async function check(urls: DatabaseUrls, options: CheckOptions): Promise<
   const accounts = new Set(Object.keys(history.homes));
   const charges = await readCharges(options.start.journal);
   const misCharged = judgeCharges(charges ?? [], accounts, ordersOf(found), found.strandedOrders);
-  const readings = await readLogs(urls, options.start.logs);
+  const readings = await readLogs(urls, options.start.logs, accounts);
   const compared = compareLogs(readings.read, found.strandedValues ?? new Map());
   const logged = [...Object.values(readings.read).flatMap(({ violations }) => violations), ...compared];
   const rows = await compareRows(urls);
@@ -122,6 +122,7 @@ export async function endCheck(urls: DatabaseUrls): Promise<void> {
 async function readLogs(
   urls: DatabaseUrls,
   starts: Readonly<Record<string, LogStart>>,
+  customers: ReadonlySet<string>,
 ): Promise<{ readonly read: Record<string, LogReading>; readonly missing: readonly string[] }> {
   const read: Record<string, LogReading> = {};
   const missing: string[] = [];
@@ -129,7 +130,7 @@ async function readLogs(
     const transactions = await readLog(url);
     const start = starts[name];
     if (transactions === null || start === undefined) missing.push(name);
-    else read[name] = readThrough(name, transactions, start);
+    else read[name] = readThrough(name, transactions, start, customers);
   }
   return { read, missing };
 }

@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { compareLogs, type LogStart, type LogTransaction, parseChange, readThrough } from './log.ts';
 
+const customers = new Set(['a1']);
 const nothing: LogStart = { deeds: [], successions: [], owners: new Map() };
 const born: LogStart = {
   ...nothing,
@@ -24,7 +25,7 @@ const taken = (term: number, from: string, to: string, kind = 'take', undoes = '
   `lanekeeper.succession: INSERT: term[bigint]:${term} kind[text]:'${kind}' from_dc[text]:'${from}' to_dc[text]:'${to}' undoes[bigint]:${undoes}`;
 
 const read = (dataCenter: string, ...transactions: readonly LogTransaction[]) =>
-  readThrough(dataCenter, transactions, born);
+  readThrough(dataCenter, transactions, born, customers);
 const what = (violations: readonly { invariant: string; what: string }[]): string[] =>
   violations.map((one) => `${one.invariant} ${one.what}`);
 
@@ -47,6 +48,13 @@ describe('W1', () => {
     expect(what(read('la', transaction(true, order('v1'))).violations)).toEqual([
       'W1 la: INSERT of public.orders/o-v1 of a1, which is written in ny (epoch 1.0)',
     ]);
+  });
+
+  test('accounts of nobody are not judged', () => {
+    expect(readThrough('la', [transaction(true, order('v1'))], born, new Set())).toMatchObject({
+      violations: [],
+      localWrites: 0,
+    });
   });
 
   test('what came by replication is nobody’s write here', () => {
@@ -82,10 +90,15 @@ describe('W1', () => {
 
   test('two writers in one epoch', () => {
     const ny = read('ny', transaction(true, order('v1')));
-    const la = readThrough('la', [transaction(true, order('v2'))], {
-      ...born,
-      deeds: [{ account: 'a1', home: 'la', term: 1, counter: 0, accepted: true }],
-    });
+    const la = readThrough(
+      'la',
+      [transaction(true, order('v2'))],
+      {
+        ...born,
+        deeds: [{ account: 'a1', home: 'la', term: 1, counter: 0, accepted: true }],
+      },
+      customers,
+    );
     expect(la.violations).toEqual([]);
     expect(what(compareLogs({ ny, la }, new Map()))).toEqual(['W1 a1 in epoch 1.0 was written in ny and in la']);
   });

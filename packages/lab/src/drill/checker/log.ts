@@ -146,8 +146,16 @@ export type AccountLog = {
 
 type Deed = { readonly home: string; readonly term: number; readonly counter: number; readonly accepted: boolean };
 
-/** Reads one data center's log. Pure. */
-export function readThrough(dataCenter: string, transactions: readonly LogTransaction[], start: LogStart): LogReading {
+/**
+ * Reads one data center's log. Pure. Only writes of `customers`' accounts are judged: what a fault writes past the fence is
+ * the fault's own.
+ */
+export function readThrough(
+  dataCenter: string,
+  transactions: readonly LogTransaction[],
+  start: LogStart,
+  customers: ReadonlySet<string>,
+): LogReading {
   const deeds = new Map<string, Deed>(start.deeds.map((deed) => [deed.account, deed]));
   const successions = [...start.successions];
   const owners = new Map(start.owners);
@@ -173,6 +181,7 @@ export function readThrough(dataCenter: string, transactions: readonly LogTransa
         owners.get(key);
       if (account === undefined) continue;
       owners.set(key, account);
+      if (!customers.has(account)) continue;
       if (transaction.local) {
         localWrites += 1;
         const deed = deeds.get(account);
