@@ -33,6 +33,7 @@ type DrillArguments = {
   readonly report?: string;
   readonly assert?: string;
   readonly rtt: number;
+  readonly leases: 'postgres' | 'etcd';
   readonly customers: number;
   readonly brief?: boolean;
   readonly json?: boolean;
@@ -50,6 +51,11 @@ export function drillCommand(context: LabContext): Command {
     .option('--report <folder>', 'write a page and a chart for each fault there')
     .option('--assert <file>', 'a module whose default export is called when all has settled')
     .option('--rtt <duration>', 'round trip between the data centers of their own lab', duration, 20)
+    .addOption(
+      new Option('--leases <store>', 'what their own lab keeps leases in')
+        .choices(['postgres', 'etcd'])
+        .default('postgres'),
+    )
     .addOption(new Option('--customers <n>', 'in each data center').argParser(wholeNumber).default(6))
     .option('--brief', 'one line for each drill, and everything about those that failed')
     .option('--json', 'one line of JSON for each drill')
@@ -84,7 +90,7 @@ function listCommand(context: LabContext): Command {
         group: fault.group,
         description: fault.description,
         expectation: fault.expectation.text,
-        skipped: means.lacking(fault, false),
+        skipped: means.lacking(fault, null),
       }));
       if (options.json) {
         context.stdout.write(`${JSON.stringify({ faults: rows })}\n`);
@@ -132,6 +138,7 @@ async function runDrills(context: LabContext, names: readonly string[], options:
       durationMs: options.minutes === undefined ? null : durationOfOne(options.minutes, names, chosen.length),
       against,
       roundTripMs: options.rtt,
+      leases: options.leases,
       buyers: Math.max(1, Math.ceil(options.customers * 0.7)),
       keepers: Math.max(1, Math.floor(options.customers * 0.3)),
       assertion,

@@ -2,6 +2,7 @@
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { promisify } from 'node:util';
+import type { LabDescription } from '../lab/description.ts';
 import type { Fault } from './faults/index.ts';
 
 export type Means = {
@@ -11,8 +12,8 @@ export type Means = {
   readonly clocks: string | null;
   /** A tmpfs can be mounted, where nobody else sees it. */
   readonly smallDisk: boolean;
-  /** Why a fault cannot be drilled here; null when it can. */
-  lacking(fault: Fault, against: boolean): string | null;
+  /** Why a fault cannot be drilled here, or in the lab that runs; null when it can. */
+  lacking(fault: Fault, against: LabDescription | null): string | null;
 };
 
 const timeLibraries = [
@@ -26,22 +27,27 @@ export const insideVariable = 'LANEKEEPER_DRILL_NAMESPACE';
 export async function meansHere(env: NodeJS.ProcessEnv): Promise<Means> {
   const inside = env[insideVariable] === '1';
   const packets = inside && (await succeeds('nft', ['list', 'tables']));
+  const etcd = await succeeds('etcd', ['--version']);
   const clocks = timeLibraries.find((file) => existsSync(file)) ?? null;
   return {
     packets,
     clocks,
     smallDisk: inside,
     lacking({ needs = {}, usesUp }, against) {
-      if (against && usesUp === true) return 'it leaves a lab that is of no use any more; not against one that runs';
+      if (against !== null && usesUp === true)
+        return 'it leaves a lab that is of no use any more; not against one that runs';
       if (needs.packets && !packets) {
-        return against
+        return against !== null
           ? 'packets are only dropped in a network namespace of the drill’s own, not against a lab that runs'
           : 'packets cannot be dropped here: that needs root, nftables and network namespaces';
       }
-      if (needs.clocks && against)
+      if (needs.etcd && against !== null && against.witness.endpoints.length === 0)
+        return 'the lease store of that lab is no etcd';
+      if (needs.etcd && !etcd) return 'etcd is not installed (Debian: etcd-server)';
+      if (needs.clocks && against !== null)
         return 'clocks can only be set in a lab that was started for it; not against one that runs';
       if (needs.clocks && clocks === null) return 'libfaketime is not installed (Debian: libfaketime)';
-      if (needs.smallDisk && (!inside || against))
+      if (needs.smallDisk && (!inside || against !== null))
         return 'a small disk is only mounted in a namespace of the drill’s own, as root';
       return null;
     },

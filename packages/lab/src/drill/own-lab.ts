@@ -17,7 +17,7 @@ const stopTimeoutMs = 30_000;
 const smallDiskMb = 320;
 
 /** What a fault asks of the lab that it is drilled in; a lab is used again only by drills that ask for the same. */
-export type LabKind = 'plain' | 'clocks' | 'small-disk';
+export type LabKind = 'plain' | 'etcd' | 'clocks' | 'small-disk';
 
 /** Throws, with the end of what it printed, when it does not come up. */
 export async function startOwnLab(options: {
@@ -31,7 +31,12 @@ export async function startOwnLab(options: {
   const directory = await mkdtemp(join(tmpdir(), 'lanekeeper-drill-'));
   const { LANEKEEPER_LAB: _lab, LANEKEEPER_CONFIG: _config, LANEKEEPER_DC: _dc, ...inherited } = options.env;
   const env = options.kind === 'clocks' ? { ...inherited, LANEKEEPER_LAB_CLOCKS: options.clocks ?? '' } : inherited;
-  const args = options.kind === 'small-disk' ? ['--dir', await smallDisks(directory)] : [];
+  const args =
+    options.kind === 'small-disk'
+      ? ['--dir', await smallDisks(directory)]
+      : options.kind === 'etcd'
+        ? ['--leases', 'etcd']
+        : [];
   const leashed = await spawnLeashed(
     process.execPath,
     [lanekeeperProgram(), 'lab', '--json', '--rtt', `${options.roundTripMs}ms`, '--stickiness', '2s', ...args],

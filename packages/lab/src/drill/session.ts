@@ -31,6 +31,8 @@ export type SessionOptions = {
   /** A lab that runs already; null: one is started for the drills. */
   readonly against: LabDescription | null;
   readonly roundTripMs: number;
+  /** What their own lab keeps leases in. */
+  readonly leases: 'postgres' | 'etcd';
   readonly buyers: number;
   readonly keepers: number;
   readonly assertion: Assertion | null;
@@ -59,13 +61,13 @@ export async function runSession(
     for (let run = 0; run < options.runs; run += 1) {
       for (const [index, fault] of options.faults.entries()) {
         if (options.aborted()) throw new DrillAborted('The drills were broken off');
-        const lacking = options.means.lacking(fault, options.against !== null);
+        const lacking = options.means.lacking(fault, options.against);
         if (lacking !== null) {
           counts.skipped += 1;
           await options.onReport({ name: fault.name, skipped: lacking });
           continue;
         }
-        const kind = kindFor(fault);
+        const kind = kindFor(fault, options.leases);
         if (own !== null && kind !== ownKind) await close();
         ownKind = kind;
         own ??= options.against === null ? await startOwnLab({ ...options, kind, clocks: options.means.clocks }) : null;
@@ -88,7 +90,8 @@ export async function runSession(
   return counts;
 }
 
-function kindFor({ needs }: Fault): LabKind {
+function kindFor({ needs }: Fault, leases: SessionOptions['leases']): LabKind {
+  if (needs?.etcd || leases === 'etcd') return needs?.clocks ? 'clocks' : 'etcd';
   if (needs?.clocks) return 'clocks';
   return needs?.smallDisk ? 'small-disk' : 'plain';
 }
@@ -162,7 +165,7 @@ async function environmentOf(lab: LabDescription, options: SessionOptions): Prom
     changed: changes !== null && changes !== '',
     node: process.versions.node,
     postgres: row?.version ?? 'unknown',
-    leases: 'PostgreSQL',
+    leases: lab.witness.endpoints.length > 0 ? `${lab.witness.endpoints.length} members of etcd` : 'PostgreSQL',
     roundTripMs: options.roundTripMs,
     links: options.means.packets ? 'packets' : 'connections',
   };

@@ -30,6 +30,8 @@ export type Expectation = {
 export type FaultNeeds = {
   /** Packets on loopback can be dropped: nftables in a network namespace of its own. */
   readonly packets?: true;
+  /** A lease store of three etcd members. */
+  readonly etcd?: true;
   /** Clocks that can be set (libfaketime), in a lab that was started with them. */
   readonly clocks?: true;
   /** Disks that are small, in a lab that was started on them. */

@@ -174,7 +174,68 @@ export const processFaults: readonly Fault[] = [
     expectation: takeoverExpectation('the other data center takes over; the one that comes back rejoins'),
     inject: killAll,
   },
+  {
+    name: 'etcd-leader-killed',
+    group: 'processes',
+    description: 'kill -9 of the etcd member that leads; it is started again at once',
+    holdMs: 6_000,
+    needs: { etcd: true },
+    expectation: unnoticed('the other members elect another one before a lease runs out; nobody notices'),
+    async inject(arena) {
+      await turn(arena, 'witness', await leadingMember(arena), 'crash');
+    },
+  },
+  {
+    name: 'etcd-leader-frozen',
+    group: 'processes',
+    description: 'SIGSTOP of the etcd member that leads, for longer than a lease; it wakes up and believes to lead',
+    holdMs: longerThanLeaseMs,
+    needs: { etcd: true },
+    expectation: {
+      ...unnoticed('agents turn to the other members, who elect another one; nobody is taken over'),
+      writesAgainMs: 9_000,
+      othersPauseMs: 6_000,
+    },
+    async inject(arena) {
+      const name = await leadingMember(arena);
+      freeze(arena, [await pidOf(arena, 'witness', name)]);
+      arena.note(`${name} is frozen`);
+    },
+  },
+  {
+    name: 'etcd-majority-lost',
+    group: 'processes',
+    description: 'kill -9 of two of the three etcd members, for longer than a lease; they come back',
+    holdMs: longerThanLeaseMs,
+    needs: { etcd: true },
+    expectation: {
+      text: 'both stop writing when their leases run out; both write again when there is a majority, and nobody has taken over',
+      writesAgainMs: 15_000,
+      after: 'heal',
+      othersPauseMs: null,
+      why: 'no data center can write without the lease store',
+    },
+    async inject(arena) {
+      const members = ['etcd-1', 'etcd-2'];
+      arena.undo(() => Promise.all(members.map((name) => turn(arena, 'witness', name, 'start'))));
+      await Promise.all(members.map((name) => turn(arena, 'witness', name, 'kill')));
+    },
+  },
 ];
+
+/** By etcd's own word, asked directly. */
+async function leadingMember(arena: Parameters<Fault['inject']>[0]): Promise<string> {
+  for (const [index, endpoint] of arena.lab.witness.endpoints.entries()) {
+    const response = await fetch(new URL('/v3/maintenance/status', endpoint), {
+      method: 'POST',
+      body: '{}',
+      signal: AbortSignal.timeout(3_000),
+    });
+    const status = (await response.json()) as { leader?: string; header?: { member_id?: string } };
+    if (status.leader !== undefined && status.leader === status.header?.member_id) return `etcd-${index + 1}`;
+  }
+  throw new Error('no member of the etcd leads');
+}
 
 /** A backend of the application's that is as described; any of them when none is found within five seconds. */
 export async function oneBackend(arena: Parameters<Fault['inject']>[0], condition: string): Promise<number> {
