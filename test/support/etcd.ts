@@ -16,12 +16,15 @@ import {
   watchOver,
 } from '@lanekeeper/lab';
 import type { EtcdLeaseStoreOptions } from '@lanekeeper/server/lease';
+import type { WrittenConfiguration } from 'lanekeeper/config';
 
 export type TestEtcd = {
   readonly dir: string;
   readonly endpoints: readonly string[];
   /** As a store connects that may. */
   readonly access: Pick<EtcdLeaseStoreOptions, 'endpoints' | 'login' | 'tls'>;
+  /** The same as a person would write it. */
+  readonly written: WrittenConfiguration['leases'];
   /** The number of the member that leads. */
   leader(): Promise<number>;
   start(member: number): Promise<void>;
@@ -34,7 +37,15 @@ export type TestEtcd = {
 
 const run = promisify(execFile);
 
-export async function testEtcd(options: { readonly members: 1 | 3; readonly secured?: boolean }): Promise<TestEtcd> {
+export type TestEtcdOptions = {
+  readonly members: 1 | 3;
+  /** Members and clients show certificates, and users passwords. Default false. */
+  readonly secured?: boolean;
+  /** Of the user `lanekeeper`. Default: made up. */
+  readonly password?: string;
+};
+
+export async function testEtcd(options: TestEtcdOptions): Promise<TestEtcd> {
   const { secured = false } = options;
   const dir = await mkdtemp(join(tmpdir(), 'lanekeeper-etcd-'));
   const released = watchOver({ folders: [dir] });
@@ -51,7 +62,7 @@ export async function testEtcd(options: { readonly members: 1 | 3; readonly secu
   const files = secured ? makeCertificates(dir) : null;
   const processes = new Map<number, LeashedProcess>();
   const token = randomBytes(6).toString('hex');
-  const password = randomBytes(9).toString('base64url');
+  const password = options.password ?? randomBytes(9).toString('base64url');
   const client = files?.client;
   const trust = client === undefined ? [] : ['--cacert', client.ca, '--cert', client.cert, '--key', client.key];
   let credentials: readonly string[] = [];
@@ -88,6 +99,11 @@ export async function testEtcd(options: { readonly members: 1 | 3; readonly secu
       endpoints,
       login: secured ? { user: 'lanekeeper', password } : null,
       tls: client === undefined ? {} : contents(client),
+    },
+    written: {
+      store: 'etcd',
+      endpoints: [...endpoints],
+      ...(client === undefined ? {} : { user: 'lanekeeper', tls: client }),
     },
     async leader() {
       // It fails when one member is down, and says what it knows of the others.
