@@ -2,6 +2,7 @@
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
 import { etcdLeaseStore } from './etcd.ts';
 
@@ -179,6 +180,59 @@ describe('nonsense is refused, with what to do', () => {
     await expect(store([url], 1000, { user: 'u', password: 'secret!' }).read()).rejects.toThrow(message);
     await expect(store([url], 1000, { user: 'u', password: 'secret!' }).read()).rejects.not.toThrow(/secret!/);
   });
+});
+
+/** Every part of a true answer, replaced by anything: it is refused, or what is read is still a view that can be. */
+test('whatever etcd holds, a view that cannot be is never read', async () => {
+  const history = [2, 3].map((term) =>
+    pair(`lanekeeper/shop/view/${String(term).padStart(12, '0')}`, {
+      ...view,
+      term,
+      from: term === 2 ? 'ny' : 'la',
+      to: term === 2 ? 'la' : 'ny',
+    }),
+  );
+  let answer: unknown;
+  const url = await serve(() => ({ body: { header, kvs: answer } }));
+  const parts = [
+    'format',
+    'dataCenter',
+    'incarnation',
+    'positions',
+    'holder',
+    'revision',
+    'ttlMs',
+    'inSync',
+    'takenOver',
+    'ended',
+    'mark',
+  ];
+  const change = fc.tuple(fc.constantFrom(...parts), fc.jsonValue());
+  let read = 0;
+  await fc.assert(
+    fc.asyncProperty(fc.array(change, { maxLength: 2 }), fc.jsonValue(), fc.nat(3), async (changes, noise, which) => {
+      const held = { ...record, ...Object.fromEntries(changes) };
+      answer = [pair(recordKey, held), pair(aliveKey, String(held.revision)), ...history];
+      if (which === 0) (answer as unknown[])[3] = noise;
+      const one = etcdLeaseStore({ endpoints: [url], login: null, tls: {}, cluster: 'shop', timeoutMs: 5000 });
+      try {
+        const { term, successions, leases } = await one.read();
+        read++;
+        expect([term, successions.length]).toEqual([3, 2]);
+        expect(leases).toHaveLength(1);
+        const [lease] = leases;
+        expect(lease?.dataCenter).toBe('ny');
+        expect(Number.isSafeInteger(lease?.revision) && Number.isSafeInteger(lease?.incarnation.generation)).toBe(true);
+        if (lease?.state === 'held') expect([lease.takenOver, held.ended, lease.ttlMs > 0]).toEqual([null, null, true]);
+      } catch (error) {
+        if (!(error instanceof Error) || !error.message.includes('nonsense')) throw error;
+      } finally {
+        await one.close();
+      }
+    }),
+    { numRuns: 300, seed: 11 },
+  );
+  expect(read).toBeGreaterThan(20);
 });
 
 describe('a member that does not help', () => {
