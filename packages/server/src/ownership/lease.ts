@@ -21,7 +21,7 @@ import { type Reason, type ReasonCode, reason } from './reasons.ts';
 import type { Attempt, ClockSample, Grant, Lease, Proof } from './state.ts';
 import { inSyncToClaim, onClaimed, onRecorded, wantsRenewal } from './sync-set.ts';
 import { nextRound, setLease, type Turn } from './turn.ts';
-import { observe } from './views.ts';
+import { knownTerm, observe } from './views.ts';
 
 /** The least time between two renewals. */
 const soonestMs = 250;
@@ -164,7 +164,7 @@ function onProof(
 function onView(turn: Turn, view: LeaseView | null): void {
   if (turn.state.lease.phase !== 'without') return;
   if (view === null) return retry(turn, 'store-unreachable');
-  if (view.term < turn.state.term) return retry(turn, 'store-nonsense');
+  if (view.term < knownTerm(turn.state)) return retry(turn, 'store-behind');
   observe(turn, view);
   prove(turn, view);
 }
@@ -201,7 +201,8 @@ function onAnswer(
   if (result === null) return retry(turn, 'store-unreachable');
   const { settings } = turn.state;
   const lastRevision = lease.phase === 'held' ? lease.grant.revision : 0;
-  const nonsense = result.view.term < turn.state.term || (result.kind === 'held' && result.revision <= lastRevision);
+  const nonsense = result.kind === 'held' && result.revision <= lastRevision;
+  if (result.view.term < knownTerm(turn.state)) return retry(turn, 'store-behind');
   // An answer that cannot be true grants nothing; what is left of the present lease runs out by itself.
   if (nonsense) return retry(turn, 'store-nonsense');
   observe(turn, result.view);

@@ -10,6 +10,10 @@ export const reasonTable = {
   expired: { stops: 'lease', help: 'the lease ran out before it could be renewed' },
   'store-unreachable': { stops: 'lease', help: 'the lease store does not answer' },
   'store-nonsense': { stops: 'lease', help: 'the lease store gave an answer that cannot be true' },
+  'store-behind': {
+    stops: 'lease',
+    help: 'the lease store does not know successions that this database has: it is another one, or was set back',
+  },
   'held-by-other': { stops: 'lease', help: 'another agent process holds the lease' },
   'other-incarnation': {
     stops: 'lease',

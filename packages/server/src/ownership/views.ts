@@ -34,7 +34,7 @@ export function onWatched(turn: Turn, event: Extract<OwnershipEvent, { kind: 'wa
 /** Takes over what an answer of the store says, unless something newer was seen already: answers may overtake each other. */
 export function observe(turn: Turn, { term, leases, successions }: LeaseView): void {
   const { view, settings } = turn.state;
-  if (term < turn.state.term) return;
+  if (term < knownTerm(turn.state)) return;
   const peers = new Map(view.peers);
   let { own } = view;
   for (const record of leases) {
@@ -50,6 +50,11 @@ export function observe(turn: Turn, { term, leases, successions }: LeaseView): v
   const history = successions.length >= view.history.length ? successions : view.history;
   turn.state = { ...turn.state, term };
   setView(turn, { peers, own, history });
+}
+
+/** A store that knows less than our database is another one, or was set back: it must not number successions anew (E1). */
+export function knownTerm({ term, view }: Ownership): number {
+  return Math.max(term, ...(view.recorded ?? []));
 }
 
 export function onSuccessionsRead(turn: Turn, terms: readonly number[]): void {
