@@ -39,6 +39,13 @@ function write(name: string, content: unknown): string {
 
 const ny = { LANEKEEPER_DC: 'ny' };
 
+test('two data centers of one name are one too many', async () => {
+  const [first, second] = Object.values(valid.dataCenters).map((dc) => JSON.stringify(dc));
+  const rest = JSON.stringify({ ...valid, dataCenters: undefined }).slice(1, -1);
+  const file = write('lanekeeper.yaml', `{ "dataCenters": {\n  "ny": ${first},\n  "ny": ${second} },\n  ${rest} }`);
+  await expect(loadConfiguration({ file, env: ny })).rejects.toThrow(/3:3: error: This key is there twice/);
+});
+
 test('finds the file in the directory, and says where it came from', async () => {
   const path = write('lanekeeper.json', valid);
   const { configuration, file } = await loadConfiguration({ env: ny, directory });

@@ -21,7 +21,8 @@ approach: ${approach}
 # As seen from the data center where this file is used: how each reaches the other may differ from place to place.
 dataCenters:
 ${dataCenters.map((name, index) => dataCenter(name, index + 1, domain)).join('')}
-# The witness: a small PostgreSQL outside every data center, which knows who may write.
+# The witness: a small PostgreSQL outside every data center, which knows who may write. For production rather an etcd of three
+# members: store: etcd, endpoints: [https://etcd-1.${domain}:2379, …].
 leases:
   url: postgres://witness.${domain}:5432/witness
 
