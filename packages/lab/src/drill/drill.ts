@@ -41,7 +41,8 @@ export type DrillRun = {
   readonly checked: CheckResult;
   readonly timeline: readonly TimelineEntry[];
   readonly rounds: readonly Round[];
-  readonly moments: Moments;
+  /** One for each round. */
+  readonly moments: readonly Moments[];
   readonly said: readonly string[];
   /** What was wrong beyond the invariants: not back in time, not arrived, the fault's and the user's own assertions. */
   readonly failures: readonly string[];
@@ -96,11 +97,12 @@ export async function runDrill(fault: Fault, options: DrillOptions): Promise<Dri
       random,
       mark: `d${process.pid.toString(36)}${Math.floor(performance.now()).toString(36)}`,
     });
-    const arena: Arena = {
+    const shoppers = load;
+    const arenaAt = (place: string): Arena => ({
       lab,
-      at,
-      other: names.find((name) => name !== at) as string,
-      load,
+      at: place,
+      other: names.find((name) => name !== place) as string,
+      load: shoppers,
       random,
       links: new LinksClient(lab.links),
       agentToken: (name) => watch.agentToken(name),
@@ -111,11 +113,13 @@ export async function runDrill(fault: Fault, options: DrillOptions): Promise<Dri
       undo: (step) => undoing.push(step),
       aborted: options.aborted,
       pause,
-    };
+    });
+    let arena = arenaAt(at);
     await fault.prepare?.(arena);
     const start = await beginCheck(urls, join(lab.dir, 'payments.journal'));
     const said = (): readonly string[] => watch.problemsSince(rounds[0]?.faultMs ?? 0);
     const rounds: Round[] = [];
+    const moments: Moments[] = [];
     const failures: string[] = [];
 
     note(`${load.customers.length} customers shop`);
@@ -125,10 +129,14 @@ export async function runDrill(fault: Fault, options: DrillOptions): Promise<Dri
     if (!(await load.everybodyWritesAgain(loadStartMs, 15_000, options.aborted)))
       throw new Error('Not every customer could shop before anything was broken: the lab is not well');
     do {
-      if (rounds.length > 0) await pause(betweenRoundsMs);
+      if (rounds.length > 0) {
+        await pause(betweenRoundsMs);
+        // Where everything was taken over to is where it hurts.
+        if (fault.takesOver === true) arena = arenaAt(arena.other);
+      }
+      await watch.expect(arena.at);
       const faultMs = clock();
-      note(`${fault.name} in ${at}`);
-      watch.expect(at);
+      note(`${fault.name} in ${arena.at}`);
       await fault.inject(arena);
       await pause(Math.max(0, fault.holdMs - (clock() - faultMs)));
       if (fault.expectation.after === 'fault')
@@ -138,7 +146,8 @@ export async function runDrill(fault: Fault, options: DrillOptions): Promise<Dri
       note('healed');
       const back = await load.everybodyWritesAgain(healMs, backLimitMs, options.aborted);
       stopIfAborted();
-      rounds.push({ faultMs, healMs, backMs: back ? clock() : null });
+      rounds.push({ at: arena.at, faultMs, healMs, backMs: back ? clock() : null });
+      moments.push(watch.momentsOf(arena.at));
       if (!back) {
         const late = load.customers.filter(({ lastDoneMs }) => lastDoneMs <= healMs);
         failures.push(
@@ -160,14 +169,19 @@ export async function runDrill(fault: Fault, options: DrillOptions): Promise<Dri
     else note('everything has arrived');
     const history = load.history();
     const first = rounds[0] as Round | undefined;
-    const limit = fault.expectation.othersPauseMs;
+    const wandered = rounds.some((round) => round.at !== at);
+    const limit = wandered ? null : fault.expectation.othersPauseMs;
     const checked = await check(urls, {
       history,
       start,
       said: said(),
       others:
         limit === null
-          ? { notChecked: fault.expectation.why ?? 'this fault is in both data centers' }
+          ? {
+              notChecked: wandered
+                ? 'the fault came in both data centers'
+                : (fault.expectation.why ?? 'it affects both'),
+            }
           : { at, pauseMs: limit, fromMs: first?.faultMs ?? 0, toMs: loadEndMs },
       orderByTime: fault.bendsTime !== true,
     });
@@ -183,7 +197,7 @@ export async function runDrill(fault: Fault, options: DrillOptions): Promise<Dri
       );
     }
     failed = false;
-    return { history, checked, timeline, rounds, moments: watch.momentsOf(at), said: said(), failures, at, loadEndMs };
+    return { history, checked, timeline, rounds, moments, said: said(), failures, at, loadEndMs };
   } finally {
     load?.close();
     // What went wrong first is what matters.

@@ -19,6 +19,7 @@ import {
   type DrillReport,
   type Environment,
   lateness,
+  type Moments,
   recoveryOf,
   type SkippedDrill,
 } from './report/index.ts';
@@ -140,7 +141,9 @@ function assemble(
     rounds,
     verdicts: checked.verdicts,
     tally: checked.tally,
-    recoveries: rounds.map((round, index) => recoveryOf(history, round, run.moments, run.at, ends[index] as number)),
+    recoveries: rounds.map((round, index) =>
+      recoveryOf(history, round, run.moments[index] as Moments, ends[index] as number),
+    ),
     timeline: run.timeline,
     buckets: bucketsOf(history, bucketMs, run.loadEndMs),
     bucketMs,

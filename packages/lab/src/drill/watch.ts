@@ -45,7 +45,6 @@ export class Watch {
       const { configuration } = await loadConfiguration({ file: dc.config, env, dc: name });
       this.#rings.set(name, { configuration, ring: createKeyRing(configuration, { env }) });
     }
-    this.#firstTerm = await this.#termIn(Object.keys(this.#lab.dataCenters)[0] as string).catch(() => 1);
     this.#running = Promise.all(Object.keys(this.#lab.dataCenters).map((name) => this.#look(name)));
   }
 
@@ -61,8 +60,11 @@ export class Watch {
     return mintAgentToken(known.ring, Date.now());
   }
 
-  /** From now on a takeover of `at` is being watched for. */
-  expect(at: string): void {
+  /** From now on a takeover of `at` is being watched for; earlier ones do not count. */
+  async expect(at: string): Promise<void> {
+    const other = Object.keys(this.#lab.dataCenters).find((name) => name !== at) as string;
+    this.#firstTerm = await this.#termIn(other).catch(() => this.#firstTerm);
+    this.#moments.clear();
     this.#moments.set(at, { at, detected: null, decided: null, promoted: null });
   }
 

@@ -9,6 +9,7 @@
 import { sleepMs } from '../../processes/observe.ts';
 import type { Attempt, Operation, Outcome, Wanted } from '../checker/index.ts';
 import { Browser, outcomeOf, type Reached } from './browser.ts';
+import type { Dns } from './dns.ts';
 
 export type CustomerOptions = {
   readonly kind: 'buyer' | 'keeper';
@@ -19,6 +20,7 @@ export type CustomerOptions = {
   readonly home: string;
   /** By data center: where its edge is. */
   readonly edges: Readonly<Record<string, string>>;
+  readonly dns: Pick<Dns, 'names'>;
   readonly skus: readonly string[];
   /** Milliseconds since the drill began. */
   readonly clock: () => number;
@@ -35,7 +37,7 @@ const password = 'correct horse battery staple';
 /** Codes after which the same request may succeed. */
 const retryable =
   /^LK_(WRONG_HOME|UNKNOWN_ACCOUNT|ARRIVING|MOVING|NO_LEASE|HOME_UNREACHABLE|AGENT_UNAVAILABLE|NO_APPLICATION|NO_ANSWER|LATE_ANSWER|OUTCOME_UNKNOWN|TOO_SLOW|LOOP|BAD_TOKEN|NO_PEER|ALONE|CLAIM_UNAVAILABLE)$|^E[A-Z]+$/;
-/** After so many refusals in a row the DNS answer is another one. */
+/** After so many refusals in a row another address is tried. */
 const refusalsBeforeTurning = 3;
 /** Longer than the lab's stickiness: then the account counts as idle and moves along. */
 const restMs = 2_500;
@@ -121,7 +123,7 @@ export class Customer {
 
   async #travel(): Promise<void> {
     await sleepMs(restMs);
-    if (!this.#pinned) this.lead(this.#elsewhere());
+    if (!this.#pinned && this.#options.dns.names(this.#elsewhere())) this.lead(this.#elsewhere());
     await this.signIn();
   }
 
@@ -178,12 +180,15 @@ export class Customer {
     }
   }
 
-  /** DNS with health checks leads away from an edge that does not answer, or whose data center does not take writes. */
+  /**
+   * Where no answer came, the name is looked up again, and where the answer is no again and again, another address of it is
+   * tried; but only one that DNS still names.
+   */
   #consider(outcome: Outcome): void {
     this.#refusals += 1;
     const silent = outcome.kind === 'unknown' || (outcome.kind === 'refused' && /^E[A-Z]+$/.test(outcome.code));
     if (this.#pinned || (!silent && this.#refusals < refusalsBeforeTurning)) return;
-    this.lead(this.#elsewhere());
+    if (this.#options.dns.names(this.#elsewhere())) this.lead(this.#elsewhere());
     this.#refusals = 0;
   }
 

@@ -3,6 +3,7 @@ import { sleepMs } from '../../processes/observe.ts';
 import type { History } from '../checker/index.ts';
 import { Browser } from './browser.ts';
 import { Customer } from './customer.ts';
+import { Dns } from './dns.ts';
 
 export type LoadOptions = {
   readonly edges: Readonly<Record<string, string>>;
@@ -26,8 +27,11 @@ export class Load {
   #running: Promise<unknown> = Promise.resolve();
   readonly #homes: Record<string, string> = {};
 
-  constructor(customers: readonly Customer[]) {
+  readonly #dns: Dns;
+
+  constructor(customers: readonly Customer[], dns: Dns) {
     this.customers = customers;
+    this.#dns = dns;
   }
 
   /** Everybody registers, where they live. */
@@ -46,6 +50,7 @@ export class Load {
 
   start(): void {
     this.#stopping = false;
+    this.#dns.start();
     this.#running = Promise.all(this.customers.map((customer) => customer.shop(() => this.#stopping)));
   }
 
@@ -57,6 +62,7 @@ export class Load {
 
   close(): void {
     this.#stopping = true;
+    this.#dns.stop();
     for (const customer of this.customers) customer.close();
   }
 
@@ -82,6 +88,7 @@ export class Load {
 export async function prepareLoad(options: LoadOptions): Promise<Load> {
   const { edges, clock, random, mark } = options;
   const skus = await readSkus(Object.values(edges)[0] as string);
+  const dns = new Dns(edges);
   const customers = Object.keys(edges).flatMap((home) =>
     Array.from({ length: options.buyers + options.keepers }, (_, index) => {
       const kind = index < options.buyers ? ('buyer' as const) : ('keeper' as const);
@@ -93,13 +100,14 @@ export async function prepareLoad(options: LoadOptions): Promise<Load> {
         email: `${mark}-${home}-${index}@drill.example`,
         home,
         edges,
+        dns,
         skus,
         clock,
         random,
       });
     }),
   );
-  const load = new Load(customers);
+  const load = new Load(customers, dns);
   await load.register();
   return load;
 }

@@ -33,19 +33,17 @@ function doneAt({ attempts }: Operation): readonly number[] {
   return done === undefined ? [] : [done.endMs];
 }
 
-export function recoveryOf(history: History, round: Round, moments: Moments, at: string, endMs: number): Recovery {
+export function recoveryOf(history: History, round: Round, moments: Moments, endMs: number): Recovery {
   const { faultMs } = round;
   const pauses = pausesOf(history, faultMs, endMs);
   const long = pauses.filter(({ fromMs, toMs }) => toMs - fromMs > noticeableMs);
-  const hit = new Set(long.filter(({ home }) => home === at).map(({ account }) => account));
-  // Those who had to wait: what they began after the fault and got done.
-  const firstWrites = long.filter(({ account }) => hit.has(account)).map(({ toMs }) => toMs - faultMs);
+  const backs = long.map(({ toMs }) => toMs - faultMs);
   const { detectedMs, decidedMs, promotedMs } = moments;
   return {
     noticed: long.length,
     customers: pauses.length,
-    lastClientMs: long.length === 0 ? null : Math.max(...long.map(({ toMs }) => toMs)) - faultMs,
-    firstWriteMs: firstWrites.length === 0 ? null : Math.min(...firstWrites),
+    lastClientMs: backs.length === 0 ? null : Math.max(...backs),
+    firstWriteMs: backs.length === 0 ? null : Math.min(...backs),
     detectMs: promotedMs === null || detectedMs === null ? null : detectedMs - faultMs,
     leaseWaitMs: promotedMs === null || detectedMs === null || decidedMs === null ? null : decidedMs - detectedMs,
     promoteMs: promotedMs === null || decidedMs === null ? null : promotedMs - decidedMs,

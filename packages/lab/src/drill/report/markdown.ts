@@ -47,8 +47,8 @@ export function renderMarkdown(runs: readonly DrillReport[], chart: string): str
     '| --- | --- | --- | --- | --- | --- | --- |',
     ...runs.flatMap((run) =>
       run.recoveries.map(
-        (recovery) =>
-          `| ${run.seed} | ${run.at} | ${cell(recovery.detectMs)} | ${cell(recovery.leaseWaitMs)} | ${cell(recovery.promoteMs)} | ${cell(recovery.firstWriteMs)} | ${cell(recovery.lastClientMs)} |`,
+        (recovery, index) =>
+          `| ${run.seed} | ${run.rounds[index]?.at ?? ''} | ${cell(recovery.detectMs)} | ${cell(recovery.leaseWaitMs)} | ${cell(recovery.promoteMs)} | ${cell(recovery.firstWriteMs)} | ${cell(recovery.lastClientMs)} |`,
       ),
     ),
     '',

@@ -31,7 +31,7 @@ function one(account: string, endMs: number, outcome: Outcome): History['operati
   };
 }
 
-const round = { faultMs: 2_500, healMs: 8_000, backMs: 9_000 };
+const round = { at: 'ny', faultMs: 2_500, healMs: 8_000, backMs: 9_000 };
 const moments = { detectedMs: 3_500, decidedMs: 7_500, promotedMs: 7_900 };
 
 test('how long customers waited, and what that was made of', () => {
@@ -39,7 +39,7 @@ test('how long customers waited, and what that was made of', () => {
     { account: 'a1', home: 'ny', fromMs: 2_000, toMs: 9_000 },
     { account: 'a2', home: 'la', fromMs: 2_000, toMs: 3_000 },
   ]);
-  expect(recoveryOf(history, round, moments, 'ny', 10_000)).toEqual({
+  expect(recoveryOf(history, round, moments, 10_000)).toEqual({
     noticed: 1,
     customers: 2,
     lastClientMs: 6_500,
@@ -49,7 +49,7 @@ test('how long customers waited, and what that was made of', () => {
     promoteMs: 400,
   });
   const unseen = { detectedMs: 3_500, decidedMs: null, promotedMs: null };
-  expect(recoveryOf(history, round, unseen, 'ny', 10_000)).toMatchObject({
+  expect(recoveryOf(history, round, unseen, 10_000)).toMatchObject({
     detectMs: null,
     leaseWaitMs: null,
     promoteMs: null,
@@ -101,7 +101,7 @@ const report: DrillReport = {
     duplicated: 0,
     stranded: 0,
   },
-  recoveries: [recoveryOf(history, round, moments, 'ny', 10_000)],
+  recoveries: [recoveryOf(history, round, moments, 10_000)],
   timeline: [{ atMs: 2_500, text: 'dc-killed in ny' }],
   buckets: bucketsOf(history, 1_000, 10_000),
   bucketMs: 1_000,

@@ -1,8 +1,15 @@
 /** What a drill came to: what is printed with `--json`, and what the pages under docs/reliability are made of. */
 import type { Invariant, Tally, Verdict } from '../checker/index.ts';
 
-/** Milliseconds since the drill began. `backMs`: when every customer had written again; null when somebody could not. */
-export type Round = { readonly faultMs: number; readonly healMs: number; readonly backMs: number | null };
+/** Milliseconds since the drill began. */
+export type Round = {
+  /** The data center in which the fault was. */
+  readonly at: string;
+  readonly faultMs: number;
+  readonly healMs: number;
+  /** When every customer had written again; null when somebody could not. */
+  readonly backMs: number | null;
+};
 
 /** Of a takeover; null what was not seen. */
 export type Moments = {
@@ -22,7 +29,7 @@ export type Recovery = {
   readonly customers: number;
   /** From the fault until the last of them was served again; null when nobody noticed. */
   readonly lastClientMs: number | null;
-  /** From the fault until the first write that was begun after it, by a customer of the data center where the fault is. */
+  /** From the fault until the first of them was. */
   readonly firstWriteMs: number | null;
   /** From the fault. Null where no takeover was seen. */
   readonly detectMs: number | null;
@@ -48,7 +55,7 @@ export type DrillReport = {
   /** Why it failed, in words; empty when it passed. */
   readonly failures: readonly string[];
   readonly seed: number;
-  /** The data center in which it was. */
+  /** The data center in which it was first. */
   readonly at: string;
   /** How often the fault was brought about in this drill. */
   readonly rounds: readonly Round[];
