@@ -23,7 +23,7 @@ export type Binding = {
   hold(): () => void;
   /** Where the database says the account is written at this moment; null when nobody can say. Never rejects. */
   homeNow(account: AccountId): Promise<DataCenterName | null>;
-  /** While this dc may not write: who has taken the account over, if its agents know. Never rejects. */
+  /** While this dc may not write: who has taken the account over, if any agents know. Never rejects. */
   successorOf(account: AccountId): Promise<DataCenterName | null>;
   /** Is told of every refusal met on the way, so that the answer can say where to go (R6). */
   noticeRefusal(error: LanekeeperError): void;

@@ -90,7 +90,7 @@ export async function homeNow(runtime: Runtime, account: AccountId): Promise<str
   }
 }
 
-/** Where else the account is written, as far as this dc's agents know; null when they know of nowhere. Takes half a second at most. */
+/** Where else the account is written, as far as any agents know; null when they know of nowhere. Takes half a second at most. */
 export async function successorOf(runtime: Runtime, account: AccountId): Promise<string | null> {
   await runtime.successions.learn();
   const home = await homeNow(runtime, account);

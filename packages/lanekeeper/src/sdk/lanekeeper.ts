@@ -5,7 +5,7 @@
  * - `binding.ts`: which work the running code is for · `pg.ts` with `refusal.ts`, `uncertain.ts`: connections that follow it
  * - `http.ts` with `request.ts`, `answer.ts`, `handoff.ts`, `response-head.ts`: requests; `fastify.ts`, `express.ts`: thin adapters
  * - `admission.ts`, `deeds.ts`, `gate.ts`, `flight.ts`, `job.ts`: may this work start here, and who waits for whom
- * - `control.ts`: what the database announces · `successions.ts`: what the agents know beyond it · `agent-client.ts`, `moves.ts`, `claims.ts`: what the agents are asked
+ * - `control.ts`: what the database announces · `successions.ts`: what agents know beyond it · `agent-client.ts`, `moves.ts`, `claims.ts`: what the agents are asked
  * - `outcomes.ts`, `durability.ts`: what became of a commit · `ids.ts`
  *
  * Invariants. 1: nothing here decides who may write; without any of it the fence still does (R1). 2: a refusal says why, where the
@@ -14,7 +14,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { type Configuration, databaseUrl, loadConfiguration } from '../config/index.ts';
-import { type AccountId, LanekeeperError, singleAccount } from '../model/index.ts';
+import { type AccountId, type DataCenterName, LanekeeperError, singleAccount } from '../model/index.ts';
 import {
   createHandoffMemory,
   createKeyRing,
@@ -64,8 +64,9 @@ export async function createLanekeeper(options: LanekeeperOptions = {}): Promise
 
   const own = createOwnPool(queriesUrl, instance);
   const run: RunSql = async (text, values) => (await own.query<Record<string, unknown>>(text, values)).rows;
-  const agents = createAgentClient(configuration, ring);
-  const successions = new Successions(here, agents, () => deeds.allChanged());
+  const agents = createAgentClient(configuration, ring, here);
+  const everywhere = Object.keys(configuration.dataCenters).map((dc) => createAgentClient(configuration, ring, dc));
+  const successions = new Successions(here, everywhere, () => deeds.allChanged());
   const deeds = new Deeds(run, (where) => successions.present(where));
   const gate = new DrainGate((move) => control.reportDrained(move));
   const control = new ControlConnection(controlUrl, instance, run, {
@@ -153,9 +154,9 @@ function createOwnPool(connectionString: string, instance: string): pg.Pool {
   return pool;
 }
 
-function createAgentClient({ dataCenters, here }: Configuration, ring: KeyRing): AgentClient {
+function createAgentClient({ dataCenters }: Configuration, ring: KeyRing, dataCenter: DataCenterName): AgentClient {
   const token = createTokenSource(ring, mintAgentToken);
-  return new AgentClient(dataCenters[here]?.agents ?? [], () => token(Date.now()));
+  return new AgentClient(dataCenters[dataCenter]?.agents ?? [], () => token(Date.now()));
 }
 
 function hear(message: ControlMessage, gate: DrainGate, deeds: Deeds, successions: Successions): void {

@@ -1,6 +1,6 @@
 /**
- * What this dc's agents know of successions, for when its database cannot say. A data center that was taken over does not get the row
- * that says so before it comes back; the lease store, and so its agents, may know at once. A hint for routing: the fence decides (R1).
+ * What agents anywhere know of successions, for when the database here cannot say: a data center that was taken over does not get the
+ * row that says so before it comes back. A hint for routing: the fence decides (R1).
  */
 import { type DataCenterName, isNewerHistory, readHistory, resolveHome, type Succession } from '../model/index.ts';
 import type { AgentClient } from './agent-client.ts';
@@ -12,15 +12,15 @@ const pauseMs = 1_000;
 
 export class Successions {
   readonly #here: DataCenterName;
-  readonly #agents: Pick<AgentClient, 'ask'>;
+  readonly #agents: readonly Pick<AgentClient, 'ask'>[];
   readonly #onNews: () => void;
   #known: readonly Succession[] = [];
   #bornTerm = 1;
   #asking: Promise<void> | null = null;
   #askedAtMs = Number.NEGATIVE_INFINITY;
 
-  /** `onNews` is called when there is a succession that was not known. */
-  constructor(here: DataCenterName, agents: Pick<AgentClient, 'ask'>, onNews: () => void) {
+  /** `agents`: a client for each data center. `onNews` is called when there is a succession that was not known. */
+  constructor(here: DataCenterName, agents: readonly Pick<AgentClient, 'ask'>[], onNews: () => void) {
     this.#here = here;
     this.#agents = agents;
     this.#onNews = onNews;
@@ -39,13 +39,15 @@ export class Successions {
     if (from === this.#here) this.#bornTerm = Math.max(this.#bornTerm, term);
   }
 
-  /** Asks the agents, at most once a second, for half a second at most. Never rejects. */
+  /** Asks them all, at most once a second, for half a second at most. Never rejects. */
   async learn(): Promise<void> {
     if (this.#asking === null && performance.now() - this.#askedAtMs < pauseMs) return;
-    this.#asking ??= this.#ask().finally(() => {
-      this.#asking = null;
-      this.#askedAtMs = performance.now();
-    });
+    this.#asking ??= Promise.all(this.#agents.map((agent) => this.#ask(agent)))
+      .then(() => {})
+      .finally(() => {
+        this.#asking = null;
+        this.#askedAtMs = performance.now();
+      });
     await this.#asking;
   }
 
@@ -58,10 +60,10 @@ export class Successions {
     return { ...where, home, epoch: { ...where.epoch, term: last.term }, accepted: home !== this.#here };
   }
 
-  async #ask(): Promise<void> {
+  async #ask(agent: Pick<AgentClient, 'ask'>): Promise<void> {
     try {
       const history = readHistory(
-        await this.#agents.ask({ method: 'GET', path: '/v1/successions?after=0&waitMs=0', timeoutMs: askTimeoutMs }),
+        await agent.ask({ method: 'GET', path: '/v1/successions?after=0&waitMs=0', timeoutMs: askTimeoutMs }),
       );
       if (history === null || !isNewerHistory(history, this.#known)) return;
       this.#known = history;
