@@ -124,16 +124,92 @@ describe.skipIf(missingEtcd() !== null)('an etcd of three members (needs etcd)',
   });
 
   it('knows its own when a member did what it was asked and its answer was lost', async () => {
-    const swallowed: string[] = [];
-    const deaf = await swallowing(etcd, swallowed);
+    const passed: string[] = [];
+    const deaf = await passingOn(etcd, {
+      answers(path) {
+        passed.push(path);
+        return path !== '/v3/kv/txn';
+      },
+    });
     try {
-      const one = store({ endpoints: [deaf.url, etcd.endpoints[0] as string], tls: etcd.access.tls, timeoutMs: 5000 });
-      const first = revisionOf(await one.acquire(claim));
-      expect(first).toBe(1);
-      expect(swallowed).toContain('/v3/kv/txn');
+      const one = store({ endpoints: [deaf.url, etcd.endpoints[0] as string], timeoutMs: 5000 });
+      expect(revisionOf(await one.acquire(claim))).toBe(1);
+      expect(passed).toContain('/v3/kv/txn');
     } finally {
       deaf.close();
     }
+  });
+
+  /** What happens after it was looked at and before it is written: the comparison fails, and it is decided again. */
+  describe('is changed between looking and writing', () => {
+    const la = { ...claim, dataCenter: 'la', holder: 'la-1', inSync: ['ny'] };
+    const meanwhile: [string, (other: LeaseStore, taker: number, giver: number) => Promise<unknown>, string][] = [
+      ['the one that is taken over comes back', (other) => other.acquire(claim), 'still-held'],
+      [
+        'the successor gives its lease up',
+        (other, taker) => other.release('la', { holder: 'la-1', revision: taker }, false),
+        'no-lease',
+      ],
+      ['the successor renews', (other, taker) => other.renew(la, taker), 'no-lease'],
+      [
+        'there is another succession',
+        async (other) => {
+          const revision = revisionOf(await other.acquire({ ...claim, dataCenter: 'fra', holder: 'fra-1' }));
+          await other.succeed({ kind: 'switch', term: 1, from: 'fra', to: 'la', holder: 'fra-1', revision });
+        },
+        'stale-term',
+      ],
+      ['its key vanishes', () => etcd.control('del', `lanekeeper/faults-${number}/alive/la`), 'no-lease'],
+    ];
+    it.each(meanwhile)('%s', async (_, change, reason) => {
+      const direct = store();
+      const first = revisionOf(await direct.acquire(claim));
+      await direct.release('ny', { holder: 'ny-1', revision: first }, true);
+      const taker = revisionOf(await direct.acquire(la));
+      let changed = false;
+      const slow = await passingOn(etcd, {
+        async before(path) {
+          if (path !== '/v3/kv/txn' || changed) return;
+          changed = true;
+          await change(direct, taker, first);
+        },
+      });
+      try {
+        const one = store({ endpoints: [slow.url], timeoutMs: 10_000 });
+        const take = { kind: 'take', term: 1, from: 'ny', to: 'la', holder: 'la-1', forced: false } as const;
+        const result = await one.succeed({ ...take, revision: taker, fromRevision: first + 1 });
+        expect(changed).toBe(true);
+        expect(result).toMatchObject({ kind: 'refused', reason });
+        expect((await direct.read()).successions).toHaveLength(reason === 'stale-term' ? 1 : 0);
+      } finally {
+        slow.close();
+      }
+    });
+
+    it.each([
+      ['somebody else takes the free lease', 'acquire', 'held-by-other'],
+      ['its key vanishes while it is renewed', 'renew', 'stale-revision'],
+    ] as const)('%s', async (_, method, reason) => {
+      const direct = store();
+      const revision = method === 'renew' ? revisionOf(await direct.acquire(claim)) : 0;
+      let changed = false;
+      const slow = await passingOn(etcd, {
+        async before(path) {
+          if (path !== '/v3/kv/txn' || changed) return;
+          changed = true;
+          if (method === 'acquire') await direct.acquire({ ...claim, holder: 'ny-2' });
+          else await etcd.control('del', `lanekeeper/faults-${number}/alive/ny`);
+        },
+      });
+      try {
+        const one = store({ endpoints: [slow.url], timeoutMs: 10_000 });
+        const result = await (method === 'acquire' ? one.acquire(claim) : one.renew(claim, revision));
+        expect(changed).toBe(true);
+        expect(result).toMatchObject({ kind: 'refused', reason });
+      } finally {
+        slow.close();
+      }
+    });
   });
 
   it('permits no takeover because a key vanished: a stuck leader revokes leases that are being renewed', async () => {
@@ -180,18 +256,21 @@ describe.skipIf(missingEtcd() !== null)('an etcd of three members (needs etcd)',
   });
 });
 
-/** Passes every question on to the first member, and keeps the answers of transactions for itself. */
-async function swallowing(etcd: TestEtcd, swallowed: string[]): Promise<{ readonly url: string; close(): void }> {
+/** Passes every question on to the first member; `before` comes first, and without `answers` nothing comes back. */
+async function passingOn(
+  etcd: TestEtcd,
+  { before, answers }: { before?: (path: string) => Promise<void>; answers?: (path: string) => boolean },
+): Promise<{ readonly url: string; close(): void }> {
   const { ca, cert, key } = etcd.access.tls;
   const dispatcher = new Agent({ connect: { ca, cert, key } });
   const server: Server = createServer(async (asked, response) => {
     const path = asked.url ?? '';
     const { authorization } = asked.headers;
     const headers = authorization === undefined ? {} : { authorization };
+    await before?.(path);
     const answer = await request(`${etcd.endpoints[0]}${path}`, { method: 'POST', headers, body: asked, dispatcher });
     const text = await answer.body.text();
-    if (path === '/v3/kv/txn') swallowed.push(path);
-    else response.writeHead(answer.statusCode).end(text);
+    if (answers?.(path) ?? true) response.writeHead(answer.statusCode).end(text);
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   return {
