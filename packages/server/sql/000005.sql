@@ -8,9 +8,11 @@ CREATE TABLE lanekeeper.lineage (
   term bigint NOT NULL,
   resolved text NOT NULL,
   applied bigint NOT NULL,
+  path bigint[] NOT NULL,
   PRIMARY KEY (home, term)
 );
-COMMENT ON TABLE lanekeeper.lineage IS 'The fold of all successions: where an account is written whose deed names `home` in `term`. Deeds that no succession touched are not listed. Made anew with every succession; never replicated.';
+COMMENT ON TABLE lanekeeper.lineage IS 'The fold of all successions: where an account is written whose deed names `home` in `term`. Deeds that no succession touched are not listed. Never replicated.';
+COMMENT ON COLUMN lanekeeper.lineage.path IS 'The terms of all successions that applied, in order: a hand-back looks for the one that it undoes.';
 COMMENT ON COLUMN lanekeeper.lineage.applied IS 'The term of the last succession that applied: with the deed''s counter, the present epoch.';
 
 CREATE TABLE lanekeeper.adoption (
@@ -53,31 +55,27 @@ INSERT INTO lanekeeper.generation (generation) VALUES (1);
 
 -- ── The fold ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+-- One succession more, the latest: what its `from_dc` holds is the other one's.
+CREATE FUNCTION lanekeeper.fold_in(s lanekeeper.succession) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  UPDATE lanekeeper.lineage l SET resolved = s.to_dc, applied = s.term, path = l.path || s.term
+    WHERE l.resolved = s.from_dc AND (s.kind <> 'return' OR s.undoes = ANY (l.path));
+  IF s.kind <> 'return' THEN
+    INSERT INTO lanekeeper.lineage (home, term, resolved, applied, path)
+      SELECT s.from_dc, t, s.to_dc, s.term, ARRAY[s.term] FROM generate_series(1, s.term - 1) t
+      ON CONFLICT DO NOTHING;
+  END IF;
+END $$;
+
 CREATE FUNCTION lanekeeper.fold() RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
   s lanekeeper.succession;
-  start record;
-  folded text;
-  applied bigint[];
 BEGIN
   DELETE FROM lanekeeper.lineage;
-  FOR start IN
-    SELECT h.home, t.term FROM (SELECT from_dc AS home FROM lanekeeper.succession UNION SELECT to_dc FROM lanekeeper.succession) h,
-      (SELECT generate_series(1, max(term) - 1) AS term FROM lanekeeper.succession) t
-  LOOP
-    folded := start.home;
-    applied := '{}';
-    FOR s IN SELECT * FROM lanekeeper.succession WHERE term > start.term ORDER BY term LOOP
-      IF s.from_dc = folded AND (s.kind <> 'return' OR s.undoes = ANY (applied)) THEN
-        folded := s.to_dc;
-        applied := applied || s.term;
-      END IF;
-    END LOOP;
-    IF cardinality(applied) > 0 THEN
-      INSERT INTO lanekeeper.lineage (home, term, resolved, applied)
-        VALUES (start.home, start.term, folded, applied[cardinality(applied)]);
-    END IF;
+  FOR s IN SELECT * FROM lanekeeper.succession ORDER BY term LOOP
+    PERFORM lanekeeper.fold_in(s);
   END LOOP;
 END $$;
 
@@ -126,7 +124,11 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   news text := json_build_object('kind', 'succession', 'term', NEW.term, 'how', NEW.kind, 'from', NEW.from_dc, 'to', NEW.to_dc)::text;
 BEGIN
-  PERFORM lanekeeper.fold();
+  IF EXISTS (SELECT FROM lanekeeper.succession s WHERE s.term > NEW.term) THEN
+    PERFORM lanekeeper.fold();
+  ELSE
+    PERFORM lanekeeper.fold_in(NEW);
+  END IF;
   IF NEW.from_dc = lanekeeper.dc() THEN
     PERFORM setval('lanekeeper.view', greatest(NEW.term, pg_sequence_last_value('lanekeeper.view'::regclass)));
   END IF;
@@ -492,6 +494,6 @@ BEGIN
   PERFORM setval('lanekeeper.lease', greatest(valid_until_ms, 1));
 END $$;
 
-REVOKE ALL ON FUNCTION lanekeeper.fold(), lanekeeper.resolve(text, bigint), lanekeeper.present(lanekeeper.deed), lanekeeper.guard_succession(),
+REVOKE ALL ON FUNCTION lanekeeper.fold_in(lanekeeper.succession), lanekeeper.fold(), lanekeeper.resolve(text, bigint), lanekeeper.present(lanekeeper.deed), lanekeeper.guard_succession(),
   lanekeeper.tell_succession(), lanekeeper.succeed(bigint, text, text, text, bigint, jsonb), lanekeeper.settle_view(),
   lanekeeper.adopt(text, bigint) FROM PUBLIC;

@@ -122,6 +122,16 @@ CREATE UNLOGGED TABLE lanekeeper.instance (
   CONSTRAINT instance_pkey PRIMARY KEY (instance)
 );
 
+CREATE TABLE lanekeeper.joining (
+  dc text NOT NULL,
+  source text NOT NULL,
+  id text NOT NULL,
+  stage text NOT NULL,
+  detail jsonb DEFAULT '{}'::jsonb NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT joining_pkey PRIMARY KEY (dc)
+);
+
 CREATE TABLE lanekeeper.leader (
   one boolean DEFAULT true NOT NULL,
   instance text NOT NULL,
@@ -139,6 +149,7 @@ CREATE TABLE lanekeeper.lineage (
   term bigint NOT NULL,
   resolved text NOT NULL,
   applied bigint NOT NULL,
+  path bigint[] NOT NULL,
   CONSTRAINT lineage_pkey PRIMARY KEY (home, term)
 );
 
@@ -310,9 +321,11 @@ COMMENT ON TABLE lanekeeper.frozen IS 'Data centers from which nothing is applie
 COMMENT ON TABLE lanekeeper.incident IS 'What should not have happened and was kept from doing harm. Nothing is skipped silently (R5).';
 COMMENT ON TABLE lanekeeper.installation IS 'Whose database this is. A configuration of another cluster or data center, or with another stride, is not applied to it.';
 COMMENT ON TABLE lanekeeper.instance IS 'Application instances that answer drains; alive while their session holds its advisory lock.';
+COMMENT ON TABLE lanekeeper.joining IS 'How far a `join` has come: the same row in the data center that is seeded and in the one it is seeded from. Where the two do not agree, it begins anew. Never replicated.';
 COMMENT ON TABLE lanekeeper.leader IS 'The agent that leads: where it is reached, and what it was last granted, so that its successor goes on without a gap.';
-COMMENT ON TABLE lanekeeper.lineage IS 'The fold of all successions: where an account is written whose deed names `home` in `term`. Deeds that no succession touched are not listed. Made anew with every succession; never replicated.';
+COMMENT ON TABLE lanekeeper.lineage IS 'The fold of all successions: where an account is written whose deed names `home` in `term`. Deeds that no succession touched are not listed. Never replicated.';
 COMMENT ON COLUMN lanekeeper.lineage.applied IS 'The term of the last succession that applied: with the deed''s counter, the present epoch.';
+COMMENT ON COLUMN lanekeeper.lineage.path IS 'The terms of all successions that applied, in order: a hand-back looks for the one that it undoes.';
 COMMENT ON TABLE lanekeeper.move_log IS 'Moves that left or reached this data center: committed with the move, kept for a week, what the budget of moves counts.';
 COMMENT ON TABLE lanekeeper.observation IS 'With `enforce: observe`: what the fence would have refused.';
 COMMENT ON TABLE lanekeeper.outcome IS 'The result of a request, committed with its work, so that any data center can answer: did it go through?';
@@ -754,28 +767,25 @@ CREATE OR REPLACE FUNCTION lanekeeper.fold()
 AS $function$
 DECLARE
   s lanekeeper.succession;
-  start record;
-  folded text;
-  applied bigint[];
 BEGIN
   DELETE FROM lanekeeper.lineage;
-  FOR start IN
-    SELECT h.home, t.term FROM (SELECT from_dc AS home FROM lanekeeper.succession UNION SELECT to_dc FROM lanekeeper.succession) h,
-      (SELECT generate_series(1, max(term) - 1) AS term FROM lanekeeper.succession) t
-  LOOP
-    folded := start.home;
-    applied := '{}';
-    FOR s IN SELECT * FROM lanekeeper.succession WHERE term > start.term ORDER BY term LOOP
-      IF s.from_dc = folded AND (s.kind <> 'return' OR s.undoes = ANY (applied)) THEN
-        folded := s.to_dc;
-        applied := applied || s.term;
-      END IF;
-    END LOOP;
-    IF cardinality(applied) > 0 THEN
-      INSERT INTO lanekeeper.lineage (home, term, resolved, applied)
-        VALUES (start.home, start.term, folded, applied[cardinality(applied)]);
-    END IF;
+  FOR s IN SELECT * FROM lanekeeper.succession ORDER BY term LOOP
+    PERFORM lanekeeper.fold_in(s);
   END LOOP;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.fold_in(s lanekeeper.succession)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  UPDATE lanekeeper.lineage l SET resolved = s.to_dc, applied = s.term, path = l.path || s.term
+    WHERE l.resolved = s.from_dc AND (s.kind <> 'return' OR s.undoes = ANY (l.path));
+  IF s.kind <> 'return' THEN
+    INSERT INTO lanekeeper.lineage (home, term, resolved, applied, path)
+      SELECT s.from_dc, t, s.to_dc, s.term, ARRAY[s.term] FROM generate_series(1, s.term - 1) t
+      ON CONFLICT DO NOTHING;
+  END IF;
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.give(given_account text, destination text, expected_term bigint, expected_counter bigint, OUT kind text, OUT term bigint, OUT counter bigint, OUT digest text)
@@ -1550,7 +1560,11 @@ AS $function$
 DECLARE
   news text := json_build_object('kind', 'succession', 'term', NEW.term, 'how', NEW.kind, 'from', NEW.from_dc, 'to', NEW.to_dc)::text;
 BEGIN
-  PERFORM lanekeeper.fold();
+  IF EXISTS (SELECT FROM lanekeeper.succession s WHERE s.term > NEW.term) THEN
+    PERFORM lanekeeper.fold();
+  ELSE
+    PERFORM lanekeeper.fold_in(NEW);
+  END IF;
   IF NEW.from_dc = lanekeeper.dc() THEN
     PERFORM setval('lanekeeper.view', greatest(NEW.term, pg_sequence_last_value('lanekeeper.view'::regclass)));
   END IF;
