@@ -25,6 +25,7 @@ beforeEach(async () => {
     });
     const lanekeeper = await createLanekeeper({ config, env: shop.env(dc) });
     const pool = lanekeeper.pool();
+    pool.on('error', () => {});
     sites.set(dc, { lanekeeper, pool, agent, app: await startFastify({ lanekeeper, pool }) });
   }
 });
@@ -155,6 +156,17 @@ test('given up: whoever waited is served here; and nobody waits longer than was 
   expect((await waiting).status).toBe(200);
   await beginDrain(400);
   expect((await browser.post(at('ny', '/orders'), { id: 'o2' })).status).toBe(200);
+});
+
+test('no database: whoever took over is named all the same, before a handler runs', async () => {
+  const browser = await signedIn('a1');
+  await shop.pair.dc('ny').cluster.kill();
+  site('la').agent.successions = [{ term: 2, kind: 'take', from: 'ny', to: 'la', undoes: null }];
+  await delay(1_100);
+  const handled = site('ny').app.handled.length;
+  const sent = await browser.post(at('ny', '/orders'), { id: 'o1' });
+  expect(sent.headers['lanekeeper-replay']).toBe('dc=la; term=2');
+  expect(site('ny').app.handled).toHaveLength(handled);
 });
 
 test('no lease: refused, with where to go as soon as agents anywhere know; then nothing is begun here any more', async () => {

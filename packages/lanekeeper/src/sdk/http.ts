@@ -144,8 +144,11 @@ async function admitWrite(runtime: Runtime, request: CurrentRequest, owner: stri
     const waitMs = configuration.moves.drainMs + arrivalWaitMs;
     admission = await admit(runtime, { account: owner, hint, hops, waitMs });
   } catch {
-    // The database cannot be asked: go by what the session says. If it is this dc's, the handler will find out.
-    const judgement = judge(here, null, hint, hops);
+    // The database cannot be asked: go by what the session says, and by whoever may have taken over since. If it is this dc's, the
+    // handler will find out.
+    await runtime.successions.learn();
+    const known = hint === null ? null : runtime.successions.present({ ...hint, accepted: true, draining: false });
+    const judgement = judge(here, null, known, hops);
     return judgement.kind === 'elsewhere' ? answer(replay(judgement)) : null;
   }
   if ('where' in admission) request.refresh(admission.where);
