@@ -53,6 +53,7 @@ function found(here: AccountRows, options: { there?: AccountRows; stranded?: Rec
     strandedValues: options.stranded === undefined ? null : values,
     strandedAccounts: new Set(values.size > 0 ? ['a1'] : []),
     strandedOrders: new Map(),
+    strandedTransactions: values.size,
   };
 }
 
@@ -90,6 +91,7 @@ describe('orders', () => {
       strandedValues: null,
       strandedAccounts: new Set(),
       strandedOrders: new Map(),
+      strandedTransactions: 0,
     };
     expect(judgeAcknowledged(whole, nothing)).toMatchObject({
       violations: ['a1 is not in ny at all'],

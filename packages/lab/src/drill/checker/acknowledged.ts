@@ -19,6 +19,7 @@ export type Tally = {
   readonly lost: number;
   readonly lostRemote: number;
   readonly duplicated: number;
+  /** Transactions in the ledger that wait for a person. */
   readonly stranded: number;
 };
 
@@ -67,7 +68,7 @@ export function judgeAcknowledged(
       lost: marks.lost.size,
       lostRemote: [...marks.lost].filter(isRemote).length,
       duplicated: marks.doubled.size,
-      stranded: [...(found.strandedValues?.values() ?? [])].reduce((sum, times) => sum + times, 0),
+      stranded: found.strandedTransactions,
     },
   };
 }

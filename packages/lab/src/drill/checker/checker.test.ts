@@ -103,15 +103,20 @@ test('of the ledger, open entries of orders count, by what they hold', () => {
     image: [`o-${note}`, note],
     ...more,
   });
-  const ledger = ledgerOf([
-    entry('a1', 'v1'),
-    entry('a1', 'v1'),
-    entry('a2', 'v2', { state: 'merged' }),
-    entry('a3', 'v3', { relation: 'public.carts' }),
-    entry('a4', 'v4', { kind: 'update' }),
-  ]);
+  const ledger = ledgerOf(
+    [
+      entry('a1', 'v1', { end_lsn: '0/1' }),
+      entry('a1', 'v1', { end_lsn: '0/2' }),
+      entry('a2', 'v2', { state: 'merged' }),
+      entry('a3', 'v3', { relation: 'public.carts' }),
+      entry('a4', 'v4', { kind: 'update' }),
+      entry('a5', 'v5'),
+    ],
+    new Set(['a1', 'a2', 'a3', 'a4']),
+  );
   expect([...ledger.values]).toEqual([['v1', 2]]);
   expect([...ledger.accounts]).toEqual(['a1', 'a3', 'a4']);
+  expect(ledger.transactions).toBe(3);
 });
 
 test('one order, one charge', () => {
@@ -153,6 +158,7 @@ test('assertions of the user’s own: what they return and what they throw is a 
         strandedValues: null,
         strandedAccounts: new Set<string>(),
         strandedOrders: new Map<string, string>(),
+        strandedTransactions: 0,
       },
       databases: {},
       drill: { name: 'link-cut', seed: 1 },

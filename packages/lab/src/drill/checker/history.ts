@@ -78,6 +78,8 @@ export type Found = {
   readonly strandedAccounts: ReadonlySet<string>;
   /** Their ids, with the values. */
   readonly strandedOrders: ReadonlyMap<string, string>;
+  /** Of whatever kind. */
+  readonly strandedTransactions: number;
 };
 
 export type Invariant = 'W1' | 'D1' | 'G1' | 'C1' | 'E1' | 'X1' | 'A1';

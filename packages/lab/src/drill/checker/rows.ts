@@ -41,21 +41,24 @@ export async function readRows(url: string, accounts: readonly string[]): Promis
 export async function readFound(urls: DatabaseUrls, accounts: readonly string[]): Promise<Found> {
   const entries = Object.entries(urls);
   const rows = await Promise.all(entries.map(async ([name, url]) => [name, await readRows(url, accounts)] as const));
-  const ledgers = await Promise.all(entries.map(([, url]) => readLedger(url)));
+  const ledgers = await Promise.all(entries.map(([, url]) => readLedger(url, new Set(accounts))));
   const values = new Map<string, number>();
   const strandedAccounts = new Set<string>();
   const strandedOrders = new Map<string, string>();
+  let strandedTransactions = 0;
   for (const ledger of ledgers) {
     // The ledger is replicated: each entry counts once, in whichever data center it is seen.
     for (const [value, times] of ledger?.values ?? []) values.set(value, Math.max(values.get(value) ?? 0, times));
     for (const account of ledger?.accounts ?? []) strandedAccounts.add(account);
     for (const [id, value] of ledger?.orders ?? []) strandedOrders.set(id, value);
+    strandedTransactions = Math.max(strandedTransactions, ledger?.transactions ?? 0);
   }
   return {
     rows: Object.fromEntries(rows),
     strandedValues: ledgers.every((ledger) => ledger === null) ? null : values,
     strandedAccounts,
     strandedOrders,
+    strandedTransactions,
   };
 }
 
@@ -64,17 +67,24 @@ export type Ledger = {
   readonly accounts: ReadonlySet<string>;
   /** By id: what the customer wrote. */
   readonly orders: ReadonlyMap<string, string>;
+  readonly transactions: number;
 };
 
 /** Entries that nobody has decided on yet; null in a version without a ledger. */
-async function readLedger(url: string): Promise<Ledger | null> {
+async function readLedger(url: string, customers: ReadonlySet<string>): Promise<Ledger | null> {
   const [there] = await ask<{ there: boolean }>(url, "SELECT to_regclass('lanekeeper.stranded') IS NOT NULL AS there");
   if (there?.there !== true) return null;
   const entries = await ask<{ entry: LedgerEntry }>(url, 'SELECT to_jsonb(s) AS entry FROM lanekeeper.stranded s');
-  return ledgerOf(entries.map(({ entry }) => entry));
+  return ledgerOf(
+    entries.map(({ entry }) => entry),
+    customers,
+  );
 }
 
 type LedgerEntry = {
+  readonly dc?: unknown;
+  readonly generation?: unknown;
+  readonly end_lsn?: unknown;
   readonly account?: unknown;
   readonly relation?: unknown;
   readonly kind?: unknown;
@@ -83,21 +93,26 @@ type LedgerEntry = {
   readonly image?: unknown;
 };
 
-/** Of the ledger only what it holds is used: whose row of which table was inserted, with which values, and whether that is still open. */
-export function ledgerOf(entries: readonly LedgerEntry[]): Ledger {
+/**
+ * Of the ledger only what it holds is used: whose row of which table was inserted, with which values, and
+ * whether that is still open; and only of these customers.
+ */
+export function ledgerOf(entries: readonly LedgerEntry[], customers: ReadonlySet<string>): Ledger {
   const values = new Map<string, number>();
   const accounts = new Set<string>();
   const orders = new Map<string, string>();
-  for (const { account, relation, kind, state, image_columns: columns, image } of entries) {
-    if (state !== 'open') continue;
-    if (typeof account === 'string') accounts.add(account);
+  const transactions = new Set<string>();
+  for (const { account, relation, kind, state, image_columns: columns, image, ...of } of entries) {
+    if (state !== 'open' || typeof account !== 'string' || !customers.has(account)) continue;
+    transactions.add(`${String(of.dc)} ${String(of.generation)} ${String(of.end_lsn)}`);
+    accounts.add(account);
     if (relation !== 'public.orders' || kind !== 'insert' || !Array.isArray(columns) || !Array.isArray(image)) continue;
     const note: unknown = image[columns.indexOf('note')];
     if (typeof note !== 'string') continue;
     values.set(note, (values.get(note) ?? 0) + 1);
     orders.set(String(image[columns.indexOf('id')]), note);
   }
-  return { values, accounts, orders };
+  return { values, accounts, orders, transactions: transactions.size };
 }
 
 /** Tables whose rows must be equal everywhere, each with what is hashed of a row. */
