@@ -111,6 +111,11 @@ export class Handover {
     }
   }
 
+  /** Lets go of the lock: whoever led does not lead any more. */
+  abandon(): void {
+    void this.#close();
+  }
+
   /** The order of the two is what the promise rests on: see `sync-set.ts`. */
   async #setSync(context: EffectContext, members: readonly DataCenterName[], grows: boolean): Promise<boolean> {
     const { database, configuration, log } = context;

@@ -196,6 +196,7 @@ export class Reign {
     this.#over = true;
     for (const timer of this.#timers) clearInterval(timer);
     for (const resolve of this.#asking.values()) resolve(null);
+    this.#options.context.handover.abandon();
     // Whatever is still queued on it must not reach the database after the next leader's words.
     this.#session.end().catch(() => {});
     this.#end(how);

@@ -1,7 +1,13 @@
 /** Watches who reads our log, several times a second, and ends waits for peers that nobody waits for any more. */
 import { comparePositions, type DataCenterName } from 'lanekeeper/model';
 import type { Link } from '../ownership/index.ts';
-import { cancelSyncWaiters, type ReplicationReport, type ReplyMemory, readReplication } from '../postgres/index.ts';
+import {
+  cancelSyncWaiters,
+  membersIn,
+  type ReplicationReport,
+  type ReplyMemory,
+  readReplication,
+} from '../postgres/index.ts';
 import type { LocalDatabase } from './database.ts';
 import { message } from './effect-context.ts';
 import type { Log } from './options.ts';
@@ -58,7 +64,9 @@ export class ReplicationWatch {
     }
     this.#before = report.currentLsn;
     reign.handle({ kind: 'replication', links });
-    // Alone, or without a lease: what began to wait before that was known waits for nobody.
-    if (report.members === 0 || reign.leaseLeftMs() === 0) await database.run(cancelSyncWaiters);
+    // Alone, or without a lease: what began to wait before that was known waits for nobody. A list that somebody else
+    // wrote has waits of its own.
+    const ours = membersIn(report.standbyNames) !== null;
+    if (ours && (report.members === 0 || reign.leaseLeftMs() === 0)) await database.run(cancelSyncWaiters);
   }
 }

@@ -1,9 +1,11 @@
 /**
  * A database that broke: its lease is given up at once, so that a successor need not wait for it to run out.
  *
- * Only a server that is gone, or that says it is starting up, has surely stopped: the lease is in its shared memory, and
- * both mean that this memory is gone. One that just does not answer may be writing, and is waited out.
+ * Only a server that is gone, or that says it is not accepting connections, has surely stopped: the lease is in its
+ * shared memory. That a connection was refused shows it only on this machine, where the kernel says so; elsewhere a proxy
+ * or a firewall may have said it, and the database may be writing. One that just does not answer is waited out as well.
  */
+import { networkInterfaces } from 'node:os';
 import type { DataCenterName, LeaseStore } from 'lanekeeper/model';
 import { message } from './effect-context.ts';
 import type { Log } from './options.ts';
@@ -11,17 +13,24 @@ import type { Log } from './options.ts';
 export type Probe = 'answers' | 'gone' | 'silent';
 
 /** A restart after a crashed backend takes less than this, and costs less than a failover. */
-export const patienceMs = 750;
+const patienceMs = 750;
 const probeEveryMs = 100;
 const giveUpAfterMs = 30_000;
-const goneCodes: ReadonlySet<unknown> = new Set(['ECONNREFUSED', '57P03']);
+/** SQLSTATE of a server that starts, recovers or shuts down (PostgreSQL, Appendix A). */
+const cannotConnectNow = '57P03';
 
 /** What a failed attempt to connect says about the server. */
 export function judgeFailure(error: unknown): Probe {
-  const { code, errors } = error as { code?: unknown; errors?: unknown };
+  const { code, address, errors } = error as { code?: unknown; address?: unknown; errors?: unknown };
   if (Array.isArray(errors) && errors.length > 0)
     return errors.every((one) => judgeFailure(one) === 'gone') ? 'gone' : 'silent';
-  return goneCodes.has(code) ? 'gone' : 'silent';
+  if (code === cannotConnectNow) return 'gone';
+  return code === 'ECONNREFUSED' && typeof address === 'string' && isOurs(address) ? 'gone' : 'silent';
+}
+
+function isOurs(address: string): boolean {
+  if (address === '::1' || address.startsWith('127.') || address.startsWith('/')) return true;
+  return Object.values(networkInterfaces()).some((one) => one?.some((known) => known.address === address));
 }
 
 export type YieldOptions = {
