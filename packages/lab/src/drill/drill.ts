@@ -55,6 +55,7 @@ export class DrillAborted extends Error {
 }
 
 const warmUpMs = 2_500;
+const readyLimitMs = 45_000;
 const settleLimitMs = 60_000;
 const backLimitMs = 40_000;
 const betweenRoundsMs = 2_000;
@@ -89,6 +90,13 @@ export async function runDrill(fault: Fault, options: DrillOptions): Promise<Dri
   let failed = true;
   try {
     await watch.start();
+    let unready = await watch.unreadiness();
+    for (const endMs = performance.now() + readyLimitMs; unready.length > 0 && performance.now() < endMs; ) {
+      await pause(500);
+      unready = await watch.unreadiness();
+    }
+    if (unready.length > 0)
+      throw new Error(`the lab was not ready for a fault within ${readyLimitMs / 1000} s: ${unready.join('; ')}`);
     load = await prepareLoad({
       edges: Object.fromEntries(names.map((name) => [name, lab.dataCenters[name]?.edge ?? ''])),
       buyers: options.buyers,

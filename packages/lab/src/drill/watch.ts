@@ -16,6 +16,8 @@ type AgentStatus = {
   readonly problems?: readonly string[];
   readonly lease?: { readonly kind: string; readonly term?: number };
   readonly succession?: { readonly term?: number };
+  readonly sync?: { readonly alone?: boolean };
+  readonly rejoin?: unknown;
 };
 
 const everyMs = 250;
@@ -82,6 +84,20 @@ export class Watch {
     const names = Object.keys(this.#lab.dataCenters);
     await Promise.all(names.map((name) => this.#askAgent(name)));
     return names.flatMap((name) => (this.#last.get(name)?.problems ?? []).map((problem) => `${name}: ${problem}`));
+  }
+
+  /** Why the data centers are not ready to fail: no lease, alone, on the way back. Empty when they are. */
+  async unreadiness(): Promise<readonly string[]> {
+    const names = Object.keys(this.#lab.dataCenters);
+    this.#last.clear();
+    await Promise.all(names.map((name) => this.#askAgent(name)));
+    return names.flatMap((name) => {
+      const status = this.#last.get(name);
+      if (status === undefined) return [`the agent of ${name} does not answer`];
+      if (status.lease?.kind !== 'held') return [`${name} has no lease`];
+      if (status.rejoin !== null && status.rejoin !== undefined) return [`${name} is on its way back`];
+      return status.sync?.alone === true ? [`nobody else holds what ${name} writes`] : [];
+    });
   }
 
   problemsSince(sinceMs: number): readonly string[] {

@@ -3,13 +3,29 @@ import { execFile } from 'node:child_process';
 import { rename, rm, statfs, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { type Arena, bend, dataFolderOf, sql, turn, until } from './arena.ts';
+import { type Arena, bend, dataFolderOf, session, sql, turn, until } from './arena.ts';
 import { type Fault, longerThanLeaseMs, takeoverExpectation, unnoticed } from './fault.ts';
 import { command } from './repair.ts';
 
 /** Every file with its owner, as `cp -a` does it. */
 async function copy(from: string, to: string): Promise<void> {
   await promisify(execFile)('cp', ['-a', from, to], { timeout: 120_000 });
+}
+
+/** What the manual says: its agents are stopped, the other one takes over, then it is seeded from there. */
+async function seedAgain(arena: Arena, dataCenter: string, from: string): Promise<void> {
+  await turn(arena, dataCenter, 'agent', 'kill');
+  arena.undo(() => turn(arena, dataCenter, 'agent', 'start'));
+  const taken = await until(arena, 30_000, async () => {
+    const rows = await sql<{ from_dc: string }>(
+      arena,
+      from,
+      'SELECT from_dc FROM lanekeeper.succession ORDER BY term DESC LIMIT 1',
+    );
+    return rows[0]?.from_dc === dataCenter;
+  });
+  if (!taken) throw new Error(`${from} has not taken over from ${dataCenter}, whose agent is stopped`);
+  await command(arena, 'join', dataCenter, '--from', from, '--yes', '--json');
 }
 
 /** Where the copy is that a drill puts back. */
@@ -54,7 +70,7 @@ export const storageFaults: readonly Fault[] = [
       await bend(arena, arena.at, arena.other, { mode: 'open' });
       const told = await until(arena, 10_000, async () => (await arena.problems()).length > 0);
       if (!told) throw new Error('`lanekeeper status` found nothing to complain about');
-      await command(arena, 'join', arena.other, '--from', arena.at, '--yes', '--json');
+      await seedAgain(arena, arena.other, arena.at);
     },
   },
   {
@@ -72,10 +88,14 @@ export const storageFaults: readonly Fault[] = [
       const data = await dataFolderOf(arena, arena.at);
       const old = join(dirname(data), 'old-copy');
       await rm(old, { recursive: true, force: true });
-      await sql(arena, arena.at, 'CHECKPOINT');
-      // A copy of a running cluster is as good as a power cut, as long as nothing but WAL is written meanwhile.
-      await sql(arena, arena.at, "SELECT pg_backup_start('drill', true)");
+      // As documented for a copy of a running cluster: the label tells where its recovery begins, and its log is copied last.
+      const client = await session(arena, arena.at, 'superuser');
+      await client.query("SELECT pg_backup_start('drill', true)");
       await copy(data, old);
+      const { rows } = await client.query<{ labelfile: string }>('SELECT labelfile FROM pg_backup_stop(false)');
+      await rm(join(old, 'pg_wal'), { recursive: true, force: true });
+      await copy(join(data, 'pg_wal'), join(old, 'pg_wal'));
+      await writeFile(join(old, 'backup_label'), rows[0]?.labelfile ?? '');
       await rm(join(old, 'postmaster.pid'), { force: true });
       copies.set(arena, old);
     },
@@ -90,7 +110,7 @@ export const storageFaults: readonly Fault[] = [
       await turn(arena, arena.at, 'postgres', 'start');
       arena.note('PostgreSQL runs again, with what was there before the customers came');
     },
-    heal: (arena) => command(arena, 'join', arena.at, '--from', arena.other, '--yes', '--json'),
+    heal: (arena) => seedAgain(arena, arena.at, arena.other),
   },
   {
     name: 'disk-full',
