@@ -1,6 +1,7 @@
 /** Says whom one data center of a pair waits for, as its agent would, and takes the other one away by stopping its subscriptions. */
 import {
   cancelSyncWaiters,
+  letApplicationsWait,
   proveThatCommitsWait,
   setStandbyNames,
   setSyncMembers,
@@ -15,6 +16,8 @@ export type SyncSet = {
   grow(): Promise<void>;
   /** From now on for nobody; who waits is let go. Safe to repeat. */
   shrink(): Promise<void>;
+  /** From now on applications wait for the peer themselves, after their COMMIT. */
+  growByApplications(): Promise<void>;
   /** Whether the peer reads what is written here; returns when its walsenders have come or gone. */
   peerReads(reads: boolean): Promise<void>;
   /** Backends that wait for the peer in their COMMIT. */
@@ -41,6 +44,10 @@ export async function syncSet(pair: TestPair, here: string, peer: string): Promi
       const result = await waitUntilSynchronous(agent, [peer], [peer], 10_000);
       if (result.kind === 'late') throw new Error(`${result.peer}: ${result.reason}`);
       await setSyncMembers(agent, 1);
+    },
+    async growByApplications() {
+      await setStandbyNames(agent, []);
+      if ((await letApplicationsWait(agent, [peer], 10_000)) === null) throw new Error(`${peer} is behind`);
     },
     async shrink() {
       await setSyncMembers(agent, 0);

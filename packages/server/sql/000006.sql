@@ -10,6 +10,12 @@ SELECT pg_catalog.setval('lanekeeper.sync_view', 1);
 -- its start, where nobody is waited for and nothing is called `remote`.
 CREATE UNLOGGED SEQUENCE lanekeeper.sync_members AS bigint;
 
+-- Where PostgreSQL may not be told whom to wait for, applications wait themselves, after their COMMIT: its last value less one is
+-- for how many, and the table has their slots.
+CREATE UNLOGGED SEQUENCE lanekeeper.sync_awaited AS bigint;
+CREATE UNLOGGED TABLE lanekeeper.sync_peer (slot name PRIMARY KEY);
+COMMENT ON TABLE lanekeeper.sync_peer IS 'Slots of the data centers that applications wait for themselves, since this server may not be told to.';
+
 ALTER TABLE lanekeeper.tick ADD COLUMN durability integer NOT NULL DEFAULT 0;
 COMMENT ON COLUMN lanekeeper.tick.durability IS '0: local. 1: remote, accepted while alone. 2: remote, refused while alone.';
 
@@ -44,6 +50,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 DECLARE
   view bigint;
   members bigint;
+  awaited bigint;
   present text;
 BEGIN
   IF lanekeeper.mode() = 'enforce' AND coalesce(lanekeeper.lease_left_ms(), 0) < lanekeeper.lease_margin_ms() THEN
@@ -53,6 +60,7 @@ BEGIN
   IF NEW.durability > 0 THEN
     view := pg_sequence_last_value('lanekeeper.sync_view'::regclass);
     members := coalesce(pg_sequence_last_value('lanekeeper.sync_members'::regclass), 1) - 1;
+    awaited := coalesce(pg_sequence_last_value('lanekeeper.sync_awaited'::regclass), 1) - 1;
     present := current_setting('synchronous_commit');
     IF members > 0 AND current_setting('synchronous_standby_names') NOT LIKE '%lanekeeper_pad%' THEN
       members := 0; -- Somebody emptied the list: no wait would wait.
@@ -64,7 +72,7 @@ BEGIN
       RAISE NOTICE USING ERRCODE = '01LK1', MESSAGE = 'other data centers that this commit waits for: ' || members,
         DETAIL = '{"waitsFor":' || members || ',"view":' || view || ',"refusesAlone":' || (NEW.durability > 1) || '}';
     ELSE
-      IF NEW.durability > 1 THEN
+      IF NEW.durability > 1 AND awaited = 0 THEN
         PERFORM lanekeeper.refuse('LK010', format('data center %s is alone: no other one would hold this', lanekeeper.dc()),
           NULL, NULL, NULL, NULL, NULL, 'Nothing was written. It is accepted again when another data center is in step: see `lanekeeper status`.');
       END IF;
@@ -72,20 +80,47 @@ BEGIN
       IF present <> 'local' THEN
         PERFORM set_config('synchronous_commit', 'local', true);
       END IF;
+      IF awaited > 0 THEN
+        RAISE NOTICE USING ERRCODE = '01LK1', MESSAGE = 'other data centers to wait for after this commit: ' || awaited,
+          DETAIL = '{"waitsFor":' || awaited || ',"view":' || view || ',"refusesAlone":' || (NEW.durability > 1) || ',"await":true}';
+      END IF;
     END IF;
   END IF;
   RETURN NULL;
 END $$;
 
--- For the agent: how many other data centers a `remote` commit waits for from now on. Returns the new view.
-CREATE FUNCTION lanekeeper.set_sync_members(members integer) RETURNS bigint
+-- For the agent: how many other data centers a `remote` commit waits for from now on, and whom applications wait for instead. Returns
+-- the new view.
+CREATE FUNCTION lanekeeper.set_sync_members(members integer, awaited text[] DEFAULT '{}') RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF members IS NULL OR members < 0 THEN
-    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'the number of data centers that are waited for cannot be negative';
+  IF members IS NULL OR members < 0 OR array_position(awaited, NULL) IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'the number of data centers that are waited for cannot be negative, and each has a name';
   END IF;
+  DELETE FROM lanekeeper.sync_peer WHERE NOT slot = ANY (awaited);
+  INSERT INTO lanekeeper.sync_peer SELECT unnest(awaited) ON CONFLICT DO NOTHING;
   PERFORM setval('lanekeeper.sync_members', members + 1);
+  PERFORM setval('lanekeeper.sync_awaited', cardinality(awaited) + 1);
   RETURN nextval('lanekeeper.sync_view');
+END $$;
+
+-- For applications, after a COMMIT that told them to wait: until all hold what was committed here before this call, or the view
+-- changes, or the time is up. A slot's position is what its reader has said that it flushed.
+CREATE FUNCTION lanekeeper.await_peers(within_ms integer, OUT view bigint, OUT reached boolean)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  position pg_lsn := pg_current_wal_flush_lsn();
+  until timestamptz := clock_timestamp() + within_ms * interval '1 millisecond';
+  first bigint := pg_sequence_last_value('lanekeeper.sync_view'::regclass);
+BEGIN
+  LOOP
+    SELECT count(*) = coalesce(pg_sequence_last_value('lanekeeper.sync_awaited'::regclass), 1) - 1
+        AND coalesce(bool_and(coalesce(s.confirmed_flush_lsn >= position, false)), false)
+      INTO reached FROM lanekeeper.sync_peer p LEFT JOIN pg_replication_slots s ON s.slot_name = p.slot;
+    view := pg_sequence_last_value('lanekeeper.sync_view'::regclass);
+    EXIT WHEN reached OR view <> first OR clock_timestamp() > until;
+    PERFORM pg_sleep(0.002);
+  END LOOP;
 END $$;
 
 -- For applications, after a COMMIT, and for the agent. `guarded`: PostgreSQL still has a list of standbys to wait for; when
@@ -125,5 +160,5 @@ BEGIN
   RETURN FOUND;
 END $$;
 
-REVOKE ALL ON FUNCTION lanekeeper.tick(integer), lanekeeper.set_sync_members(integer),
+REVOKE ALL ON FUNCTION lanekeeper.tick(integer), lanekeeper.set_sync_members(integer, text[]), lanekeeper.await_peers(integer),
   lanekeeper.sync_state() FROM PUBLIC;

@@ -293,6 +293,11 @@ CREATE TABLE lanekeeper.succession (
   CONSTRAINT succession_pkey PRIMARY KEY (term)
 );
 
+CREATE UNLOGGED TABLE lanekeeper.sync_peer (
+  slot name NOT NULL,
+  CONSTRAINT sync_peer_pkey PRIMARY KEY (slot)
+);
+
 CREATE TABLE lanekeeper.takeover (
   term bigint NOT NULL,
   snapshot pg_snapshot NOT NULL,
@@ -347,6 +352,7 @@ COMMENT ON COLUMN lanekeeper.stranded.purged_at IS 'Keys and rows are removed so
 COMMENT ON TABLE lanekeeper.stream IS 'Subscriptions of this data center. PostgreSQL shows a connection string only to superusers; its salted hash here says whether the configured one is still the same.';
 COMMENT ON TABLE lanekeeper.subscribed IS 'Written by a data center when its subscription has a table; arriving here, in the stream, it says that what is written here from now on arrives there.';
 COMMENT ON TABLE lanekeeper.succession IS 'One row moves the home of everything a data center holds. Every fence reads this table, so that a lock on it waits for all writers.';
+COMMENT ON TABLE lanekeeper.sync_peer IS 'Slots of the data centers that applications wait for themselves, since this server may not be told to.';
 COMMENT ON TABLE lanekeeper.takeover IS 'What was visible here when a data center was taken over: what is newer was written since. Never replicated.';
 COMMENT ON TABLE lanekeeper.tick IS 'One row per transaction that passed the fence, to carry the check at commit. The agent empties it.';
 COMMENT ON COLUMN lanekeeper.tick.durability IS '0: local. 1: remote, accepted while alone. 2: remote, refused while alone.';
@@ -356,6 +362,7 @@ CREATE UNLOGGED SEQUENCE lanekeeper.hard_drains AS bigint INCREMENT BY 1 START W
 CREATE UNLOGGED SEQUENCE lanekeeper.lease AS bigint INCREMENT BY 1 START WITH 1;
 CREATE UNLOGGED SEQUENCE lanekeeper.lease_uptime AS bigint INCREMENT BY 1 START WITH 1;
 CREATE SEQUENCE lanekeeper.move AS bigint INCREMENT BY 1 START WITH 1;
+CREATE UNLOGGED SEQUENCE lanekeeper.sync_awaited AS bigint INCREMENT BY 1 START WITH 1;
 CREATE UNLOGGED SEQUENCE lanekeeper.sync_members AS bigint INCREMENT BY 1 START WITH 1;
 CREATE SEQUENCE lanekeeper.sync_view AS bigint INCREMENT BY 1 START WITH 1;
 CREATE SEQUENCE lanekeeper.view AS bigint INCREMENT BY 1 START WITH 1;
@@ -472,6 +479,27 @@ BEGIN
   RETURN NEW;
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.await_peers(within_ms integer, OUT view bigint, OUT reached boolean)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  position pg_lsn := pg_current_wal_flush_lsn();
+  until timestamptz := clock_timestamp() + within_ms * interval '1 millisecond';
+  first bigint := pg_sequence_last_value('lanekeeper.sync_view'::regclass);
+BEGIN
+  LOOP
+    SELECT count(*) = coalesce(pg_sequence_last_value('lanekeeper.sync_awaited'::regclass), 1) - 1
+        AND coalesce(bool_and(coalesce(s.confirmed_flush_lsn >= position, false)), false)
+      INTO reached FROM lanekeeper.sync_peer p LEFT JOIN pg_replication_slots s ON s.slot_name = p.slot;
+    view := pg_sequence_last_value('lanekeeper.sync_view'::regclass);
+    EXIT WHEN reached OR view <> first OR clock_timestamp() > until;
+    PERFORM pg_sleep(0.002);
+  END LOOP;
+END $function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.bear(born_account text)
  RETURNS void
  LANGUAGE plpgsql
@@ -510,6 +538,7 @@ AS $function$
 DECLARE
   view bigint;
   members bigint;
+  awaited bigint;
   present text;
 BEGIN
   IF lanekeeper.mode() = 'enforce' AND coalesce(lanekeeper.lease_left_ms(), 0) < lanekeeper.lease_margin_ms() THEN
@@ -519,6 +548,7 @@ BEGIN
   IF NEW.durability > 0 THEN
     view := pg_sequence_last_value('lanekeeper.sync_view'::regclass);
     members := coalesce(pg_sequence_last_value('lanekeeper.sync_members'::regclass), 1) - 1;
+    awaited := coalesce(pg_sequence_last_value('lanekeeper.sync_awaited'::regclass), 1) - 1;
     present := current_setting('synchronous_commit');
     IF members > 0 AND current_setting('synchronous_standby_names') NOT LIKE '%lanekeeper_pad%' THEN
       members := 0; -- Somebody emptied the list: no wait would wait.
@@ -530,13 +560,17 @@ BEGIN
       RAISE NOTICE USING ERRCODE = '01LK1', MESSAGE = 'other data centers that this commit waits for: ' || members,
         DETAIL = '{"waitsFor":' || members || ',"view":' || view || ',"refusesAlone":' || (NEW.durability > 1) || '}';
     ELSE
-      IF NEW.durability > 1 THEN
+      IF NEW.durability > 1 AND awaited = 0 THEN
         PERFORM lanekeeper.refuse('LK010', format('data center %s is alone: no other one would hold this', lanekeeper.dc()),
           NULL, NULL, NULL, NULL, NULL, 'Nothing was written. It is accepted again when another data center is in step: see `lanekeeper status`.');
       END IF;
       -- Nobody would ever answer a session that waits of its own accord.
       IF present <> 'local' THEN
         PERFORM set_config('synchronous_commit', 'local', true);
+      END IF;
+      IF awaited > 0 THEN
+        RAISE NOTICE USING ERRCODE = '01LK1', MESSAGE = 'other data centers to wait for after this commit: ' || awaited,
+          DETAIL = '{"waitsFor":' || awaited || ',"view":' || view || ',"refusesAlone":' || (NEW.durability > 1) || ',"await":true}';
       END IF;
     END IF;
   END IF;
@@ -1428,17 +1462,20 @@ BEGIN
   PERFORM setval('lanekeeper.lease', greatest(valid_until_ms, 1));
 END $function$;
 
-CREATE OR REPLACE FUNCTION lanekeeper.set_sync_members(members integer)
+CREATE OR REPLACE FUNCTION lanekeeper.set_sync_members(members integer, awaited text[] DEFAULT '{}'::text[])
  RETURNS bigint
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
-  IF members IS NULL OR members < 0 THEN
-    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'the number of data centers that are waited for cannot be negative';
+  IF members IS NULL OR members < 0 OR array_position(awaited, NULL) IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'the number of data centers that are waited for cannot be negative, and each has a name';
   END IF;
+  DELETE FROM lanekeeper.sync_peer WHERE NOT slot = ANY (awaited);
+  INSERT INTO lanekeeper.sync_peer SELECT unnest(awaited) ON CONFLICT DO NOTHING;
   PERFORM setval('lanekeeper.sync_members', members + 1);
+  PERFORM setval('lanekeeper.sync_awaited', cardinality(awaited) + 1);
   RETURN nextval('lanekeeper.sync_view');
 END $function$;
 

@@ -145,6 +145,39 @@ test('a list of standbys that somebody emptied lets waits end as if all were wel
   set = await syncSet(shop.pair, 'ny', 'la');
 });
 
+test('where the database may not be told to wait, the SDK waits after the commit', async () => {
+  const { urls } = shop.pair.dc('ny');
+  await set.growByApplications();
+  await transaction(client, order());
+  expect(ny.durabilityOf(client)).toBe('remote');
+  expect(await runSql(shop.pair.dc('la').urls.superuser, `SELECT FROM orders WHERE id = 'o-${number}'`)).toHaveLength(
+    1,
+  );
+  await set.peerReads(false);
+  let answered = false;
+  const commit = transaction(client, order())
+    .catch((error: unknown) => error)
+    .finally(() => {
+      answered = true;
+    });
+  const committed = async () =>
+    (await runSql(urls.superuser, `SELECT FROM orders WHERE id = 'o-${number}'`)).length === 1;
+  await until('the commit', committed);
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  expect(answered).toBe(false);
+  // Back before the agents have let go of it.
+  await set.peerReads(true);
+  expect(await commit).toBe(undefined);
+  expect(ny.durabilityOf(client)).toBe('remote');
+  // Not back: the set shrinks, and the table does not want to be written alone.
+  await set.peerReads(false);
+  const left = transaction(client, order()).catch((error: unknown) => error);
+  await until('the commit', committed);
+  await set.shrink();
+  expect(await left).toMatchObject({ code: 'LK_OUTCOME_UNKNOWN' });
+  expect(ny.durabilityOf(client)).toBe('local');
+});
+
 test('alone, a table that refuses is refused', async () => {
   await client.query('BEGIN');
   await client.query(...order());

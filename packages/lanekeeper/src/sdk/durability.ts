@@ -14,6 +14,8 @@ type Decision = {
   readonly view: number;
   /** A table that does not want to be written while this dc is alone (`whenAlone: refuse`). */
   readonly refusesAlone: boolean;
+  /** The database may not be told to wait: it is done by asking it afterwards. */
+  readonly awaits: boolean;
 };
 
 /** A commit that waited, and what is still to be looked at. */
@@ -100,6 +102,7 @@ export class CommitWatch {
     this.#decision = {
       view: Math.min(before.view, said.view),
       refusesAlone: before.refusesAlone || said.refusesAlone,
+      awaits: before.awaits || said.awaits,
     };
   }
 
@@ -124,22 +127,36 @@ type HeardNotice = { readonly code?: string; readonly detail?: string; readonly 
 
 function readDecision(detail: string): Decision | null {
   try {
-    const { view, refusesAlone } = JSON.parse(detail) as Record<string, unknown>;
-    return typeof view === 'number' ? { view, refusesAlone: refusesAlone === true } : null;
+    const { view, refusesAlone, await: awaits } = JSON.parse(detail) as Record<string, unknown>;
+    return typeof view === 'number' ? { view, refusesAlone: refusesAlone === true, awaits: awaits === true } : null;
   } catch {
     return null;
   }
 }
 
-export type SyncState = { readonly view: number; readonly guarded: boolean };
+/** `held`: those that were to be waited for have it, or a wait for them was possible. */
+export type SyncState = { readonly view: number; readonly held: boolean };
 
-/** What to ask after a commit that waited. */
-export const syncStateQuery = 'SELECT view::float8 AS view, guarded FROM lanekeeper.sync_state()';
+/** Longer than it takes the agents to let go of a peer that is silent. */
+const awaitMs = 10_000;
+
+/** What to ask after a commit that waited, or after one that is to be waited for. */
+export function syncStateQuery({ awaits }: WaitedCommit): { readonly text: string; readonly timeoutMs: number } {
+  return awaits
+    ? {
+        text: `SELECT view::float8 AS view, reached AS held FROM lanekeeper.await_peers(${awaitMs})`,
+        timeoutMs: awaitMs + lookTimeoutMs,
+      }
+    : { text: 'SELECT view::float8 AS view, guarded AS held FROM lanekeeper.sync_state()', timeoutMs: lookTimeoutMs };
+}
+
+/** A look reads two sequences of the local database. */
+const lookTimeoutMs = 2_000;
 
 /** `state` is null when it could not be asked. */
 export function reachedBy(waited: WaitedCommit, state: SyncState | null): Durability {
   if (waited.brokenOff || state === null) return 'local';
-  return state.guarded && state.view === waited.view ? 'remote' : 'local';
+  return state.held && state.view === waited.view ? 'remote' : 'local';
 }
 
 /** The weaker of two; null says nothing. */

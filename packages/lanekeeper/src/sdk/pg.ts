@@ -29,9 +29,6 @@ import { leavesOutcomeOpen, mayCommit } from './uncertain.ts';
 type Any = any;
 type Callback = (error: unknown, ...results: unknown[]) => unknown;
 
-/** The look after a commit that waited reads two sequences; the answer is local to this dc. */
-const lookTimeoutMs = 2_000;
-
 /** The work for which a client was taken out of its pool, until it goes back. */
 const checkouts = new WeakMap<pg.ClientBase, Binding>();
 
@@ -115,7 +112,7 @@ class LaneClient extends pg.Client {
 
   /** An error when a write that does not want to be here alone may be: it is committed, and lost if this dc is. */
   async #lookAt(waited: WaitedCommit, binding: Binding | null): Promise<DatabaseRefusal | null> {
-    const durability = reachedBy(waited, waited.brokenOff ? null : await this.#syncState());
+    const durability = reachedBy(waited, waited.brokenOff ? null : await this.#syncState(waited));
     setDurability(this, durability);
     binding?.noticeDurability(durability);
     if (durability === 'remote' || !waited.refusesAlone) return null;
@@ -124,9 +121,10 @@ class LaneClient extends pg.Client {
     return uncertain;
   }
 
-  async #syncState(): Promise<SyncState | null> {
+  async #syncState(waited: WaitedCommit): Promise<SyncState | null> {
+    const { text, timeoutMs } = syncStateQuery(waited);
     try {
-      const question = { text: syncStateQuery, query_timeout: lookTimeoutMs } as pg.QueryConfig;
+      const question = { text, query_timeout: timeoutMs } as pg.QueryConfig;
       return (await super.query<SyncState>(question)).rows[0] ?? null;
     } catch {
       return null;

@@ -11,6 +11,7 @@ import {
   endDrain,
   freezeStreams,
   giveAll,
+  letApplicationsWait,
   lockWriters,
   proveThatCommitsWait,
   readSuccessions,
@@ -123,7 +124,9 @@ export class Handover {
     if (!grows) {
       await database.run(async (client) => {
         await setSyncMembers(client, members.length);
-        await setStandbyNames(client, members);
+        const set = await setStandbyNames(client, members);
+        if (set.kind === 'refused' && members.length > 0)
+          await letApplicationsWait(client, members, synchronousWithinMs);
         await cancelSyncWaiters(client);
       });
       log('warn', 'remote commits wait for fewer', { members });
@@ -132,8 +135,10 @@ export class Handover {
     return database.run(async (client) => {
       const set = await setStandbyNames(client, members);
       if (set.kind === 'refused') {
-        context.onSyncProblem(set.message);
-        return false;
+        const view = await letApplicationsWait(client, members, synchronousWithinMs);
+        const instead = view === null ? 'and a peer is behind' : 'so applications wait themselves after their commits';
+        context.onSyncProblem(`${set.message}, ${instead}`);
+        return view !== null;
       }
       if (set.before === 'foreign') {
         await setStandbyNames(client, []);

@@ -176,6 +176,7 @@ export { type IncomingStream, type OutgoingStream, readStreams, type StreamsRepo
 export { schemaHash, tableHashes } from './streams/schema-hash.ts';
 export {
   cancelSyncWaiters,
+  letApplicationsWait,
   membersIn,
   type PeerReplication,
   padName,

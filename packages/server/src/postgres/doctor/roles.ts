@@ -225,7 +225,7 @@ function judgeFunctions({
       code: 'role-standbys',
       subject: names.agent,
       what: `${names.agent} may not say whom commits wait for`,
-      why: 'what is declared `durability: remote` is then committed without another data center holding it',
+      why: 'applications then have to wait for other data centers themselves after a `remote` commit; those without the SDK do not',
       mend: `GRANT ALTER SYSTEM ON PARAMETER synchronous_standby_names TO ${agent}; GRANT EXECUTE ON FUNCTION pg_catalog.pg_reload_conf() TO ${agent};`,
       ...bySuperuser,
     });

@@ -1,5 +1,6 @@
 /** Settings of one server, judged. Pure. */
 import { quoteName } from '../fence/names.ts';
+import { padName } from '../sync/index.ts';
 import type { Found, Severity } from './finding.ts';
 
 export type Setting = {
@@ -85,6 +86,13 @@ function rules(peers: number): readonly Rule[] {
       isRight: (value) => value === 'local',
       wanted: 'local',
       why: 'what is not declared `remote` would wait for another data center all the same, and for ever while there is none',
+    },
+    {
+      name: 'synchronous_standby_names',
+      severity: 'warning',
+      isRight: (value) => value === '' || value.includes(padName),
+      wanted: '',
+      why: 'the agent writes this list and replaces what others have put there, such as standbys of this data center',
     },
     {
       name: 'fsync',

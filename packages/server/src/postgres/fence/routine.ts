@@ -269,6 +269,7 @@ export function grantPieces(configuration: Configuration): Piece[] {
     'record_outcome(text, text, jsonb)',
     'outcome_of(text)',
     'sync_state()',
+    'await_peers(integer)',
     'enlist(text)',
     'drained(bigint, text)',
   ].map((signature) => `lanekeeper.${signature}`);

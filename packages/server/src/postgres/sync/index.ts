@@ -11,6 +11,8 @@
  * 3. Before a lease is written: `setSyncMembers` is at least S in the store. A crash has taken it back to nobody.
  * 4. The list is never empty. After one that was not ours (`before: 'foreign'`), `proveThatCommitsWait` comes first.
  *
+ * Where the list may not be changed, `letApplicationsWait` takes the place of 1: the SDK asks `lanekeeper.await_peers` after its COMMIT.
+ *
  * A commit decides by `sync_members` and is called `remote` only if `sync_view` is the same afterwards; who reads the old number
  * has the old view, because `lanekeeper.set_sync_members` writes the number first and a commit reads it last.
  */
@@ -25,6 +27,7 @@ export {
 } from './replication.ts';
 export {
   cancelSyncWaiters,
+  letApplicationsWait,
   proveThatCommitsWait,
   type SetNamesResult,
   setStandbyNames,

@@ -62,6 +62,34 @@ export async function setSyncMembers(client: Queryable, members: number): Promis
 }
 
 /**
+ * Where `setStandbyNames` was refused: from now on a `remote` commit waits for nobody, and applications wait for these peers
+ * afterwards. The new view, or null when a peer does not hold yet what is here.
+ */
+export async function letApplicationsWait(
+  client: Queryable,
+  members: readonly DataCenterName[],
+  withinMs: number,
+): Promise<number | null> {
+  const slots = members.map((peer) => slotName(peer, 'homed'));
+  const { rows: now } = await client.query<{ at: string }>('SELECT pg_catalog.pg_current_wal_flush_lsn()::text AS at');
+  const deadlineMs = performance.now() + withinMs;
+  for (;;) {
+    const { rows } = await client.query<{ there: number }>(
+      `SELECT count(*)::integer AS there FROM pg_catalog.pg_replication_slots
+        WHERE slot_name = ANY ($1) AND active AND confirmed_flush_lsn >= $2::pg_lsn`,
+      [slots, now[0]?.at],
+    );
+    if (rows[0]?.there === slots.length) break;
+    if (performance.now() > deadlineMs) return null;
+    await new Promise((resolve) => setTimeout(resolve, pollMs));
+  }
+  const { rows } = await client.query<{ view: number }>('SELECT lanekeeper.set_sync_members(0, $1)::float8 AS view', [
+    slots,
+  ]);
+  return rows[0]?.view ?? null;
+}
+
+/**
  * Ends the waits of this database's sessions; returns how many. Their transactions are committed here, and their clients
  * get PostgreSQL's WARNING. To be repeated while alone: a commit that was decided before may only now begin to wait.
  */
