@@ -40,8 +40,8 @@ export class Driver {
   positions: Positions = { log: '0/100', received: {}, applied: { la: '0/50' } };
   revision = 0;
 
-  constructor(predecessor: { holder: string; revision: number } | null = null) {
-    this.state = begin(settings, predecessor, 0);
+  constructor(predecessor: { holder: string; revision: number } | null = null, changes: Partial<Settings> = {}) {
+    this.state = begin({ ...settings, ...changes }, predecessor, 0);
   }
 
   send(event: OwnershipEvent): this {

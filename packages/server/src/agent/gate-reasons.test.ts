@@ -59,9 +59,10 @@ type Seen = {
   out?: Partial<Outgoing>;
   there?: Partial<StreamsReport> | null;
   unanswered?: number;
+  incomplete?: string[];
 };
 
-function codes({ in: changedIn = {}, out = {}, there = {}, unanswered = 0 }: Seen): string[] {
+function codes({ in: changedIn = {}, out = {}, there = {}, unanswered = 0, incomplete = [] }: Seen): string[] {
   const rest = { ...incoming, stream: 'rest' as const, running: false };
   const here = {
     ...report('ny'),
@@ -73,7 +74,7 @@ function codes({ in: changedIn = {}, out = {}, there = {}, unanswered = 0 }: See
     undeclared: ['public.stray'],
   };
   const peer = there === null ? null : { ...report('la'), ...there };
-  const reasons = gateReasons({ peer: 'la', here, there: peer, unanswered, lagMs: 5000, lagBytes: 1000 });
+  const reasons = gateReasons({ peer: 'la', here, there: peer, unanswered, incomplete, lagMs: 5000, lagBytes: 1000 });
   return reasons.map(({ code }) => code);
 }
 
@@ -105,6 +106,8 @@ describe('the gate', () => {
     ['a table that is different there', { there: { tables: { 'public.accounts': 'h2' } } }, ['schema-differs']],
     ['a table that is missing there', { there: { tables: {} } }, ['schema-differs']],
     ['another version of our schema', { there: { version: '4' } }, ['version-differs']],
+    ['a peer that may lack some of it', { incomplete: ['a table is not subscribed to'] }, ['peer-incomplete']],
+    ['the same, when it is gone', { there: null, incomplete: ['a gap'] }, ['peer-not-observed', 'peer-incomplete']],
     ['a peer whose agent does not answer', { there: null }, ['peer-not-observed']],
   ])('is closed by %s', (_, seen, expected) => {
     expect(codes(seen)).toEqual(expected);

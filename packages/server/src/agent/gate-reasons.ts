@@ -44,11 +44,21 @@ export type GateInput = {
   readonly there: StreamsReport | null;
   /** Conflicts in the stream from the peer that no clean `verify` has answered for. */
   readonly unanswered: number;
+  /** Why the peer, by its own account, may lack some of what was written here. */
+  readonly incomplete: readonly string[];
   readonly lagMs: number;
   readonly lagBytes: number;
 };
 
-export function gateReasons({ peer, here, there, unanswered, lagMs, lagBytes }: GateInput): readonly Reason[] {
+export function gateReasons({
+  peer,
+  here,
+  there,
+  unanswered,
+  incomplete,
+  lagMs,
+  lagBytes,
+}: GateInput): readonly Reason[] {
   const incoming = here.incoming.filter((one) => one.publisher === peer && one.stream === 'homed');
   const outgoing = here.outgoing.filter((one) => one.subscriber === peer && one.stream === 'homed');
   const problems = [
@@ -63,6 +73,7 @@ export function gateReasons({ peer, here, there, unanswered, lagMs, lagBytes }: 
   for (const one of outgoing)
     if ((one.lagMs ?? 0) > lagMs) reasons.push(reason('lagging', `the stream to ${peer} is ${one.lagMs} ms behind`));
   if (there === null) reasons.push(reason('peer-not-observed', peer));
+  for (const gap of incomplete) reasons.push(reason('peer-incomplete', `${peer}: ${gap}`));
   if (unanswered > 0) reasons.push(reason('new-conflicts', `${unanswered} in the stream from ${peer}`));
   return reasons;
 }

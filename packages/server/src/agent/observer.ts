@@ -24,6 +24,8 @@ import type { Reign } from './reign.ts';
 export type PeerView = {
   readonly seenMs: number;
   readonly streams: StreamsReport | null;
+  /** Why it may lack some of what was written here, as it said last. */
+  readonly incomplete: readonly string[];
 };
 
 export type ObserverOptions = {
@@ -122,12 +124,15 @@ export class Observer {
   async #ask(peer: DataCenterName): Promise<void> {
     const answer = await this.#options.peers.call(peer, { method: 'GET', path: '/status', timeoutMs: askTimeoutMs });
     if (answer.kind !== 'answered' || answer.status !== 200) return;
-    const { dataCenter, streams } = answer.body;
+    const { dataCenter, streams, peers } = answer.body;
     if (dataCenter !== peer) return;
     const report = readReport(peer, streams);
     const appeared = report !== null && this.#reportOf(peer) === null;
-    this.#seen.set(peer, { seenMs: performance.now(), streams: report });
-    if (!appeared) return;
+    const before = this.#seen.get(peer)?.incomplete ?? [];
+    const incomplete = readIncomplete(peers, this.#options.configuration.here) ?? before;
+    this.#seen.set(peer, { seenMs: performance.now(), streams: report, incomplete });
+    // A gap is told at once: until it is known here, what the peer confirms counts as held.
+    if (!appeared && incomplete.join('\n') === before.join('\n')) return;
     // The gate waits for nothing else. A look that is under way may have been too early for it.
     await this.#looking;
     await this.#look();
@@ -162,7 +167,9 @@ export class Observer {
             unanswered += await noteConflicts(client, incoming.subscription.name, countConflicts(incoming));
           }
           const there = this.#reportOf(peer);
-          const reasons = gateReasons({ peer, here, there, unanswered, lagMs, lagBytes });
+          // Kept while it is silent: a gap does not close by that.
+          const incomplete = this.#seen.get(peer)?.incomplete ?? [];
+          const reasons = gateReasons({ peer, here, there, unanswered, incomplete, lagMs, lagBytes });
           this.#gates.set(peer, reasons);
           reign()?.handle({ kind: 'gate', peer, reasons });
         }
@@ -172,6 +179,13 @@ export class Observer {
       log('warn', 'the streams cannot be looked at', { error: message(error) });
     }
   }
+}
+
+/** What a peer says it may lack of ours; null when it has not looked yet, or does not say. */
+function readIncomplete(peers: unknown, here: DataCenterName): readonly string[] | null {
+  const gaps = (peers as Readonly<Record<string, { incomplete?: unknown } | undefined>> | null | undefined)?.[here]
+    ?.incomplete;
+  return Array.isArray(gaps) && gaps.every((gap) => typeof gap === 'string') ? gaps : null;
 }
 
 /** A peer's report is input: what does not look like one is none. */

@@ -9,6 +9,7 @@ import {
   type Reason,
   type RejoinStage,
   reasonsNotToTake,
+  speaksOfGaps,
 } from '../ownership/index.ts';
 import type {
   AgentRow,
@@ -77,6 +78,8 @@ export type PeerStatus = {
   /** Moves to and from there may begin. */
   readonly open: boolean;
   readonly reasons: readonly string[];
+  /** Why what has arrived from there may not be everything; null before the first look. */
+  readonly incomplete: readonly string[] | null;
 };
 
 export type StandingOfPeer = {
@@ -116,7 +119,8 @@ export function buildStatus(input: StatusInput): AgentStatus {
   const peers = Object.fromEntries(
     Object.entries(input.peers).map(([name, { reachable, gate }]): [string, PeerStatus] => {
       const reasons = gate === null ? ['the streams have not been looked at yet'] : gate.map(explain);
-      return [name, { reachable, open: reasons.length === 0, reasons }];
+      const incomplete = gate === null ? null : gate.filter(speaksOfGaps).map(explain);
+      return [name, { reachable, open: reasons.length === 0, reasons, incomplete }];
     }),
   );
   const lease: AgentStatus['lease'] =

@@ -71,7 +71,7 @@ export {
   type SwitchOutcome,
   type SwitchRequest,
 } from './handover-state.ts';
-export { explain, type Reason, type ReasonCode, reason, reasonTable } from './reasons.ts';
+export { explain, type Reason, type ReasonCode, reason, reasonTable, speaksOfGaps } from './reasons.ts';
 export type {
   ArrivedDeed,
   ClockSample,

@@ -49,6 +49,14 @@ export const reasonTable = {
   },
   'no-lease': { stops: 'start', help: 'this data center holds no lease' },
   'not-observed': { stops: 'start', help: 'the streams have not been looked at lately' },
+  'peer-incomplete': {
+    stops: 'start',
+    help: 'the other data center may lack some of what was written here, and has to be verified',
+  },
+  'cannot-freeze': {
+    stops: 'start',
+    help: 'this agent may not read how far a stream has come: `lanekeeper doctor` prints the right that is missing',
+  },
   'peer-not-observed': { stops: 'start', help: "the other data center's agent does not answer" },
   'not-streaming': { stops: 'start', help: 'a stream does not run' },
   lagging: { stops: 'start', help: 'a stream is behind' },
@@ -80,6 +88,11 @@ export type Reason = {
 
 export function reason(code: ReasonCode, about?: string): Reason {
   return about === undefined ? { code } : { code, about };
+}
+
+/** It speaks against having received everything. */
+export function speaksOfGaps({ code }: Reason): boolean {
+  return reasonTable[code].stops === 'accept';
 }
 
 /** One sentence without a full stop, for a person. */

@@ -10,7 +10,7 @@
  */
 import type { DataCenterName } from 'lanekeeper/model';
 import type { OwnershipEvent } from './events.ts';
-import { reasonsNotToAccept } from './gate.ts';
+import { isIncomplete, reasonsNotToAccept } from './gate.ts';
 import type { Sync } from './handover-state.ts';
 import { leaseLeftMs, nextRound, type Turn } from './turn.ts';
 
@@ -95,7 +95,9 @@ function unsettled(turn: Turn, members: readonly DataCenterName[]): void {
 
 function isWell(turn: Turn, peer: DataCenterName): boolean {
   const link = turn.state.sync.links.get(peer);
-  return link !== undefined && turn.nowMs - link.goodMs <= turn.state.settings.peerTimeoutMs;
+  if (link === undefined || turn.nowMs - link.goodMs > turn.state.settings.peerTimeoutMs) return false;
+  // What it skipped, or has no table for, is confirmed all the same (faults.md, remedy 10).
+  return !isIncomplete(turn.state, peer);
 }
 
 function mayJoin(turn: Turn, peer: DataCenterName): boolean {

@@ -11,7 +11,7 @@
 import type { DataCenterName, Succession, SuccessionResult } from 'lanekeeper/model';
 import type { OwnershipEvent } from './events.ts';
 import type { Cut, FailoverOutcome } from './handover-state.ts';
-import { type Reason, reason } from './reasons.ts';
+import { type Reason, reason, speaksOfGaps } from './reasons.ts';
 import type { Ownership } from './state.ts';
 import { leaseLeftMs, nextRound, type Turn } from './turn.ts';
 import { lapsesInMs, missing, noteRecorded, observe } from './views.ts';
@@ -72,7 +72,8 @@ export function reasonsNotToTake(
   if (!forced && record.state === 'released' && nowMs - watched.sinceMs < settings.releasedGraceMs)
     return [reason('released-lately', from)];
   if (!forced && !record.inSync.includes(settings.here)) return [reason('not-in-sync', from)];
-  return [];
+  // It learns of our gaps a moment after us, and may have died in that moment.
+  return forced ? [] : (state.gates.get(from)?.reasons.filter(speaksOfGaps) ?? []);
 }
 
 export function onTakeoverSucceeded(turn: Turn, round: number, result: SuccessionResult | null): void {

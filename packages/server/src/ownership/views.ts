@@ -58,7 +58,8 @@ export function knownTerm({ term, view }: Ownership): number {
 }
 
 export function onSuccessionsRead(turn: Turn, terms: readonly number[]): void {
-  setView(turn, { recorded: terms });
+  // A reading that was overtaken by what was recorded since must not make a takeover look undone: rows never go away.
+  setView(turn, { recorded: [...new Set([...(turn.state.view.recorded ?? []), ...terms])].toSorted((a, b) => a - b) });
 }
 
 /** Successions of the store that our database does not have; empty while it was not asked. */
