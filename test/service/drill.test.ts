@@ -84,7 +84,7 @@ test('an order that vanishes from both databases is found, and so is what the us
   });
   expect(code, output).toBe(1);
   expect(output).toMatch(/✗ D1 every acknowledged write/);
-  expect(output).toMatch(/order ".*" of .* in la was acknowledged and is not there/);
+  expect(output).toMatch(/order ".*" of .* in la was acknowledged as stored remotely and is not there/);
   expect(output).toContain('true and not enough');
   expect(output).toContain('lanekeeper drill truncate --seed 1');
 });
