@@ -43,14 +43,22 @@ export function drillCommand(context: LabContext): Command {
   const command = new Command('drill')
     .description('break things on purpose while customers shop, and check what is left')
     .enablePositionalOptions()
-    .addArgument(new Argument('<name...>', 'faults, a group of them, or `random`'))
-    .option('--minutes <n>', 'under load for so long, the fault again and again (default: once)', minutes)
+    .addArgument(new Argument('<name...>', 'faults as `drill list` names them, a group of them, `random`, or `all`'))
+    .option(
+      '--minutes <n>',
+      'under load for so long, the fault again and again (default: once); with `random`, how many',
+      minutes,
+    )
     .option('--seed <n>', 'for everything that chance decides', wholeNumber)
     .option('--runs <n>', 'so many runs of each', wholeNumber, 1)
     .option('--against <folder>', 'in the lab that runs there (default: one of their own)')
     .option('--report <folder>', 'write a page and a chart for each fault there')
     .option('--assert <file>', 'a module whose default export is called when all has settled')
-    .option('--rtt <duration>', 'round trip between the data centers of their own lab', duration, 20)
+    .addOption(
+      new Option('--rtt <duration>', 'round trip between the data centers of their own lab')
+        .argParser(duration)
+        .default(20, '20ms'),
+    )
     .addOption(
       new Option('--leases <store>', 'what their own lab keeps leases in')
         .choices(['postgres', 'etcd'])

@@ -42,7 +42,7 @@ export function labCommand(context: LabContext): Command {
       'their short names, with commas (default: those of --config, else ny,la)',
       dataCenterNames,
     )
-    .option('--rtt <duration>', 'round trip between them, for example 60ms', duration, 60)
+    .addOption(new Option('--rtt <duration>', 'round trip between them').argParser(duration).default(60, '60ms'))
     .option(
       '--stickiness <duration>',
       'after how long an account that nobody uses may move to where its owner signs in (default: as configured)',

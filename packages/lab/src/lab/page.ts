@@ -52,6 +52,9 @@ export function renderPage(facts: PageFacts, paint: Paint): string {
     [`${program} lab link ${first} witness --cut`, `${first} cannot prove its lease: it stops writing`],
     [`${program} lab link ${first} ${second} --rtt 200ms`, 'farther apart'],
     [`${program} lab link ${first} ${second} --heal`, ''],
+    [`${program} lab process ${first} all kill`, `${first} dies: ${second} takes over within seconds`],
+    [`${program} lab process ${first} all start`, 'it comes back by itself'],
+    [`${program} switchover --to ${first} --hand-back`, 'and gets its accounts back'],
     ...(description.payments === null
       ? []
       : [

@@ -36,7 +36,14 @@ might be lost, and asks for its name. Its lease must have run out: until then it
 
 What it wrote and never sent is not lost either: it is set aside when it comes back (\`lanekeeper stranded list\`).
 
-Exit code 0: taken over. 1: refused, or not confirmed. 4: no agent of the successor could be reached.`,
+Ask from the data center that takes over, or one that reaches its agents. Without \`--confirm\`, and without a terminal to
+type at, it only shows what might be lost and does nothing.
+
+Exit code 0: taken over. 1: refused, or not confirmed. 4: no agent of the successor could be reached.
+
+Examples:
+  $ lanekeeper failover --from ny           shows what might be lost, and asks
+  $ lanekeeper failover --from ny --force   when it says that it could be forced`,
     )
     .action((options: FailoverOptions) => runFailover(context, options));
 }

@@ -1,5 +1,5 @@
 /** `lanekeeper rejoin`: lets a data center that was taken over come back, and shows how far it is. */
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import type { AgentStatus } from '../agent/index.ts';
 import { openAgents } from './agents.ts';
 import { type CliContext, CommandFailure, createOutput, exitCodes, SilentExit } from './output.ts';
@@ -20,7 +20,11 @@ export function rejoinCommand(context: CliContext): Command {
   return new Command('rejoin')
     .description('let a data center that was taken over come back, and watch it')
     .argument('<dc>', 'the data center that comes back')
-    .option('--wait <duration>', 'how long to watch', duration, duration(defaultWait))
+    .addOption(
+      new Option('--wait <duration>', 'how long to watch')
+        .argParser(duration)
+        .default(duration(defaultWait), defaultWait),
+    )
     .option('--config <file>', 'the configuration')
     .option('--dc <name>', 'ask as this data center (default: LANEKEEPER_DC)')
     .option('--json', 'print each step as JSON')
@@ -31,7 +35,13 @@ With \`failover.rejoin: automatic\` its agent does this by itself; this command 
 sent goes to the successor's ledger first (\`lanekeeper stranded list\`), then it is brought in line, and only then it gets a
 lease again. Accounts stay where they are: \`lanekeeper switchover --hand-back\` brings them back when you want.
 
-Exit code 0: it is back. 1: not yet, and why. 4: its agent could not be reached.`,
+Where it says that this database is another one, that it was restored, or that a slot lost changes, it cannot come back
+this way: seed it again with \`lanekeeper join\`.
+
+Exit code 0: it is back. 1: not yet, and why. 4: its agent could not be reached: start it first.
+
+Example:
+  $ lanekeeper rejoin ny --wait 10m`,
     )
     .action((dc: string, options: RejoinOptions) => runRejoin(context, dc, options));
 }

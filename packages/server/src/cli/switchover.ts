@@ -32,6 +32,9 @@ export function switchoverCommand(context: CliContext): Command {
 One row, however many accounts there are. New requests wait for a moment, those in flight finish, and nothing is
 acknowledged twice or lost. Refused while a stream between the two is not in order.
 
+--hand-back undoes the latest failover or switchover that is not undone yet, and says so when there are earlier ones: a data
+center that is switched off for longer than half a minute after a switchover is taken over as well, which makes two.
+
 Exit code 0: it is done. 1: it was refused, and why. 4: no agent of that data center could be reached.
 
 Examples:
@@ -56,7 +59,8 @@ async function runSwitchover(context: CliContext, options: SwitchoverOptions): P
         });
     if (from === undefined || from === to)
       throw new CommandFailure('A switchover needs two data centers.', { exitCode: exitCodes.usage });
-    const undoes = options.handBack ? await lastFrom(agents, to, from) : null;
+    const left = options.handBack ? await notHandedBack(agents, to, from) : [];
+    const undoes = left.at(-1) ?? null;
     output.line(output.colors.dim(`${undoes === null ? 'moving everything' : 'handing back'} from ${from} to ${to} …`));
     const call = { method: 'POST', path: '/v1/switchovers', body: { to, undoes }, timeoutMs: switchTimeoutMs } as const;
     const answer = await agents.call(from, call);
@@ -77,6 +81,10 @@ async function runSwitchover(context: CliContext, options: SwitchoverOptions): P
       output.line(
         `${colors.green('✓')} ${to} writes it now ${colors.dim(`(term ${result.term}, requests in ${from} waited ${result.pauseMs} ms)`)}`,
       );
+      if (left.length > 1)
+        output.line(
+          `  What came to ${from} before that, in term ${left.at(-2)}, was not handed back yet: the same command again does it.`,
+        );
       return;
     }
     output.line(
@@ -90,19 +98,19 @@ async function runSwitchover(context: CliContext, options: SwitchoverOptions): P
   }
 }
 
-/** The term of the latest failover or switchover from `to` to `from` that was not handed back. */
-async function lastFrom(agents: Agents, to: DataCenterName, from: DataCenterName): Promise<number> {
+/** Terms of the failovers and switchovers from `to` to `from` that were not handed back, the latest last; never empty. */
+async function notHandedBack(agents: Agents, to: DataCenterName, from: DataCenterName): Promise<readonly number[]> {
   const answer = await agents.call(from, { method: 'GET', path: '/status', timeoutMs: askTimeoutMs });
   if (answer.kind !== 'answered' || answer.status !== 200)
     throw new CommandFailure(`No agent leads in ${from}.`, { exitCode: exitCodes.unreachable });
   const { history } = (answer.body as AgentStatus).succession;
   const undone = new Set(history.map(({ undoes }) => undoes));
-  const last = history.findLast(
+  const left = history.filter(
     (one) => one.kind !== 'return' && one.from === to && one.to === from && !undone.has(one.term),
   );
-  if (last === undefined)
+  if (left.length === 0)
     throw new CommandFailure(`There is nothing to hand back: nothing came to ${from} from ${to}.`, {
       exitCode: exitCodes.no,
     });
-  return last.term;
+  return left.map(({ term }) => term);
 }

@@ -1,5 +1,5 @@
 /** `lanekeeper verify`: whether two data centers hold the same rows, and which differ. */
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { qualifiedName } from 'lanekeeper/config';
 import type { DataCenterName } from 'lanekeeper/model';
 import {
@@ -38,11 +38,10 @@ export function verifyCommand(context: CliContext): Command {
     .option('--config <file>', 'the configuration')
     .option('--dc <name>', 'this data center (default: LANEKEEPER_DC)')
     .option('--with <name>', 'the other data center (default: every other one)')
-    .option(
-      '--table <table>',
-      'only this table (may be repeated)',
-      (table: string, others: readonly string[]) => [...others, table],
-      [],
+    .addOption(
+      new Option('--table <table>', 'only this table (may be repeated)')
+        .argParser((table: string, others: readonly string[]) => [...others, table])
+        .default([], 'all'),
     )
     .option('--limit <n>', 'name at most so many rows', wholeNumber, 100)
     .option('--repair', 'send rows that differ again, as they are at the home of their account')
