@@ -1,6 +1,8 @@
 /** `remove` puts a database back to what it was before `apply`, sequences apart. */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setStandbyNames } from '@lanekeeper/server/postgres';
+import { Client } from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { run } from '../../packages/server/src/cli/main.ts';
 import { applyPair } from '../support/applied.ts';
@@ -25,6 +27,7 @@ const objects = `
   SELECT 'trigger ' || tgname || ' ' || tgrelid::regclass FROM pg_trigger WHERE NOT tgisinternal UNION ALL
   SELECT 'publication ' || pubname FROM pg_publication UNION ALL
   SELECT 'subscription ' || subname FROM pg_subscription UNION ALL
+  SELECT 'waits for ' || current_setting('synchronous_standby_names') UNION ALL
   SELECT 'slot ' || slot_name FROM pg_replication_slots UNION ALL
   SELECT 'origin ' || roname FROM pg_replication_origin UNION ALL
   SELECT 'function ' || oid::regprocedure FROM pg_proc WHERE pronamespace = 'public'::regnamespace UNION ALL
@@ -44,8 +47,20 @@ beforeAll(async () => {
     before.set(dc.name, await runSql(dc.urls.superuser, objects));
   }
   await applyPair(pair);
+  // As its agent leaves it.
+  expect((await withAgent(ny, (client) => setStandbyNames(client, []))).kind).toBe('set');
 });
 afterAll(() => pair?.stop());
+
+async function withAgent<T>({ urls }: TestDataCenter, work: (client: Client) => Promise<T>): Promise<T> {
+  const client = new Client({ connectionString: urls.agent });
+  await client.connect();
+  try {
+    return await work(client);
+  } finally {
+    await client.end();
+  }
+}
 
 async function lanekeeper(
   { cluster, env }: TestDataCenter,
@@ -66,6 +81,7 @@ test('it is shown first, and nothing is done', async () => {
   const applied = await runSql(ny.urls.superuser, objects);
   const { exitCode, stdout } = await lanekeeper(ny, 'remove');
   expect(exitCode).toBe(0);
+  expect(stdout).toContain('- take back whom commits wait for');
   expect(stdout).toContain('- stop reading lanekeeper_la_homed');
   expect(stdout).toContain('- drop the slot lanekeeper_la_homed (another data center reads it at this moment');
   expect(stdout).toContain('- take the fence of public.visits_2026 down');

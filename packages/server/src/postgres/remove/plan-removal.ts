@@ -17,6 +17,8 @@ export type RemovalState = {
   /** Slots of this database that other data centers read; `active`: at this moment. */
   readonly slots: readonly { readonly name: string; readonly active: boolean }[];
   readonly publications: readonly string[];
+  /** `synchronous_standby_names` is a list of ours. */
+  readonly waitsForUs: boolean;
   /** How many accounts have a deed. */
   readonly deeds: number;
 };
@@ -32,6 +34,7 @@ export type RemovalStep = {
   readonly action:
     | { readonly do: 'drop-subscription'; readonly name: string }
     | { readonly do: 'drop-slot'; readonly name: string }
+    | { readonly do: 'reset-standbys' }
     | { readonly do: 'run' };
 };
 
@@ -43,6 +46,7 @@ export type Removal = {
 
 export function planRemoval(configuration: Configuration, state: RemovalState): Removal {
   const steps: RemovalStep[] = [
+    ...(state.waitsForUs ? [standbysStep] : []),
     ...state.subscriptions.map(subscriptionStep),
     ...state.slots.map(slotStep),
     ...state.publications.map(publicationStep),
@@ -68,6 +72,16 @@ export function planRemoval(configuration: Configuration, state: RemovalState): 
 function strideRemains(sequences: readonly TableName[], stride: number): string {
   return `${sequences.join(', ')} go on counting in steps of ${stride}: the numbers between were drawn elsewhere, and may come back.`;
 }
+
+const standbysStep: RemovalStep = {
+  id: 'synchronous_standby_names',
+  title: 'take back whom commits wait for',
+  why: 'a session that asks for a synchronous commit would wait for ever',
+  sql: 'ALTER SYSTEM RESET synchronous_standby_names',
+  as: 'agent',
+  lock: null,
+  action: { do: 'reset-standbys' },
+};
 
 function subscriptionStep(name: string): RemovalStep {
   return {

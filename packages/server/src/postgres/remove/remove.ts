@@ -10,6 +10,7 @@ import { quoteName, quoteText } from '../fence/names.ts';
 import { readCatalog } from '../inspect/read-catalog.ts';
 import { readPieces } from '../plan/state.ts';
 import { peersOf, publicationName, slotName, streamNames, subscriptionName } from '../streams/names.ts';
+import { membersIn } from '../sync/index.ts';
 import { type DatabaseProblem, databaseProblem, inTransaction, type LockPatience } from '../transaction.ts';
 import { planRemoval, type Removal, type RemovalState, type RemovalStep } from './plan-removal.ts';
 
@@ -129,6 +130,9 @@ async function readState(client: Client, configuration: Configuration): Promise<
     'SELECT pubname AS name FROM pg_catalog.pg_publication WHERE pubname = ANY ($1) ORDER BY 1',
     [streamNames.map(publicationName)],
   );
+  const { rows: standbys } = await client.query<{ names: string }>(
+    "SELECT current_setting('synchronous_standby_names') AS names",
+  );
   const { rows: deeds } = installed.deeds
     ? await client.query<{ n: number }>('SELECT count(*)::float8 AS n FROM lanekeeper.deed')
     : { rows: [{ n: 0 }] };
@@ -139,6 +143,7 @@ async function readState(client: Client, configuration: Configuration): Promise<
     subscriptions: subscriptions.map((row) => row.name),
     slots,
     publications: publications.map((row) => row.name),
+    waitsForUs: membersIn(standbys[0]?.names ?? '') !== null,
     deeds: deeds[0]?.n ?? 0,
   };
 }
@@ -161,6 +166,12 @@ async function runStep(client: Client, step: RemovalStep, patience: LockPatience
     );
   }
   try {
+    if (action.do === 'reset-standbys') {
+      // Not in a transaction: PostgreSQL changes a file.
+      await client.query('ALTER SYSTEM RESET synchronous_standby_names');
+      await client.query('SELECT pg_catalog.pg_reload_conf()');
+      return { kind: 'committed', value: null };
+    }
     const value =
       action.do === 'drop-subscription'
         ? await dropSubscription(client, action.name)
