@@ -26,7 +26,7 @@ describe.skipIf(missingEtcd() !== null)('an etcd of three members (needs etcd)',
   const open: LeaseStore[] = [];
   let number = 0;
   const store = (changes: Partial<EtcdLeaseStoreOptions> = {}): LeaseStore => {
-    const made = etcdLeaseStore({ ...etcd.access, cluster: `faults-${number}`, ...changes });
+    const made = etcdLeaseStore({ ...etcd.access, cluster: `faults-${number}`, timeoutMs: 5000, ...changes });
     open.push(made);
     return made;
   };
@@ -101,7 +101,7 @@ describe.skipIf(missingEtcd() !== null)('an etcd of three members (needs etcd)',
     } finally {
       etcd.signal(leader, 'SIGCONT');
     }
-    const [there] = (await storeAt(leader, { timeoutMs: 5000 }).read()).leases;
+    const [there] = (await storeAt(leader).read()).leases;
     expect(there?.revision).toBeGreaterThan(first);
   });
 
@@ -109,10 +109,12 @@ describe.skipIf(missingEtcd() !== null)('an etcd of three members (needs etcd)',
     const leader = await etcd.leader();
     const [two, three] = [(leader + 1) % 3, (leader + 2) % 3];
     const one = storeAt(leader);
+    const hasty = storeAt(leader, { timeoutMs: 1500 });
     const first = revisionOf(await one.acquire(claim));
+    await hasty.read();
     for (const member of [two, three]) etcd.signal(member, 'SIGSTOP');
     try {
-      for (const question of [() => one.read(), () => one.renew(claim, first), () => one.acquire(claim)]) {
+      for (const question of [() => hasty.read(), () => hasty.renew(claim, first), () => hasty.acquire(claim)]) {
         const beganMs = performance.now();
         await expect(question()).rejects.toThrow(/did not answer in time|The lease store failed/);
         expect(performance.now() - beganMs).toBeLessThan(4000);
@@ -132,7 +134,7 @@ describe.skipIf(missingEtcd() !== null)('an etcd of three members (needs etcd)',
       },
     });
     try {
-      const one = store({ endpoints: [deaf.url, etcd.endpoints[0] as string], timeoutMs: 5000 });
+      const one = store({ endpoints: [deaf.url, etcd.endpoints[0] as string] });
       expect(revisionOf(await one.acquire(claim))).toBe(1);
       expect(passed).toContain('/v3/kv/txn');
     } finally {

@@ -13,7 +13,7 @@ describe.skipIf(missing !== null)('the lease store on one etcd (needs etcd)', ()
   });
   afterAll(() => etcd?.stop());
 
-  leaseStoreConforms((cluster) => etcdLeaseStore({ ...etcd.access, cluster, timeoutMs: 5000 }));
+  leaseStoreConforms((cluster) => etcdLeaseStore({ ...etcd.access, cluster, timeoutMs: 10_000 }));
 });
 
 describe.skipIf(missing !== null)(
@@ -25,6 +25,6 @@ describe.skipIf(missing !== null)(
     });
     afterAll(() => etcd?.stop());
 
-    leaseStoreConforms((cluster) => etcdLeaseStore({ ...etcd.access, cluster, timeoutMs: 5000 }));
+    leaseStoreConforms((cluster) => etcdLeaseStore({ ...etcd.access, cluster, timeoutMs: 10_000 }));
   },
 );
