@@ -98,28 +98,36 @@ const pollMs = 20;
  * Ends the streams from a dc and keeps them ended: DISABLE alone lets a worker that waits for a lock apply and acknowledge
  * later, so it is terminated and seen gone. Returns how far each had applied, by that dc's log. Throws when a worker stays
  * for longer than `withinMs`, or when the role may not read `pg_replication_origin_progress`.
+ *
+ * What is recorded of `term` already was frozen before, and may have been thawed since: an agent that was stopped in the
+ * middle and wakes up later ends nothing any more.
  */
 export async function freezeStreams(
-  client: Queryable,
+  client: ClientBase,
   publisher: DataCenterName,
   term: number,
   withinMs: number,
 ): Promise<{ readonly homed: string; readonly rest: string }> {
-  await client.query(
-    `INSERT INTO lanekeeper.frozen (publisher, term) VALUES ($1, $2)
-      ON CONFLICT (publisher) DO UPDATE SET term = excluded.term, at = excluded.at`,
-    [publisher, term],
-  );
   const names = streamNames.map((stream) => subscriptionName(publisher, stream));
-  const { rows: subscriptions } = await client.query<{ name: string; enabled: boolean }>(
-    `SELECT subname AS name, subenabled AS enabled FROM pg_catalog.pg_subscription s
-      JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = current_database() AND s.subname = ANY ($1)`,
-    [names],
-  );
   const deadlineMs = performance.now() + withinMs;
-  for (const { name, enabled } of subscriptions)
-    if (enabled) await client.query(`ALTER SUBSCRIPTION ${quoteName(name)} DISABLE`);
-  for (;;) {
+  const frozen = await together(client, async () => {
+    const { rowCount } = await client.query(
+      `INSERT INTO lanekeeper.frozen (publisher, term) SELECT $1, $2
+        WHERE NOT EXISTS (SELECT FROM lanekeeper.succession s WHERE s.term = $2)
+        ON CONFLICT (publisher) DO UPDATE SET term = excluded.term, at = excluded.at`,
+      [publisher, term],
+    );
+    if (rowCount === 0) return false;
+    const { rows } = await client.query<{ name: string; enabled: boolean }>(
+      `SELECT subname AS name, subenabled AS enabled FROM pg_catalog.pg_subscription s
+        JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = current_database() AND s.subname = ANY ($1)`,
+      [names],
+    );
+    for (const { name, enabled } of rows)
+      if (enabled) await client.query(`ALTER SUBSCRIPTION ${quoteName(name)} DISABLE`);
+    return true;
+  });
+  while (frozen) {
     const { rows } = await client.query<{ pid: number }>(
       `SELECT w.pid, pg_catalog.pg_terminate_backend(w.pid) FROM pg_catalog.pg_stat_subscription w
         WHERE w.subname = ANY ($1) AND w.pid IS NOT NULL`,
@@ -141,10 +149,24 @@ export async function freezeStreams(
 }
 
 /** The opposite of `freezeStreams`: the streams go on from where they were. */
-export async function thawStreams(client: Queryable, publisher: DataCenterName): Promise<void> {
-  await client.query('DELETE FROM lanekeeper.frozen WHERE publisher = $1', [publisher]);
-  for (const stream of streamNames)
-    await client.query(`ALTER SUBSCRIPTION ${quoteName(subscriptionName(publisher, stream))} ENABLE`);
+export async function thawStreams(client: ClientBase, publisher: DataCenterName): Promise<void> {
+  await together(client, async () => {
+    await client.query('DELETE FROM lanekeeper.frozen WHERE publisher = $1', [publisher]);
+    for (const stream of streamNames)
+      await client.query(`ALTER SUBSCRIPTION ${quoteName(subscriptionName(publisher, stream))} ENABLE`);
+  });
+}
+
+async function together<T>(client: ClientBase, work: () => Promise<T>): Promise<T> {
+  await client.query('BEGIN');
+  try {
+    const result = await work();
+    await client.query('COMMIT');
+    return result;
+  } catch (error) {
+    await client.query('ROLLBACK').catch(() => {});
+    throw error;
+  }
 }
 
 /** Data centers from which nothing is applied, and since which term. */
