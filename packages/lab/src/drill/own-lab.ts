@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { lanekeeperProgram } from '../lab/application.ts';
 import type { LabDescription } from '../lab/description.ts';
+import { watchOver } from '../processes/caretaker.ts';
 import { type LeashedProcess, spawnLeashed } from '../processes/leash.ts';
 import { sleepMs } from '../processes/observe.ts';
 
@@ -29,6 +30,7 @@ export async function startOwnLab(options: {
 }): Promise<OwnLab> {
   // Its pointer for other commands goes where nobody else's is.
   const directory = await mkdtemp(join(tmpdir(), 'lanekeeper-drill-'));
+  const removed = watchOver({ folders: [directory] });
   const { LANEKEEPER_LAB: _lab, LANEKEEPER_CONFIG: _config, LANEKEEPER_DC: _dc, ...inherited } = options.env;
   const env = options.kind === 'clocks' ? { ...inherited, LANEKEEPER_LAB_CLOCKS: options.clocks ?? '' } : inherited;
   const args =
@@ -49,7 +51,9 @@ export async function startOwnLab(options: {
     patience.abort();
     leashed.signal('SIGKILL');
     await leashed.exited;
+    if (options.kind === 'small-disk') await unmount(directory);
     await rm(directory, { recursive: true, force: true });
+    removed();
   };
   try {
     return { description: await readDescription(leashed), stop };
@@ -65,12 +69,19 @@ async function smallDisks(directory: string): Promise<string> {
   const dir = join(directory, 'lab');
   // The lab's own mark: otherwise it would not touch a folder in which something is.
   await mkdir(join(dir, 'lanekeeper-lab'), { recursive: true });
-  for (const name of ['ny', 'la']) {
-    const disk = join(dir, name, 'postgres');
+  for (const disk of disksIn(directory)) {
     await mkdir(disk, { recursive: true, mode: 0o755 });
     await promisify(execFile)('mount', ['-t', 'tmpfs', '-o', `size=${smallDiskMb}m,mode=0755`, 'lanekeeper', disk]);
   }
   return dir;
+}
+
+function disksIn(directory: string): readonly string[] {
+  return ['ny', 'la'].map((name) => join(directory, 'lab', name, 'postgres'));
+}
+
+async function unmount(directory: string): Promise<void> {
+  for (const disk of disksIn(directory)) await promisify(execFile)('umount', ['-l', disk]).catch(() => {});
 }
 
 function readDescription(leashed: LeashedProcess): Promise<LabDescription> {
