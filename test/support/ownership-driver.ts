@@ -8,7 +8,7 @@ import {
   type Settings,
   step,
 } from '@lanekeeper/server/ownership';
-import type { LeaseResult, LeaseView, Positions } from 'lanekeeper/model';
+import type { LeaseRecord, LeaseResult, LeaseView, Positions, Succession } from 'lanekeeper/model';
 
 const settings: Settings = {
   here: 'ny',
@@ -113,6 +113,25 @@ export class Driver {
     this.tick().prove().read();
     this.grant().written();
     return this.send({ kind: 'gate', peer: 'la', reasons: [] });
+  }
+
+  /** What the store says of `la` (and, when given, of here), seen by the next look at it. */
+  watch(la: Partial<LeaseRecord>, successions: readonly Succession[] = [], own: Partial<LeaseRecord> = {}): this {
+    const { leases } = this.view([own, { dataCenter: 'la', holder: 'la-1', ...la }]);
+    const view = { term: (successions.at(-1)?.term ?? 1) as number, leases, successions };
+    while (this.state.view.look.step !== 'reading') this.tick(50);
+    return this.send({ kind: 'watched', round: this.state.view.look.round, view });
+  }
+
+  /** Ticks, and renews the lease whenever that is asked for. */
+  wait(ms: number, view = this.view()): this {
+    for (const untilMs = this.nowMs + ms; this.nowMs < untilMs; ) {
+      this.tick(Math.min(50, untilMs - this.nowMs));
+      if (this.has('prove')) this.prove();
+      if (this.has('renew')) this.grant(view);
+      if (this.has('write-lease')) this.written();
+    }
+    return this;
   }
 
   reasons(): string[] {

@@ -72,6 +72,8 @@ export function onTurnoverTick(turn: Turn): void {
     return;
   }
   if (nowMs >= turnover.deadlineMs && turnover.phase !== 'recording') {
+    // S2: it was asked for, and may be decided.
+    if (turnover.phase === 'claiming') return close(turn, turnover, { kind: 'pending' });
     const why = turnover.phase === 'draining' ? reason('not-drained', turnover.waitingFor.join(', ')) : reason('busy');
     return close(turn, turnover, { kind: 'refused', reasons: [why] });
   }
