@@ -94,7 +94,8 @@ async function prepare(cluster) {
       roles: Object.fromEntries(Object.entries(roles).map(([role, { name }]) => [role, name])),
       tables: {
         accounts: { class: 'system-of-record', account: 'id', root: true },
-        fenced: { class: 'system-of-record', account: 'account_id' },
+        // What `remote` adds is measured by `commit`; here it would make durable what the session wants to be off.
+        fenced: { class: 'system-of-record', account: 'account_id', durability: 'local' },
         plain: { class: 'session-state' },
       },
     },
