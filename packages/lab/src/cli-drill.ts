@@ -1,6 +1,6 @@
 /** `lanekeeper drill`: breaks things on purpose while customers shop, and checks what is left. */
 import { spawn } from 'node:child_process';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { Argument, Command, InvalidArgumentError, Option } from 'commander';
 import { parseDuration } from 'lanekeeper/config';
@@ -17,6 +17,7 @@ import {
   loadAssertion,
   meansHere,
   randomFrom,
+  renderIndex,
   renderLine,
   renderMarkdown,
   renderReport,
@@ -236,11 +237,18 @@ async function assertionOf(context: LabContext, file: string): ReturnType<typeof
   }
 }
 
+const indexFile = 'README.md';
+
 async function writePage(folder: string, runs: readonly DrillReport[]): Promise<void> {
   const last = runs.at(-1) as DrillReport;
   await mkdir(folder, { recursive: true });
   await writeFile(join(folder, `${last.name}.svg`), renderSvg(last));
   await writeFile(join(folder, `${last.name}.md`), renderMarkdown(runs, `${last.name}.svg`));
+  const files = (await readdir(folder)).filter((file) => file.endsWith('.md') && file !== indexFile).sort();
+  const pages = await Promise.all(
+    files.map(async (file) => ({ file, text: await readFile(join(folder, file), 'utf8') })),
+  );
+  await writeFile(join(folder, indexFile), renderIndex(pages));
 }
 
 /** The same command once more, in namespaces of its own: what is done to packets and mounts there is gone with them. */

@@ -15,5 +15,5 @@ export { DrillAborted } from './drill.ts';
 export { type Fault, faultGroups, faults, findFault } from './faults/index.ts';
 export { canHaveNamespace, insideVariable, meansHere } from './means.ts';
 export { randomFrom } from './random.ts';
-export { type DrillReport, renderLine, renderMarkdown, renderReport, renderSvg } from './report/index.ts';
+export { type DrillReport, renderIndex, renderLine, renderMarkdown, renderReport, renderSvg } from './report/index.ts';
 export { runSession } from './session.ts';

@@ -79,6 +79,30 @@ export function renderMarkdown(runs: readonly DrillReport[], chart: string): str
   return lines.join('\n');
 }
 
+/** The list of all pages in one folder: `text` is what is in each. Pure. */
+export function renderIndex(pages: readonly { readonly file: string; readonly text: string }[]): string {
+  const rows = pages.map(({ file, text }) => {
+    const name = /^# Drill: (.+)$/m.exec(text)?.[1] ?? file;
+    const passed = /^\*\*(\d+ of \d+) runs passed\*\*/m.exec(text)?.[1] ?? '';
+    const back =
+      /^From the fault until the last customer was served again: (.+?) in /m.exec(text)?.[1] ?? 'nobody waited';
+    const commit = /^Commit ([0-9a-f]+)/m.exec(text)?.[1] ?? '';
+    const count = (what: string): string => new RegExp(`^\\| ${what} \\| (\\d+) \\|$`, 'm').exec(text)?.[1] ?? '';
+    return `| [${name}](${file}) | ${passed} | ${back} | ${count('writes acknowledged')} | ${count('acknowledged and lost')} | ${commit} |`;
+  });
+  return [
+    '# Reliability',
+    '',
+    'What `lanekeeper drill` found, fault by fault: how often each was drilled, how long the last customer waited, and what',
+    'became of what had been acknowledged. Written by `lanekeeper drill … --report`, as are the pages.',
+    '',
+    '| fault | passed | last customer served after | acknowledged | lost | commit |',
+    '| --- | --- | --- | --- | --- | --- |',
+    ...rows,
+    '',
+  ].join('\n');
+}
+
 function failuresOf(runs: readonly DrillReport[]): readonly string[] {
   const failed = runs.filter((run) => !run.passed);
   if (failed.length === 0) return [];

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import type { History, Outcome, Verdict } from '../checker/index.ts';
 import { faultLine, renderSvg, sparkline } from './chart.ts';
 import { answersOf, bucketsOf, lateness, pausesOf, recoveryOf } from './figures.ts';
-import { renderMarkdown } from './markdown.ts';
+import { renderIndex, renderMarkdown } from './markdown.ts';
 import type { DrillReport } from './result.ts';
 import { renderLine, renderReport } from './text.ts';
 
@@ -155,4 +155,7 @@ test('a page has the commit, the seeds, the number of runs, and what failed', ()
     '| E1: an epoch never falls, anywhere | 0 of 2 | 2 |',
   ])
     expect(page).toContain(part);
+  expect(renderIndex([{ file: 'dc-killed.md', text: page }])).toContain(
+    '| [dc-killed](dc-killed.md) | 1 of 2 | 6.50 s to 6.50 s | 30 | 4 | abc |',
+  );
 });
