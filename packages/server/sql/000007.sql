@@ -370,6 +370,18 @@ END $$;
 CREATE TRIGGER apply_repair BEFORE INSERT ON lanekeeper.repair FOR EACH ROW EXECUTE FUNCTION lanekeeper.apply_repair();
 ALTER TABLE lanekeeper.repair ENABLE REPLICA TRIGGER apply_repair;
 
+-- ── Seeding again ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+CREATE TABLE lanekeeper.joining (
+  dc text PRIMARY KEY,
+  source text NOT NULL,
+  id text NOT NULL,
+  stage text NOT NULL,
+  detail jsonb NOT NULL DEFAULT '{}',
+  at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE lanekeeper.joining IS 'How far a `join` has come: the same row in the data center that is seeded and in the one it is seeded from. Where the two do not agree, it begins anew. Never replicated.';
+
 REVOKE ALL ON FUNCTION lanekeeper.quoted(text), lanekeeper.row_statement(text, text, text[], text[], text[], text[]),
   lanekeeper.read_row(text, text[], text[], boolean), lanekeeper.whose(text, text[], text[]), lanekeeper.guardian(text, text[], text[]), lanekeeper.was_visible(xid, pg_snapshot),
   lanekeeper.record_stranded(text, bigint, bigint, jsonb), lanekeeper.purge_stranded(interval, integer), lanekeeper.undo_rows(jsonb),

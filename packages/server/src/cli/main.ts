@@ -15,6 +15,7 @@ import { doctorCommand } from './doctor.ts';
 import { edgeCommand } from './edge.ts';
 import { failoverCommand } from './failover.ts';
 import { initCommand } from './init.ts';
+import { joinCommand } from './join.ts';
 import { keysCommand } from './keys.ts';
 import { drillCommand, labCommand, loadLab } from './lab.ts';
 import { type CliContext, colorsFor, exitCodes, processContext, reportError } from './output.ts';
@@ -49,6 +50,7 @@ const commands: readonly CommandFactory[] = [
   failoverCommand,
   rejoinCommand,
   strandedCommand,
+  joinCommand,
 ];
 
 const closing = `

@@ -11,6 +11,7 @@
  *   sync/          whom a `remote` commit waits for
  *   decode/        what was written here, out of PostgreSQL's own log
  *   stranded/      what a data center committed beyond the cut at which it was taken over, and what becomes of it
+ *   join/          a data center seeded from another one
  *   verify/        row hashes of two data centers, compared under traffic
  *   doctor/        which rights and settings are missing, with the statement that mends each
  *   remove/        takes everything out again
@@ -104,6 +105,16 @@ export { type DoctorOptions, type DoctorReport, doctor } from './doctor/doctor.t
 export type { Finding, Severity } from './doctor/finding.ts';
 export { fencePieces, leaseMarginMs, undeclaredTables } from './fence/index.ts';
 export { readCatalog } from './inspect/read-catalog.ts';
+export {
+  type Inspection,
+  inspectJoin,
+  type JoinEvent,
+  type JoinOptions,
+  type JoinResult,
+  type JoinSides,
+  type JoinTable,
+  joinDataCenter,
+} from './join/index.ts';
 export type { Piece } from './piece.ts';
 export {
   type ApplyEvent,

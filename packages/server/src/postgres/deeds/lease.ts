@@ -103,7 +103,8 @@ export async function readProof(
 
 /**
  * What is written before a peer has its slots never reaches it. A peer that has read this data center before, and whose
- * slots were dropped since, is another matter: that is red in `status`, and for a person.
+ * slots were dropped since, is another matter: that is red in `status`, and for a person. So is one that was taken over: it
+ * is brought in line or seeded before it reads on.
  */
 async function readMissingSlots(
   client: Queryable,
@@ -114,7 +115,8 @@ async function readMissingSlots(
     `SELECT w.slot FROM jsonb_to_recordset($1) AS w(peer text, slot text)
       WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_replication_slots s
           WHERE s.slot_name = w.slot AND s.database = current_database())
-        AND NOT EXISTS (SELECT FROM lanekeeper.subscribed r WHERE r.publisher = lanekeeper.dc() AND r.subscriber = w.peer)`,
+        AND NOT EXISTS (SELECT FROM lanekeeper.subscribed r WHERE r.publisher = lanekeeper.dc() AND r.subscriber = w.peer)
+        AND NOT EXISTS (SELECT FROM lanekeeper.frozen f WHERE f.publisher = w.peer)`,
     [JSON.stringify(wanted)],
   );
   return rows.map(({ slot }) => ({ relation: 'the list of slots', trigger: slot, problem: 'missing' }));

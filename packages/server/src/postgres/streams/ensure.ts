@@ -173,19 +173,41 @@ async function ensureOne(context: Context): Promise<Outcome> {
 }
 
 async function create(context: Context, slotIsThere: boolean): Promise<Outcome> {
-  const { client, peer, here, publisher, stream } = context;
+  const { client, peer, here, publisher, stream, url } = context;
   const slot = slotName(here, stream);
   const name = subscriptionName(publisher, stream);
-  if (!slotIsThere) await peer.query(`SELECT pg_catalog.pg_create_logical_replication_slot($1, 'pgoutput')`, [slot]);
-  const connection = subscriptionConnection(context.url, slot);
-  await client.query(`CREATE SUBSCRIPTION ${quoteName(name)} CONNECTION ${quoteText(connection)}
-    PUBLICATION ${quoteName(publicationName(stream))}
-    WITH (create_slot = false, slot_name = ${quoteText(slot)}, copy_data = false, ${optionsOf(stream)})`);
-  await rememberConnection(client, name, connection);
+  if (!slotIsThere) await createSlot(peer, slot);
+  await subscribe(client, { name, slot, stream, url, publication: publicationName(stream), copyData: false });
   // What was said of an earlier subscription says nothing of this one.
   await client.query('DELETE FROM lanekeeper.subscribed WHERE publisher = $1 AND subscriber = $2', [publisher, here]);
   const how = slotIsThere ? 'with the slot that was there' : 'and its slot';
   return { kind: 'created', message: `subscribed to ${publicationName(stream)} of ${publisher} ${how}` };
+}
+
+/** `peer`: as the replication role. Waits for every transaction that runs there. */
+export async function createSlot(peer: Client, slot: string): Promise<void> {
+  await peer.query(`SELECT pg_catalog.pg_create_logical_replication_slot($1, 'pgoutput')`, [slot]);
+}
+
+export type NewSubscription = {
+  readonly name: string;
+  /** Is there already. */
+  readonly slot: string;
+  readonly stream: StreamName;
+  readonly publication: string;
+  /** Of the replication role, as seen from here, with its password. */
+  readonly url: string;
+  /** First copy what the tables hold; only into empty tables. */
+  readonly copyData: boolean;
+};
+
+export async function subscribe(client: Client, subscription: NewSubscription): Promise<void> {
+  const { name, slot, stream, publication, url, copyData } = subscription;
+  const connection = subscriptionConnection(url, slot);
+  await client.query(`CREATE SUBSCRIPTION ${quoteName(name)} CONNECTION ${quoteText(connection)}
+    PUBLICATION ${quoteName(publication)}
+    WITH (create_slot = false, slot_name = ${quoteText(slot)}, copy_data = ${copyData}, ${optionsOf(stream)})`);
+  await rememberConnection(client, name, connection);
 }
 
 function optionsOf(stream: StreamName): string {

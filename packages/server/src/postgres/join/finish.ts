@@ -1,0 +1,129 @@
+/** After the copy: numbers that were never given out, the way back, the comparison, the lease store. */
+import { comparePositions, type DataCenterName, type LeaseStore } from 'lanekeeper/model';
+import { answerConflicts, readUnanswered } from '../deeds/index.ts';
+import { readProof } from '../deeds/lease.ts';
+import { waitUntilRead } from '../deeds/successions.ts';
+import { quoteTable } from '../fence/names.ts';
+import { readCatalog } from '../inspect/read-catalog.ts';
+import { sequencesToStride } from '../plan/sequences.ts';
+import { ensureStreams, type StreamOutcome } from '../streams/ensure.ts';
+import { streamNames, subscriptionName } from '../streams/names.ts';
+import { type VerifyProgress, type VerifyResult, verifyTables } from '../verify/verify.ts';
+import { type JoinSides, type Sessions, SideUnavailable } from './sides.ts';
+
+/** So many numbers of each sequence are left out: some were given out and seen, and their rows never left. */
+const numbersLeftOut = 1_000n;
+
+/** Beyond what the rows say that was given out (`apply` saw to that), and some more. */
+export async function leaveNumbersOut(sessions: Sessions, { target }: JoinSides): Promise<void> {
+  const owner = await sessions.get('target', 'owner');
+  const { configuration } = target;
+  for (const sequence of sequencesToStride(configuration, await readCatalog(owner))) {
+    if (sequence.increment !== BigInt(configuration.stride)) continue;
+    await owner.query(
+      `SELECT setval($1::regclass, least(last_value::numeric + $2, $3)::bigint, is_called) FROM ${quoteTable(sequence)}`,
+      [quoteTable(sequence), String(numbersLeftOut * sequence.increment), String(sequence.maxValue)],
+    );
+  }
+}
+
+const readWithinMs = 30_000;
+
+/** Subscribes the source to the target, without a copy, and completes what the target subscribes to. */
+export async function readBack(sessions: Sessions, { target, source }: JoinSides): Promise<readonly StreamOutcome[]> {
+  const [here, there] = [target.configuration.here, source.configuration.here];
+  const outcomes: StreamOutcome[] = [];
+  for (const side of [source, target]) {
+    const agent = await sessions.get(side === source ? 'source' : 'target', 'agent');
+    const other = side === source ? here : there;
+    await agent.query('DELETE FROM lanekeeper.frozen WHERE publisher = $1', [other]);
+    const ensured = await ensureStreams({
+      connect: side.connect('agent'),
+      configuration: side.configuration,
+      env: side.env,
+    });
+    if (ensured.kind === 'unavailable') throw new SideUnavailable(side.configuration.here, 'agent', ensured);
+    const streams = ensured.kind === 'ensured' ? ensured.streams : [];
+    outcomes.push(...streams.filter(({ publisher }) => publisher === other));
+  }
+  const troubled = outcomes.filter(({ kind }) => kind === 'waiting' || kind === 'lost' || kind === 'failed');
+  if (troubled.length > 0) return troubled;
+  const publisher = await sessions.get('target', 'agent');
+  for (const stream of streamNames) {
+    if (await waitUntilRead(publisher, there, stream, readWithinMs)) continue;
+    return [
+      { publisher: here, stream, kind: 'waiting', message: `${there} does not read ${here} yet: can it reach it?` },
+    ];
+  }
+  return [];
+}
+
+export async function compare(
+  sessions: Sessions,
+  { target, source }: JoinSides,
+  onProgress: (progress: VerifyProgress) => void,
+): Promise<Extract<VerifyResult, { kind: 'verified' }>> {
+  const here = target.configuration.here;
+  const clients = [await sessions.get('target', 'agent'), await sessions.get('source', 'agent')];
+  const conflicts = await Promise.all(clients.map(readUnanswered));
+  const result = await verifyTables({
+    configuration: target.configuration,
+    here,
+    there: source.configuration.here,
+    connect: (dc) => (dc === here ? target : source).connect('agent'),
+    differencesMax: 100,
+    onProgress,
+  });
+  if (result.kind === 'unavailable') throw new SideUnavailable(result.dataCenter, 'agent', result);
+  if (result.clean) {
+    for (const [i, client] of clients.entries()) await answerConflicts(client, conflicts[i] ?? {});
+  }
+  return result;
+}
+
+/** True: it may ask for a lease now. */
+export async function readmit(
+  sessions: Sessions,
+  { target, source }: JoinSides,
+  store: LeaseStore,
+  takenOver: number,
+): Promise<boolean> {
+  const agent = await sessions.get('target', 'agent');
+  const [here, there] = [target.configuration.here, source.configuration.here];
+  const subscriptions = { [there]: streamNames.map((stream) => subscriptionName(there, stream)) };
+  const { incarnation, positions } = await readProof(agent, subscriptions, true);
+  if (await store.readmit({ dataCenter: here, takenOver, incarnation, positions })) return true;
+  return (await store.read()).leases.find(({ dataCenter }) => dataCenter === here)?.takenOver === null;
+}
+
+/** A new generation, higher than every earlier one: what was taken from an earlier one has nothing to do with it. */
+export async function raiseGeneration(
+  sessions: Sessions,
+  target: DataCenterName,
+  recorded: number | null,
+): Promise<number> {
+  const source = await sessions.get('source', 'agent');
+  const { rows: cuts } = await source.query<{ generation: number | null }>(
+    'SELECT max((cuts -> $1 ->> $2)::integer) AS generation FROM lanekeeper.succession',
+    [target, 'generation'],
+  );
+  const known = [recorded, cuts[0]?.generation ?? null].filter((one) => one !== null);
+  const wanted = known.length === 0 ? 1 : Math.max(...known) + 1;
+  const agent = await sessions.get('target', 'agent');
+  await agent.query('UPDATE lanekeeper.generation SET generation = $1 WHERE generation < $1', [wanted]);
+  const { rows } = await agent.query<{ generation: number }>('SELECT generation FROM lanekeeper.generation');
+  return rows[0]?.generation ?? wanted;
+}
+
+/** Whether the log of the source has come past what the store says that it was; a source that was set back is none. */
+export async function sourceIsWhole(sessions: Sessions, store: LeaseStore, source: DataCenterName): Promise<boolean> {
+  const record = (await store.read()).leases.find(({ dataCenter }) => dataCenter === source);
+  if (record === undefined) return true;
+  const agent = await sessions.get('source', 'agent');
+  const { incarnation, positions } = await readProof(agent, {}, false);
+  return (
+    incarnation.systemIdentifier === record.incarnation.systemIdentifier &&
+    incarnation.timeline === record.incarnation.timeline &&
+    comparePositions(positions.log, record.positions.log) >= 0
+  );
+}

@@ -1,0 +1,220 @@
+/** The steps of a join, in their order. See index.ts. */
+import { randomUUID } from 'node:crypto';
+import type { RoleName } from 'lanekeeper/config';
+import type { DataCenterName, LeaseStore } from 'lanekeeper/model';
+import type { Unavailable } from '../connect.ts';
+import { readLeader, tryLeadLock } from '../deeds/agents.ts';
+import { applyChanges } from '../plan/apply.ts';
+import type { TableVerdict, VerifyProgress } from '../verify/verify.ts';
+import { dropStreams, emptyTables } from './clear.ts';
+import { awaitCopy, type CopyProgress, endSeed, grantReading, revokeReading, startCopy } from './copy.ts';
+import { compare, leaveNumbersOut, raiseGeneration, readBack, readmit, sourceIsWhole } from './finish.ts';
+import { standingOf } from './inspect.ts';
+import {
+  eraseMark,
+  type JoinMark,
+  type JoinSides,
+  type JoinStage,
+  joinStages,
+  readMark,
+  Sessions,
+  SideUnavailable,
+  writeMark,
+} from './sides.ts';
+
+export type JoinEvent =
+  /** What is being done now. */
+  | { readonly kind: 'step'; readonly what: string }
+  /** And written down, so that another run goes on from here. */
+  | { readonly kind: 'reached'; readonly stage: JoinStage }
+  | ({ readonly kind: 'copy' } & CopyProgress)
+  | ({ readonly kind: 'compare' } & VerifyProgress);
+
+export type JoinOptions = JoinSides & {
+  /** The lease store, as seen from where the join runs. */
+  readonly store: LeaseStore;
+  readonly onEvent?: (event: JoinEvent) => void;
+};
+
+export type JoinResult =
+  | {
+      readonly kind: 'joined';
+      /** It was taken over before and may ask for a lease again; false: it never had one. */
+      readonly readmitted: boolean;
+      readonly generation: number;
+    }
+  /** Nothing was changed. */
+  | { readonly kind: 'refused'; readonly why: string; readonly hint: string | null }
+  /** What was done stays done: mend it and run it again. */
+  | { readonly kind: 'stopped'; readonly stage: JoinStage; readonly why: string; readonly hint: string | null }
+  | { readonly kind: 'differs'; readonly tables: readonly TableVerdict[] }
+  | (Unavailable & { readonly dataCenter: DataCenterName; readonly role: RoleName });
+
+class Stopped extends Error {
+  readonly hint: string | null;
+
+  constructor(why: string, hint: string | null = null) {
+    super(why);
+    this.hint = hint;
+  }
+}
+
+/** Empties the target's tables. `inspectJoin` says before what that loses. */
+export async function joinDataCenter(options: JoinOptions): Promise<JoinResult> {
+  const sessions = new Sessions(options);
+  const join = new Join(options, sessions);
+  try {
+    return await join.run();
+  } catch (thrown) {
+    if (thrown instanceof Stopped) {
+      return { kind: 'stopped', stage: join.stage, why: thrown.message, hint: thrown.hint };
+    }
+    if (!(thrown instanceof SideUnavailable)) throw thrown;
+    return { ...thrown.failure, dataCenter: thrown.dataCenter, role: thrown.role };
+  } finally {
+    await sessions.close();
+  }
+}
+
+class Join {
+  readonly #options: JoinOptions;
+  readonly #sessions: Sessions;
+  readonly #here: DataCenterName;
+  readonly #there: DataCenterName;
+  #mark: JoinMark = { id: randomUUID(), stage: 'begun' };
+
+  constructor(options: JoinOptions, sessions: Sessions) {
+    this.#options = options;
+    this.#sessions = sessions;
+    this.#here = options.target.configuration.here;
+    this.#there = options.source.configuration.here;
+  }
+
+  get stage(): JoinStage {
+    return this.#mark.stage;
+  }
+
+  async run(): Promise<JoinResult> {
+    const { store } = this.#options;
+    const standing = await standingOf(store, this.#here, this.#there);
+    if (standing.kind === 'may-not') return { ...standing, kind: 'refused' };
+    const refused = (why: string, hint: string | null): JoinResult => ({ kind: 'refused', why, hint });
+    if (!(await sourceIsWhole(this.#sessions, store, this.#there))) {
+      return refused(
+        `the database of ${this.#there} is not the one that the lease store knows, or an older copy`,
+        null,
+      );
+    }
+    // Held until the sessions are closed: no agent leads here meanwhile.
+    const session = await this.#sessions.get('target', 'agent');
+    if (!(await tryLeadLock(session))) {
+      const leader = await readLeader(session).catch(() => null);
+      return refused(`the agent ${leader?.instance ?? ''} leads in ${this.#here}`, `Stop the agents of ${this.#here}.`);
+    }
+    this.#say('bring the schema to what is declared');
+    await this.#apply();
+    this.#mark = (await readMark(this.#sessions, this.#here, this.#there)) ?? this.#mark;
+    if (this.#mark.stage === 'begun') await this.#reached('begun');
+    const generation = await this.#clear(standing.generation);
+    await this.#copy();
+    await this.#readBack();
+    const differing = await this.#compare();
+    if (differing !== null) return { kind: 'differs', tables: differing };
+    if (standing.takenOver !== null && !(await readmit(this.#sessions, this.#options, store, standing.takenOver))) {
+      throw new Stopped('the lease store does not readmit it', 'Run it again.');
+    }
+    await eraseMark(this.#sessions, this.#here);
+    return { kind: 'joined', readmitted: standing.takenOver !== null, generation };
+  }
+
+  /** Without its streams: those are made here. */
+  async #apply(): Promise<void> {
+    const { target } = this.#options;
+    const result = await applyChanges(target.connect('owner'), target.configuration);
+    switch (result.kind) {
+      case 'applied':
+        return;
+      case 'unavailable':
+        throw new SideUnavailable(this.#here, 'owner', result);
+      case 'refused':
+        throw new Stopped(result.problems[0]?.message ?? 'nothing can be applied');
+      case 'unreadable':
+      case 'failed':
+        throw new Stopped(result.error.message, '`lanekeeper apply` there says more.');
+      case 'busy':
+        throw new Stopped(`another apply runs in ${this.#here}`);
+      case 'blocked':
+        throw new Stopped(`${result.step.lock?.table ?? 'a table'} is in use in ${this.#here}`);
+    }
+  }
+
+  async #clear(recorded: number | null): Promise<number> {
+    const generation = await raiseGeneration(this.#sessions, this.#here, recorded);
+    if (this.#isPast('cleared')) return generation;
+    this.#say('take old streams and slots away on both sides');
+    await dropStreams(this.#sessions, this.#options);
+    this.#say(`empty the tables of ${this.#here}`);
+    const problem = await emptyTables(this.#sessions, this.#options);
+    if (problem !== null) throw new Stopped(`the tables of ${this.#here} could not be emptied: ${problem}`, rightsHint);
+    await this.#reached('cleared');
+    return generation;
+  }
+
+  async #copy(): Promise<void> {
+    const { onEvent = () => {} } = this.#options;
+    if (!this.#isPast('copying')) {
+      this.#say(`subscribe to ${this.#there}, with a copy`);
+      const reading = await grantReading(this.#sessions, this.#options);
+      if (reading.kind === 'lacking') {
+        throw new Stopped(`the replication role may not read all tables in ${this.#there}`, `There: ${reading.what}`);
+      }
+      await startCopy(this.#sessions, this.#options);
+      await this.#reached('copying');
+    }
+    if (this.#isPast('copied')) return;
+    this.#say('copy');
+    await awaitCopy(this.#sessions, this.#options, (progress) => onEvent({ kind: 'copy', ...progress }));
+    await endSeed(this.#sessions, this.#options);
+    await revokeReading(this.#sessions, this.#options);
+    this.#say('set the sequences beyond what was given out');
+    await this.#apply();
+    await leaveNumbersOut(this.#sessions, this.#options);
+    await this.#reached('copied');
+  }
+
+  async #readBack(): Promise<void> {
+    if (this.#isPast('reading')) return;
+    this.#say(`let ${this.#there} read ${this.#here} again`);
+    const [trouble] = await readBack(this.#sessions, this.#options);
+    if (trouble) throw new Stopped(trouble.message, 'Run it again.');
+    await this.#reached('reading');
+  }
+
+  async #compare(): Promise<readonly TableVerdict[] | null> {
+    const { onEvent = () => {} } = this.#options;
+    if (this.#isPast('verified')) return null;
+    this.#say('compare');
+    const result = await compare(this.#sessions, this.#options, (progress) =>
+      onEvent({ kind: 'compare', ...progress }),
+    );
+    if (!result.clean) return result.tables.filter(({ kind }) => kind !== 'equal');
+    await this.#reached('verified');
+    return null;
+  }
+
+  #isPast(stage: JoinStage): boolean {
+    return joinStages.indexOf(this.#mark.stage) >= joinStages.indexOf(stage);
+  }
+
+  async #reached(stage: JoinStage): Promise<void> {
+    this.#mark = { ...this.#mark, stage };
+    await writeMark(this.#sessions, this.#here, this.#there, this.#mark);
+    this.#options.onEvent?.({ kind: 'reached', stage });
+  }
+
+  #say(what: string): void {
+    this.#options.onEvent?.({ kind: 'step', what });
+  }
+}
+
+const rightsHint = 'See docs/guides/roles.md, or `lanekeeper doctor`, for the rights of the agent.';
