@@ -107,6 +107,19 @@ async function mend(found: readonly Finding[]): Promise<void> {
   }
 }
 
+test('an agent that could not take over, or could not end a wait, is an error', async () => {
+  await runSql(
+    ny.urls.superuser,
+    `REVOKE pg_signal_backend FROM lanekeeper_agent;
+    REVOKE EXECUTE ON FUNCTION pg_catalog.pg_replication_origin_progress(text, boolean) FROM lanekeeper_agent`,
+  );
+  const found = await findings();
+  const errors = found.filter(({ severity }) => severity === 'error').map(({ code }) => code);
+  expect(errors.sort()).toEqual(['role-membership', 'role-origins']);
+  await mend(found);
+  expect(brief(await findings())).toEqual(ofTests);
+});
+
 test('a superuser as the application is an error, and so is a role that is not there', async () => {
   await runSql(ny.urls.superuser, 'ALTER ROLE lanekeeper_application SUPERUSER');
   expect(brief(await findings())).toContain('role-superuser: lanekeeper_application');

@@ -116,6 +116,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     others.map((peer) => [peer, streamNames.map((stream) => subscriptionName(peer, stream))]),
   );
   const makeReign = async (session: Client, predecessor: LeaseCredential | null) => {
+    const mayFreeze = await mayReadOrigins(session);
+    const automaticFailover = settings.automaticFailover && mayFreeze;
     const context = {
       configuration,
       instance,
@@ -123,7 +125,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       session,
       store: leaseStore,
       subscriptions,
-      mayReadOrigins: await mayReadOrigins(session),
+      mayReadOrigins: mayFreeze,
       handover,
       rejoin,
       onSyncProblem: (problem: string | null) => {
@@ -131,7 +133,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       },
       log,
     };
-    return new Reign({ settings, context, predecessor, onSettled: (settled) => arrivals.settle(settled) });
+    return new Reign({ settings: { ...settings, automaticFailover }, context, predecessor, onSettled: (settled) => arrivals.settle(settled) });
   };
 
   const reign = () => leadership.reign;
@@ -204,6 +206,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       homes: observer.homes,
       recent,
       incidents,
+      mayFreeze: present.mayFreeze,
       transactionProblem: upkeep.transactionProblem,
       successions: successions.known,
       replication: replication.report,

@@ -14,6 +14,7 @@ import {
   type Ownership,
   type OwnershipEvent,
   type Reason,
+  reason,
   reasonsNotToStart,
   type Settings,
   type SwitchOutcome,
@@ -98,6 +99,11 @@ export class Reign {
     return this.#over ? 0 : leaseLeftMs(this.#state, performance.now());
   }
 
+  /** Without it a takeover would be granted by the store and never come to its cut. */
+  get mayFreeze(): boolean {
+    return this.#options.context.mayReadOrigins;
+  }
+
   reasonsNotToStart(peer: DataCenterName): readonly Reason[] {
     return reasonsNotToStart(this.#state, peer, performance.now());
   }
@@ -135,6 +141,7 @@ export class Reign {
 
   /** Asks to take everything over that `from` holds; `forced` also when something acknowledged may be missing here. */
   async takeOver(from: DataCenterName, forced: boolean): Promise<FailoverOutcome | null> {
+    if (!this.mayFreeze) return { kind: 'refused', reasons: [reason('cannot-freeze')] };
     return this.#ask<FailoverOutcome>((id) => ({ kind: 'failover-asked', id, from, forced }));
   }
 

@@ -8,6 +8,7 @@ import {
   type Ownership,
   type Reason,
   type RejoinStage,
+  reason,
   reasonsNotToTake,
   speaksOfGaps,
 } from '../ownership/index.ts';
@@ -107,6 +108,7 @@ export type StatusInput = {
   readonly homes: AgentStatus['homes'];
   readonly recent: readonly MoveEntry[];
   readonly incidents: readonly Incident[];
+  readonly mayFreeze: boolean;
   readonly transactionProblem: string | null;
   readonly successions: readonly RecordedSuccession[];
   readonly replication: ReplicationReport | null;
@@ -198,7 +200,7 @@ function rejoinStatus({ rejoin }: Ownership): AgentStatus['rejoin'] {
 }
 
 function problemsIn(
-  { state, streams, incidents, transactionProblem, syncProblem, stranded }: StatusInput,
+  { state, streams, incidents, mayFreeze, transactionProblem, syncProblem, stranded }: StatusInput,
   lease: AgentStatus['lease'],
   peers: AgentStatus['peers'],
 ): readonly string[] {
@@ -223,6 +225,7 @@ function problemsIn(
   const kinds = new Map<string, number>();
   for (const { kind } of incidents) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
   for (const [kind, count] of kinds) problems.push(`${count} incident${count === 1 ? '' : 's'} within a day: ${kind}`);
+  if (!mayFreeze) problems.push(`nothing can be taken over: ${explain(reason('cannot-freeze'))}`);
   if (transactionProblem !== null) problems.push(transactionProblem);
   if (syncProblem !== null) problems.push(`\`remote\` commits cannot wait: ${syncProblem}`);
   else if (lease.kind === 'held' && state.sync.waits.length === 0 && Object.keys(peers).length > 0)

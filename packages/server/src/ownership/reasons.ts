@@ -55,7 +55,7 @@ export const reasonTable = {
   },
   'cannot-freeze': {
     stops: 'start',
-    help: 'this agent may not read how far a stream has come: `lanekeeper doctor` prints the right that is missing',
+    help: 'this agent may not read how far a stream has come: `lanekeeper doctor` prints the right that is missing; then start it again',
   },
   'peer-not-observed': { stops: 'start', help: "the other data center's agent does not answer" },
   'not-streaming': { stops: 'start', help: 'a stream does not run' },

@@ -160,7 +160,11 @@ function judgeMemberships({ names, roles }: RolesFacts): Found[] {
   const wanted = [
     ['pg_create_subscription', 'error', 'it creates the subscriptions'],
     ['pg_monitor', 'error', 'it watches the streams'],
-    ['pg_signal_backend', 'warning', 'it ends transactions that have passed the fence and do not come to an end'],
+    [
+      'pg_signal_backend',
+      'error',
+      'it ends transactions that do not come to an end, and commits that wait for a data center that is gone',
+    ],
     [
       names.owner,
       'error',
@@ -243,11 +247,11 @@ function judgeFunctions({
   }
   if (!agentReadsOrigins) {
     found.push({
-      severity: 'warning',
+      severity: 'error',
       code: 'role-origins',
       subject: names.agent,
       what: `${names.agent} may not read how far streams have been applied to disk`,
-      why: 'a database restored from an old copy is known by it, and gets no lease',
+      why: 'without it nothing can be taken over here, and a database restored from an old copy is not known for one',
       mend: `GRANT EXECUTE ON FUNCTION pg_catalog.pg_replication_origin_progress(text, boolean) TO ${quoteName(names.agent)};`,
       ...bySuperuser,
     });
