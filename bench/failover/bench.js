@@ -5,18 +5,10 @@
  *
  *   npm run bench -- failover [--runs 20] [--accounts 1000000]
  */
-import { execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { promisify } from 'node:util';
 import pg from 'pg';
+import { lanekeeper, withLab } from '../lab.js';
 import { machine, median, option, printTable } from '../measure.js';
 
-const here = (file) => new URL(file, import.meta.url).pathname;
-const bin = here('../../packages/server/bin/lanekeeper.js');
 const few = 1000;
 const other = { ny: 'la', la: 'ny' };
 const processesOfOne = ['edge', 'app-1', 'app-2', 'agent', 'postgres'];
@@ -24,34 +16,10 @@ const processesOfOne = ['edge', 'app-1', 'app-2', 'agent', 'postgres'];
 export async function run(args) {
   const runs = option(args, 'runs', 20);
   const many = option(args, 'accounts', 1_000_000);
-  const parent = await mkdtemp(join(tmpdir(), 'lanekeeper-bench-'));
-  const lab = spawn(
-    process.execPath,
-    [
-      bin,
-      'lab',
-      '--json',
-      '--dir',
-      join(parent, 'lab'),
-      '--app',
-      `${process.execPath} ${here('../rehome/app.js')}`,
-      '--schema',
-      here('../rehome/schema.sql'),
-      '--config',
-      here('../rehome/lanekeeper.yaml'),
-    ],
-    { stdio: ['ignore', 'pipe', 'inherit'] },
-  );
-  try {
-    const [line] = await Promise.race([
-      once(createInterface({ input: lab.stdout }), 'line'),
-      once(lab, 'exit').then(() => ['']),
-    ]);
-    if (!line) throw new Error('the lab did not start');
-    const described = JSON.parse(line);
+  await withLab(async (described) => {
     console.log(machine());
     await fill(described, 0, few);
-    await cli(described, 'lab', 'link', 'ny', 'la', '--rtt', '60ms');
+    await lanekeeper(described, 'lab', 'link', 'ny', 'la', '--rtt', '60ms');
     const results = [];
     let holder = 'ny';
     const series = async (what, count, once_) => {
@@ -71,7 +39,9 @@ export async function run(args) {
     };
     const switched = async () => {
       const to = other[holder];
-      const pause = await pauseOf(described, holder, () => cli(described, 'switchover', '--from', holder, '--to', to));
+      const pause = await pauseOf(described, holder, () =>
+        lanekeeper(described, 'switchover', '--from', holder, '--to', to),
+      );
       holder = to;
       return pause;
     };
@@ -102,11 +72,7 @@ export async function run(args) {
       await series(`data center killed, ${many} accounts`, Math.ceil(runs / 10), killed);
     }
     printTable('From the last write in the old home to the first one in the new', results);
-  } finally {
-    lab.kill('SIGTERM');
-    if (lab.exitCode === null) await once(lab, 'exit');
-    await rm(parent, { recursive: true, force: true });
-  }
+  });
 }
 
 async function fill(described, from, to, dc = 'ny') {
@@ -118,11 +84,6 @@ async function fill(described, from, to, dc = 'ny') {
       Math.min(at + 20_000, to) - 1,
     ]);
   await client.end();
-}
-
-async function cli(described, ...args) {
-  const env = { ...process.env, LANEKEEPER_LAB: join(described.dir, 'lab.json') };
-  return promisify(execFile)(process.execPath, [bin, ...args], { env });
 }
 
 async function command(described, site, name, action) {
@@ -137,7 +98,7 @@ async function command(described, site, name, action) {
 /** Both write, hold everything that is acknowledged as remote, and have nothing left to do. */
 async function untilWell(described) {
   for (let i = 0; i < 600; i++) {
-    const { stdout } = await cli(described, 'status', '--json').catch((error) => error);
+    const { stdout } = await lanekeeper(described, 'status', '--json').catch((error) => error);
     try {
       const { dataCenters } = JSON.parse(stdout);
       const well = Object.values(dataCenters).every(

@@ -3,20 +3,12 @@
  * the new, about every two milliseconds; the pause is from the last commit here to the first one there. Beside it the round trip
  * of the link in the same run. Then moves a second, 16 at a time.
  */
-import { execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { promisify } from 'node:util';
 import { databaseUrl, loadConfiguration } from 'lanekeeper/config';
 import { createKeyRing, mintAgentToken } from 'lanekeeper/session';
 import pg from 'pg';
+import { lanekeeper, withLab } from '../lab.js';
 import { machine, median, option, percentile, printTable } from '../measure.js';
 
-const here = (file) => new URL(file, import.meta.url).pathname;
-const bin = here('../../packages/server/bin/lanekeeper.js');
 const sizes = [
   { rows: 50, accounts: 200 },
   { rows: 5000, accounts: 20 },
@@ -25,39 +17,13 @@ const sizes = [
 export async function run(args) {
   const moves = option(args, 'moves', 100);
   const parallelMoves = option(args, 'parallel-moves', 320);
-  const parent = await mkdtemp(join(tmpdir(), 'lanekeeper-bench-'));
-  const lab = spawn(
-    process.execPath,
-    [
-      bin,
-      'lab',
-      '--json',
-      '--dir',
-      join(parent, 'lab'),
-      '--app',
-      `${process.execPath} ${here('app.js')}`,
-      '--schema',
-      here('schema.sql'),
-      '--config',
-      here('lanekeeper.yaml'),
-    ],
-    { stdio: ['ignore', 'pipe', 'inherit'] },
-  );
-  try {
-    const [line] = await Promise.race([
-      once(createInterface({ input: lab.stdout }), 'line'),
-      once(lab, 'exit').then(() => ['']),
-    ]);
-    if (!line) throw new Error('the lab did not start');
-    const described = JSON.parse(line);
+  await withLab(async (described) => {
     const control = await open(described);
     await fill(described.dataCenters.ny.databases.application);
     console.log(machine());
     const results = [];
     for (const delayMs of [0, 30]) {
-      await promisify(execFile)(process.execPath, [bin, 'lab', 'link', 'ny', 'la', '--rtt', `${delayMs * 2}ms`], {
-        env: { ...process.env, LANEKEEPER_LAB: join(described.dir, 'lab.json') },
-      });
+      await lanekeeper(described, 'lab', 'link', 'ny', 'la', '--rtt', `${delayMs * 2}ms`);
       for (const size of sizes) {
         const roundTripMs = await roundTrip(control);
         const pauses = [];
@@ -82,11 +48,7 @@ export async function run(args) {
       }
     }
     printTable('Moves', results);
-  } finally {
-    lab.kill('SIGTERM');
-    if (lab.exitCode === null) await once(lab, 'exit');
-    await rm(parent, { recursive: true, force: true });
-  }
+  });
 }
 
 /** What the bench needs to ask ny's agent, and a connection from ny to la through the link. */

@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type TestAgents, testAgents } from '../support/agents.ts';
 import { applyPair } from '../support/applied.ts';
 import { runSql } from '../support/clusters.ts';
+import { eventually as eventuallyOf } from '../support/eventually.ts';
 import { type TestPair, testPair } from '../support/pair.ts';
 
 const schema = `
@@ -33,20 +34,8 @@ const write = (dc: string, account: string, note: string) =>
 const born = (dc: string, account: string) =>
   sql('application', dc, 'INSERT INTO accounts (id) VALUES ($1)', [account]);
 
-async function eventually<T>(what: string, look: () => Promise<T>, withinMs = 15_000): Promise<T> {
-  const endMs = performance.now() + withinMs;
-  for (;;) {
-    try {
-      return await look();
-    } catch (error) {
-      if (performance.now() > endMs) {
-        const log = agents.log.slice(-40).map((entry) => JSON.stringify(entry));
-        throw new Error(`${what}: ${String(error)}\n${log.join('\n')}`);
-      }
-    }
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
+const eventually = <T>(what: string, look: () => Promise<T>, withinMs?: number) =>
+  eventuallyOf(agents, what, look, withinMs);
 
 const inSync = (dc: string) =>
   eventually(`${dc} in sync`, async () => expect((await agents.status(dc)).sync.recorded).toHaveLength(1));

@@ -26,7 +26,7 @@ import {
   writeLease,
 } from '../postgres/index.ts';
 import { type EffectContext, message } from './effect-context.ts';
-import { type Handover, handoverFailure } from './handover.ts';
+import { type Handover, handoverFailure, isHandover } from './handover.ts';
 import type { RejoinEffects } from './rejoin.ts';
 
 export type Performers = EffectContext & { readonly handover: Handover; readonly rejoin: RejoinEffects };
@@ -50,6 +50,7 @@ export async function perform(context: Performers, action: Effect): Promise<Owne
 }
 
 async function attempt(context: Performers, action: Effect): Promise<OwnershipEvent> {
+  if (isHandover(action)) return context.handover.perform(context, action);
   const { database, session, store, configuration } = context;
   switch (action.kind) {
     case 'prove':
@@ -68,16 +69,6 @@ async function attempt(context: Performers, action: Effect): Promise<OwnershipEv
     case 'release':
       await store.release(configuration.here, action.credential, false);
       return { kind: 'released', round: action.round };
-    case 'watch-store':
-    case 'succeed':
-    case 'freeze':
-    case 'record':
-    case 'drain-all':
-    case 'lock-writers':
-    case 'give-all':
-    case 'resume':
-    case 'set-sync':
-      return context.handover.perform(context, action);
     case 'rejoin':
       return { kind: 'rejoined', round: action.round, result: await context.rejoin.perform(action) };
     case 'list-instances':
@@ -159,6 +150,7 @@ export async function sampleClock(session: Client): Promise<ClockSample> {
 }
 
 function failure(action: Effect): OwnershipEvent {
+  if (isHandover(action)) return handoverFailure(action);
   const { kind } = action;
   switch (kind) {
     case 'prove':
@@ -172,16 +164,6 @@ function failure(action: Effect): OwnershipEvent {
       return { kind: 'lease-written', round: action.round, ok: false };
     case 'release':
       return { kind: 'released', round: action.round };
-    case 'watch-store':
-    case 'succeed':
-    case 'freeze':
-    case 'record':
-    case 'drain-all':
-    case 'lock-writers':
-    case 'give-all':
-    case 'resume':
-    case 'set-sync':
-      return handoverFailure(action);
     case 'rejoin':
       return {
         kind: 'rejoined',

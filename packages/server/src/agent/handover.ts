@@ -29,21 +29,23 @@ const synchronousWithinMs = 10_000;
 const proveWithinMs = 3_000;
 const lockSessionTimeoutMs = 30_000;
 
-export type HandoverAction = Extract<
-  Action,
-  {
-    kind:
-      | 'watch-store'
-      | 'succeed'
-      | 'freeze'
-      | 'record'
-      | 'drain-all'
-      | 'lock-writers'
-      | 'give-all'
-      | 'resume'
-      | 'set-sync';
-  }
->;
+const kinds = [
+  'watch-store',
+  'succeed',
+  'freeze',
+  'record',
+  'drain-all',
+  'lock-writers',
+  'give-all',
+  'resume',
+  'set-sync',
+] as const;
+
+export type HandoverAction = Extract<Action, { kind: (typeof kinds)[number] }>;
+
+export function isHandover(action: Action): action is HandoverAction {
+  return (kinds as readonly string[]).includes(action.kind);
+}
 
 export class Handover {
   /** Holds, or is about to hold, the lock. */

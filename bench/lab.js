@@ -1,0 +1,41 @@
+/** A lab for a bench: two data centers with a schema and an application that says nothing; the bench writes with SQL. */
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
+
+const here = (file) => new URL(file, import.meta.url).pathname;
+const bin = here('../packages/server/bin/lanekeeper.js');
+
+/** Runs `work` with the lab's description, and takes the lab away again. */
+export async function withLab(work) {
+  const parent = await mkdtemp(join(tmpdir(), 'lanekeeper-bench-'));
+  const options = [
+    ...['--dir', join(parent, 'lab')],
+    ...['--app', `${process.execPath} ${here('rehome/app.js')}`],
+    ...['--schema', here('rehome/schema.sql')],
+    ...['--config', here('rehome/lanekeeper.yaml')],
+  ];
+  const lab = spawn(process.execPath, [bin, 'lab', '--json', ...options], { stdio: ['ignore', 'pipe', 'inherit'] });
+  try {
+    const [line] = await Promise.race([
+      once(createInterface({ input: lab.stdout }), 'line'),
+      once(lab, 'exit').then(() => ['']),
+    ]);
+    if (!line) throw new Error('the lab did not start');
+    await work(JSON.parse(line));
+  } finally {
+    lab.kill('SIGTERM');
+    if (lab.exitCode === null) await once(lab, 'exit');
+    await rm(parent, { recursive: true, force: true });
+  }
+}
+
+/** A command as typed beside the lab. */
+export function lanekeeper(described, ...args) {
+  const env = { ...process.env, LANEKEEPER_LAB: join(described.dir, 'lab.json') };
+  return promisify(execFile)(process.execPath, [bin, ...args], { env });
+}
