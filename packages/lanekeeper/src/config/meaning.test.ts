@@ -207,6 +207,12 @@ const mistakes: [string, (draft: Draft) => void, string, RegExp][] = [
     /does not reach the other data centers/,
   ],
   [
+    'durable in a stream that nobody waits for',
+    (d) => (d.tables.products.durability = 'remote'),
+    'tables.products.durability',
+    /travels in a stream that no commit waits for/,
+  ],
+  [
     'a class durable where it never comes',
     (d) => (d.classes.cache = { durability: 'remote' }),
     'classes.cache.durability',
@@ -446,7 +452,6 @@ test('a table is as safe as it says, else as its class says, else as its class i
   expect(safety(refused, 'public.orders')).toEqual(['remote', 'refuse', 'merge']);
   expect(safety(refused, 'public.carts')).toEqual(['local', 'accept', 'merge']);
   expect(safety((d) => (d.classes['system-of-record'] = { durability: 'local' }), 'public.orders')[0]).toBe('local');
-  expect(safety((d) => (d.tables.products.durability = 'remote'), 'public.products')[0]).toBe('remote');
   expect(safety(() => {}, 'shop.visits')).toEqual(['local', 'accept', 'keep']);
 });
 

@@ -76,8 +76,8 @@ function safetyOf(
   return { durability, whenAlone, stranded: table.stranded ?? ofClass?.stranded ?? 'keep' };
 }
 
-/** Native replication carries these; what is never there cannot be acknowledged there. */
-const travels: ReadonlySet<DataClass> = new Set(['system-of-record', 'read-only', 'static-content']);
+/** These travel in the stream `rest`, which no commit waits for, so that an import of a catalog delays nobody. */
+const unawaited: ReadonlySet<DataClass> = new Set(['read-only', 'static-content']);
 
 function checkSafety(
   safety: WrittenSafety,
@@ -86,10 +86,12 @@ function checkSafety(
   durability: Table['durability'],
   problems: Problems,
 ): void {
-  if (safety.durability === 'remote' && !travels.has(dataClass))
+  if (safety.durability === 'remote' && dataClass !== 'system-of-record')
     problems.error(
       [...path, 'durability'],
-      `What is ${dataClass} does not reach the other data centers, so it cannot be durable there`,
+      unawaited.has(dataClass)
+        ? `What is ${dataClass} travels in a stream that no commit waits for`
+        : `What is ${dataClass} does not reach the other data centers, so it cannot be durable there`,
       'Write `local`, or remove it.',
     );
   else if (safety.whenAlone === 'refuse' && durability === 'local')
