@@ -101,7 +101,8 @@ describe('the storefront', { timeout: 120_000 }, () => {
     expect((await service('start')).code).toBe(0);
     const payment = async (): Promise<unknown> => (await customer.ask(`${edge('la')}/orders/${id}`)).body;
     await expect.poll(payment, wait).toMatchObject({ payment: { state: 'paid' } });
-    const { movements } = await (await fetch(`${lab.line.payments}/movements?order=${id}`)).json();
+    const answer = await fetch(`${lab.line.payments}/movements?order=${id}`);
+    const { movements } = (await answer.json()) as { movements: unknown };
     expect(movements).toMatchObject([{ key: id, kind: 'charge' }]);
     expect((await lab.command('lab', 'process', 'payments', 'nobody', 'stop')).code).toBe(2);
   });

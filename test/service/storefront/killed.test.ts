@@ -48,7 +48,7 @@ async function instance(dc: 'ny' | 'la', name: string): Promise<LeashedProcess> 
       STOREFRONT_PAYMENT_URL: service.url,
       LOG_LEVEL: 'silent',
     },
-    stderr: 'inherit',
+    stderr: 2,
   });
 }
 

@@ -41,7 +41,7 @@ export async function paymentProcess(): Promise<PaymentProcess> {
       running = await spawnLeashed(process.execPath, [program], {
         env: { ...own, PORT: String(port), PAYMENT_JOURNAL: journal, ...env },
         stdout: 'ignore',
-        stderr: 'inherit',
+        stderr: 2,
       });
       await until('the payment service answers', () =>
         fetch(`${url}/health`).then(

@@ -168,7 +168,9 @@ test('both coasts ask at the same moment for the same charge: it is one', async 
   const headers = { 'content-type': 'application/json', 'idempotency-key': order };
   const ask = () => fetch(`${service.url}/charges`, { method: 'POST', headers, body });
   const answers = await Promise.all([ask(), ask(), ask()]);
-  const receipts = await Promise.all(answers.map(async (answer) => (await answer.json()).receipt));
+  const receipts = await Promise.all(
+    answers.map(async (answer) => ((await answer.json()) as { receipt: string }).receipt),
+  );
   expect(new Set(receipts).size).toBe(1);
   await settledOnBothCoasts(order);
   await chargedOnce(order, 2900);
