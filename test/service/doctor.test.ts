@@ -64,6 +64,7 @@ test('roles: too little and too much is found, and the statements mend it', asyn
     `REVOKE pg_create_subscription FROM lanekeeper_agent;
     REVOKE lanekeeper_owner FROM lanekeeper_agent;
     REVOKE CREATE ON DATABASE ${ny.database.name} FROM lanekeeper_agent;
+    REVOKE ALTER SYSTEM ON PARAMETER synchronous_standby_names FROM lanekeeper_agent;
     ALTER ROLE lanekeeper_replication NOREPLICATION;
     GRANT lanekeeper_owner TO lanekeeper_application;
     GRANT SET ON PARAMETER session_replication_role TO lanekeeper_application;
@@ -83,6 +84,7 @@ test('roles: too little and too much is found, and the statements mend it', asyn
       'role-replica-mode: lanekeeper_application',
       'role-replication: lanekeeper_replication',
       'role-separation: lanekeeper_application',
+      'role-standbys: lanekeeper_agent',
       'table-owned-by-application: public.accounts',
       'table-owner: public.products',
     ].sort(),
@@ -103,7 +105,7 @@ test('roles: too little and too much is found, and the statements mend it', asyn
 
 async function mend(found: readonly Finding[]): Promise<void> {
   for (const { mend: sql, runAs } of found) {
-    if (runAs !== null && sql !== null && !sql.includes('ALTER SYSTEM')) await runSql(ny.urls.superuser, sql);
+    if (runAs !== null && sql !== null && !sql.startsWith('ALTER SYSTEM')) await runSql(ny.urls.superuser, sql);
   }
 }
 
