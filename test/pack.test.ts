@@ -88,7 +88,7 @@ describe('what is packed', () => {
         .reduce((sum, path) => sum + statSync(join(installed, 'dist', path)).size, 0);
     // Comments included, nothing minified. Raise it only for something that applications gain from.
     expect(bytes('.js')).toBeGreaterThan(50_000);
-    expect(bytes('.js')).toBeLessThan(250_000);
+    expect(bytes('.js')).toBeLessThan(275_000);
     const tarball = packed.find(({ name }) => name === 'lanekeeper') as Packed;
     expect(statSync(join(elsewhere, tarball.filename)).size).toBeLessThan(120_000);
   });
