@@ -8,7 +8,7 @@ import {
   setStandbyNames,
   waitUntilSynchronous,
 } from '@lanekeeper/server/postgres';
-import { Client, type DatabaseError, type Notice } from 'pg';
+import { Client, type DatabaseError } from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { applyPair, lease } from '../support/applied.ts';
 import { runSql } from '../support/clusters.ts';
@@ -29,6 +29,8 @@ const tables = {
   payments: { ...homed, durability: 'remote', whenAlone: 'refuse' },
   clicks: { ...homed, durability: 'local' },
 } as const;
+
+type Notice = Pick<DatabaseError, 'code' | 'message' | 'detail'>;
 
 let pair: TestPair;
 let ny: TestDataCenter;
