@@ -133,6 +133,17 @@ BEGIN
   view := pg_sequence_last_value('lanekeeper.sync_view'::regclass);
 END $$;
 
+-- For applications that pass on a result which another transaction recorded: that one's wait may still go on, or have been broken
+-- off, and it shows all the same. The commit of this one comes later in the log, so whoever holds it holds the other; without
+-- a lease it is refused.
+CREATE FUNCTION lanekeeper.reaffirm() RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM lanekeeper.tick(1);
+  -- Without anything in the log a commit waits for nobody.
+  PERFORM pg_logical_emit_message(true, 'lanekeeper', 'reaffirm');
+END $$;
+
 -- Claims are `remote`: a value that was promised to one account must not be free again after a failure.
 CREATE OR REPLACE FUNCTION lanekeeper.claim_value(claim_name text, claim_value text, for_account text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -161,4 +172,4 @@ BEGIN
 END $$;
 
 REVOKE ALL ON FUNCTION lanekeeper.tick(integer), lanekeeper.set_sync_members(integer, text[]), lanekeeper.await_peers(integer),
-  lanekeeper.sync_state() FROM PUBLIC;
+  lanekeeper.reaffirm(), lanekeeper.sync_state() FROM PUBLIC;

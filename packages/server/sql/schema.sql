@@ -1151,6 +1151,18 @@ BEGIN
   END IF;
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.reaffirm()
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  PERFORM lanekeeper.tick(1);
+  -- Without anything in the log a commit waits for nobody.
+  PERFORM pg_logical_emit_message(true, 'lanekeeper', 'reaffirm');
+END $function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.record_outcome(request text, for_account text, request_result jsonb)
  RETURNS boolean
  LANGUAGE plpgsql

@@ -8,6 +8,7 @@ import { Client } from 'lanekeeper/pg';
 import type pg from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { lease } from '../../support/applied.ts';
 import { runSql } from '../../support/clusters.ts';
 import { type SyncSet, syncSet } from '../../support/sync-set.ts';
 import { type Shop, startShop, until } from './shop.ts';
@@ -214,6 +215,41 @@ test('a connection that is lost while it waits leaves the outcome unknown, and t
   expect(await once(client, ny)).toEqual({ kind: 'repeated', result: { order: placed } });
   await until('the record in la', async () => (await la.outcome('pressed-1')).kind === 'done');
   expect(await la.outcome('pressed-1')).toEqual({ kind: 'done', result: { order: placed }, dataCenter: 'ny' });
+});
+
+test('a result that nobody else holds yet is passed on when somebody does, and not without a lease', async () => {
+  await set.grow();
+  const doomed = new Client({ connectionString: shop.pair.dc('ny').urls.application });
+  doomed.on('error', () => {});
+  await doomed.connect();
+  await set.peerReads(false);
+  const place = (on: pg.ClientBase) =>
+    ny.forAccount('a1', async () => {
+      await on.query('BEGIN');
+      const outcome = await ny.once('pressed-2', on, async () => {
+        await on.query(...order());
+        return 'placed';
+      });
+      await on.query('COMMIT');
+      return outcome;
+    });
+  const first = place(doomed).catch((error: unknown) => error);
+  await waits();
+  const [pid] = await set.waiting();
+  await runSql(shop.pair.dc('ny').urls.superuser, 'SELECT pg_terminate_backend($1)', [pid]);
+  expect(await first).toMatchObject({ code: 'LK_OUTCOME_UNKNOWN' });
+
+  const repeated = place(client);
+  const asked = ny.outcome('pressed-2');
+  await until('both wait', async () => (await set.waiting()).length === 2);
+  expect(await Promise.race([repeated, asked, la.outcome('pressed-2')])).toEqual({ kind: 'unknown' });
+  await set.peerReads(true);
+  expect(await repeated).toEqual({ kind: 'repeated', result: 'placed' });
+  expect(ny.durabilityOf(client)).toBe('remote');
+  expect(await asked).toEqual({ kind: 'done', result: 'placed', dataCenter: 'ny' });
+  await lease(shop.pair.dc('ny'), -1);
+  expect(await ny.outcome('pressed-2')).toEqual({ kind: 'unknown' });
+  await lease(shop.pair.dc('ny'), 600_000);
 });
 
 test('a timeout of the client during the wait leaves the outcome unknown as well', async () => {

@@ -7,9 +7,17 @@ import type { Outcome, Queryable } from './api.ts';
 import { currentBinding } from './binding.ts';
 import type { RunSql } from './deeds.ts';
 
-type OutcomeRow = { readonly account: AccountId; readonly result: unknown; readonly dc: string };
+type OutcomeRow = {
+  readonly account: AccountId;
+  readonly result: unknown;
+  readonly dc: string;
+  /** Recorded in this database. What came from another one is held by two. */
+  readonly ours: boolean;
+};
 
-const select = 'SELECT account, result, dc FROM lanekeeper.outcome_of($1)';
+const select = 'SELECT account, result, dc, dc = lanekeeper.dc() AS ours FROM lanekeeper.outcome_of($1)';
+/** A record shows before it is held elsewhere, when the wait of its commit was broken off: whoever passes it on waits himself. */
+const reaffirm = 'SELECT lanekeeper.reaffirm()';
 
 export async function once<Result>(
   requestId: string,
@@ -24,7 +32,10 @@ export async function once<Result>(
   ]);
   const { rows } = await client.query(select, [requestId]);
   const recorded = (rows as readonly OutcomeRow[]).find((row) => row.account === account);
-  if (recorded !== undefined) return { kind: 'repeated', result: recorded.result as Result };
+  if (recorded !== undefined) {
+    if (recorded.ours) await client.query(reaffirm, []);
+    return { kind: 'repeated', result: recorded.result as Result };
+  }
   const result = await work();
   const written = await client.query('SELECT lanekeeper.record_outcome($1, $2, $3::jsonb) AS recorded', [
     requestId,
@@ -45,5 +56,15 @@ export async function outcomeOf<Result>(run: RunSql, requestId: string): Promise
   const mine =
     binding === undefined ? (rows.length === 1 ? rows : []) : rows.filter((row) => row.account === binding.account);
   const row = mine[0];
-  return row === undefined ? { kind: 'unknown' } : { kind: 'done', result: row.result as Result, dataCenter: row.dc };
+  if (row === undefined) return { kind: 'unknown' };
+  // It is not known whether it will stay: without a lease somebody else may decide that.
+  if (row.ours && !(await succeeds(run(reaffirm, [])))) return { kind: 'unknown' };
+  return { kind: 'done', result: row.result as Result, dataCenter: row.dc };
+}
+
+async function succeeds(work: Promise<unknown>): Promise<boolean> {
+  return work.then(
+    () => true,
+    () => false,
+  );
 }

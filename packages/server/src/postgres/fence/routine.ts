@@ -270,6 +270,7 @@ export function grantPieces(configuration: Configuration): Piece[] {
     'outcome_of(text)',
     'sync_state()',
     'await_peers(integer)',
+    'reaffirm()',
     'enlist(text)',
     'drained(bigint, text)',
   ].map((signature) => `lanekeeper.${signature}`);
