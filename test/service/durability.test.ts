@@ -30,7 +30,7 @@ const tables = {
   clicks: { ...homed, durability: 'local' },
 } as const;
 
-type Notice = Pick<DatabaseError, 'code' | 'message' | 'detail'>;
+type Notice = Pick<DatabaseError, 'code' | 'message' | 'detail' | 'severity' | 'routine'>;
 
 let pair: TestPair;
 let ny: TestDataCenter;
