@@ -123,6 +123,36 @@ test('two that subscribe at the same moment do not hinder each other, and a half
   await expect.poll(codes, wait).toEqual([]);
 });
 
+test('a lock that keeps rows from being applied is seen, and so is how much a slot may still keep', async () => {
+  const holder = new Client({ connectionString: la.urls.superuser });
+  await holder.connect();
+  const seen = async () => {
+    const { incoming } = await report(la);
+    return incoming.find(({ stream }) => stream === 'homed')?.blockedMs ?? null;
+  };
+  try {
+    await holder.query('BEGIN; LOCK TABLE orders IN EXCLUSIVE MODE');
+    await runSql(ny.urls.application, "INSERT INTO orders (account_id, note) VALUES ('a', 'behind a lock')");
+    await expect.poll(seen, wait).toBeGreaterThan(0);
+    await holder.query('ROLLBACK');
+    await expect.poll(seen, wait).toBeNull();
+    await runSql(ny.urls.owner, "DELETE FROM orders WHERE note = 'behind a lock'");
+  } finally {
+    await holder.end();
+  }
+  const spare = async () => (await report(ny)).outgoing.map(({ spareBytes }) => spareBytes);
+  expect(await spare()).toEqual([null, null]);
+  await runSql(ny.urls.superuser, "ALTER SYSTEM SET max_slot_wal_keep_size = '1GB'");
+  try {
+    await runSql(ny.urls.superuser, 'SELECT pg_reload_conf()');
+    await expect.poll(async () => (await spare()).every((bytes) => (bytes ?? 0) > 500_000_000), wait).toBe(true);
+    expect(await codes()).not.toContain('slot-at-risk');
+  } finally {
+    await runSql(ny.urls.superuser, 'ALTER SYSTEM RESET max_slot_wal_keep_size');
+    await runSql(ny.urls.superuser, 'SELECT pg_reload_conf()');
+  }
+});
+
 test('a slot that is gone is said and not made anew', async () => {
   await runSql(la.urls.agent, 'ALTER SUBSCRIPTION lanekeeper_ny_rest DISABLE');
   await expect

@@ -26,6 +26,7 @@ const incoming: Incoming = {
   receivedLsn: '0/1',
   appliedLsn: '0/1',
   silentMs: 10,
+  blockedMs: null,
   applyErrors: 0,
   syncErrors: 0,
   conflicts: {},
@@ -40,6 +41,7 @@ const outgoing: Outgoing = {
   confirmedLsn: '0/1',
   lagBytes: 0,
   retainedBytes: 0,
+  spareBytes: null,
   lagMs: null,
 };
 const report = (dataCenter: string): StreamsReport => ({
@@ -88,6 +90,7 @@ describe('the gate', () => {
     ['no worker', { in: { running: false } }, ['not-streaming']],
     ['no subscription', { in: { subscription: null } }, ['not-streaming']],
     ['a slot that nobody reads', { out: { active: false } }, ['not-streaming']],
+    ['a worker that a lock keeps', { in: { blockedMs: 5000 } }, ['lagging']],
     ['a lost slot', { out: { walStatus: 'lost' } }, ['not-streaming']],
     ['a peer that is behind by bytes', { out: { lagBytes: 1001 } }, ['lagging']],
     ['a peer that is behind by time', { out: { lagMs: 5001 } }, ['lagging']],

@@ -23,6 +23,7 @@ const codes: Readonly<Record<StreamProblem['code'], ReasonCode | null>> = {
   'slot-lost': 'not-streaming',
   'slot-inactive': 'not-streaming',
   'slot-at-risk': 'lagging',
+  blocked: 'lagging',
   lagging: 'lagging',
   skipping: 'new-conflicts',
   'table-not-ready': 'table-not-ready',

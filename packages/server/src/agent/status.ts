@@ -12,13 +12,15 @@ import {
   reasonsNotToTake,
   speaksOfGaps,
 } from '../ownership/index.ts';
-import type {
-  AgentRow,
-  Incident,
-  MoveEntry,
-  RecordedSuccession,
-  ReplicationReport,
-  StreamsReport,
+import {
+  type AgentRow,
+  type Incident,
+  judgeIncoming,
+  judgeOutgoing,
+  type MoveEntry,
+  type RecordedSuccession,
+  type ReplicationReport,
+  type StreamsReport,
 } from '../postgres/index.ts';
 
 export type AgentStatus = {
@@ -211,13 +213,13 @@ function problemsIn(
   for (const table of streams?.unfenced ?? []) problems.push(`${table} has no fence yet: run \`lanekeeper apply\``);
   for (const table of streams?.undeclared ?? []) problems.push(`${table} is not declared, so nothing fences it`);
   for (const one of streams?.outgoing ?? [])
-    if (one.walStatus === 'lost' || one.walStatus === 'unreserved')
-      problems.push(
-        `the ${one.stream} stream to ${one.subscriber} ${one.walStatus === 'lost' ? 'has lost' : 'is about to lose'} changes`,
-      );
-  for (const one of streams?.incoming ?? [])
-    if (one.stream === 'rest' && one.subscription !== null && !one.running)
+    for (const { code, message } of judgeOutgoing(one, Number.POSITIVE_INFINITY))
+      if (code === 'slot-lost' || code === 'slot-at-risk') problems.push(message);
+  for (const one of (streams?.incoming ?? []).filter(({ stream }) => stream === 'rest')) {
+    if (one.subscription !== null && !one.running)
       problems.push(`the ${one.stream} stream from ${one.publisher} does not run`);
+    for (const { code, message } of judgeIncoming(one)) if (code === 'blocked') problems.push(message);
+  }
   if (stranded > 0)
     problems.push(
       `${stranded} stranded transaction${stranded === 1 ? ' waits' : 's wait'} for a decision: \`lanekeeper stranded list\``,

@@ -109,6 +109,13 @@ function rules(peers: number): readonly Rule[] {
       why: 'a power cut may corrupt pages',
     },
     {
+      name: 'idle_replication_slot_timeout',
+      severity: 'warning',
+      isRight: (value) => value === '0',
+      wanted: '0',
+      why: 'a data center that is away for longer loses its place, and must be seeded again however little was written meanwhile',
+    },
+    {
       name: 'max_slot_wal_keep_size',
       severity: 'advice',
       isRight: (value) => value !== '-1',

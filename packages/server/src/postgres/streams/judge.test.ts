@@ -22,6 +22,7 @@ const incoming: IncomingStream = {
   receivedLsn: '0/1',
   appliedLsn: '0/1',
   silentMs: 5,
+  blockedMs: 40,
   applyErrors: 0,
   syncErrors: 0,
   conflicts: { insert_exists: 0, update_origin_differs: 9 },
@@ -37,6 +38,7 @@ const outgoing: OutgoingStream = {
   confirmedLsn: '0/1',
   lagBytes: 10,
   retainedBytes: 10,
+  spareBytes: 1000,
   lagMs: null,
 };
 
@@ -68,6 +70,7 @@ test.each<[string, Partial<IncomingStream>]>([
   ['not-running', { running: false }],
   ['skipping', { subscription: { ...subscription, skipLsn: '0/5' } }],
   ['table-not-ready', { subscription: { ...subscription, notReady: [{ table: 'public.orders', state: 'd' }] } }],
+  ['blocked', { blockedMs: 2001 }],
   ['apply-errors', { applyErrors: 1 }],
   ['apply-errors', { syncErrors: 1 }],
   ['conflicts', { conflicts: { update_missing: 1 } }],
@@ -79,6 +82,7 @@ test.each<[string, Partial<OutgoingStream>]>([
   ['no-slot', { exists: false }],
   ['slot-lost', { walStatus: 'lost', active: false }],
   ['slot-at-risk', { walStatus: 'unreserved' }],
+  ['slot-at-risk', { walStatus: 'extended', retainedBytes: 51, spareBytes: 49 }],
   ['slot-inactive', { active: false }],
   ['lagging', { lagBytes: 101 }],
 ])('outgoing: %s', (code, change) => {

@@ -12,6 +12,7 @@ export type StreamProblem = {
     | 'disabled'
     | 'not-running'
     | 'skipping'
+    | 'blocked'
     | 'table-not-ready'
     | 'table-not-subscribed'
     | 'apply-errors'
@@ -51,6 +52,11 @@ export function baselineOf(incoming: IncomingStream): Baseline {
   return { applyErrors: incoming.applyErrors + incoming.syncErrors, conflicts: countConflicts(incoming) };
 }
 
+/** Applying waits for a moment wherever somebody writes; longer, and every account behind it waits, too. */
+const blockedMsMax = 2_000;
+/** Of what the server may keep for a slot: the alarm has to come while there is time to do something about it. */
+const spareShareMin = 0.5;
+
 /** What one report shows by itself about reading `publisher`. */
 export function judgeIncoming(
   incoming: IncomingStream,
@@ -68,6 +74,13 @@ export function judgeIncoming(
   for (const { table, state } of subscription.notReady) {
     problems.push({ code: 'table-not-ready', message: `${table} is not ready in ${what} (state ${state})` });
   }
+  if ((incoming.blockedMs ?? 0) > blockedMsMax) {
+    const seconds = Math.round((incoming.blockedMs ?? 0) / 1000);
+    problems.push({
+      code: 'blocked',
+      message: `${what} has waited for ${seconds} s for a lock that a transaction here holds`,
+    });
+  }
   const errors = incoming.applyErrors + incoming.syncErrors - since.applyErrors;
   if (errors > 0) problems.push({ code: 'apply-errors', message: `${what} failed ${errors} times to apply a change` });
   const conflicts = countConflicts(incoming) - since.conflicts;
@@ -82,8 +95,13 @@ export function judgeOutgoing(outgoing: OutgoingStream, lagBytesMax: number): St
     return [{ code: 'no-slot', message: `there is no slot for ${what.replace(' slot', ' stream')}` }];
   if (outgoing.walStatus === 'lost') return [{ code: 'slot-lost', message: `${what} has lost changes` }];
   const problems: StreamProblem[] = [];
+  const { spareBytes, retainedBytes } = outgoing;
+  const limitBytes = (spareBytes ?? 0) + (retainedBytes ?? 0);
   if (outgoing.walStatus === 'unreserved') {
     problems.push({ code: 'slot-at-risk', message: `${what} is about to lose changes` });
+  } else if (spareBytes !== null && spareBytes < spareShareMin * limitBytes) {
+    const message = `${what} loses changes when another ${Math.max(0, Math.round(spareBytes / 1_048_576))} MiB have been written`;
+    problems.push({ code: 'slot-at-risk', message });
   }
   if (!outgoing.active) problems.push({ code: 'slot-inactive', message: `nobody reads ${what}` });
   if ((outgoing.lagBytes ?? 0) > lagBytesMax) {

@@ -34,6 +34,8 @@ export type IncomingStream = {
   readonly appliedLsn: string | null;
   /** Since the publisher was last heard of. Keepalives come at least every `wal_sender_timeout` / 2. */
   readonly silentMs: number | null;
+  /** For how long it has been waiting for a lock that a transaction here holds; null when it is not. */
+  readonly blockedMs: number | null;
   /** Changes that could not be applied, counted by attempt. */
   readonly applyErrors: number;
   readonly syncErrors: number;
@@ -55,6 +57,8 @@ export type OutgoingStream = {
   readonly lagBytes: number | null;
   /** Kept on disk for it. */
   readonly retainedBytes: number | null;
+  /** What may still be written before the server gives it up (`max_slot_wal_keep_size`); null without a limit. */
+  readonly spareBytes: number | null;
   /** How old the oldest change was when it was applied there; null when there was nothing to apply lately. */
   readonly lagMs: number | null;
 };
@@ -113,6 +117,7 @@ type WorkerRow = {
   readonly receivedLsn: string | null;
   readonly appliedLsn: string | null;
   readonly silentMs: number | null;
+  readonly blockedMs: number | null;
   readonly stats: Readonly<Record<string, unknown>> | null;
 };
 
@@ -125,6 +130,9 @@ async function readIncoming(client: Queryable, configuration: Configuration): Pr
   const { rows } = await client.query<WorkerRow>(
     `SELECT w.subname AS name, w.pid, w.received_lsn::text AS "receivedLsn", w.latest_end_lsn::text AS "appliedLsn",
         (extract(epoch FROM clock_timestamp() - w.last_msg_receipt_time) * 1000)::float8 AS "silentMs",
+        -- Its parallel workers apply large transactions for it.
+        (SELECT (extract(epoch FROM clock_timestamp() - min(l.waitstart)) * 1000)::float8 FROM pg_catalog.pg_locks l
+          WHERE NOT l.granted AND l.locktype <> 'applytransaction' AND l.pid IN (SELECT p.pid FROM pg_catalog.pg_stat_subscription p WHERE p.subid = w.subid)) AS "blockedMs",
         (SELECT to_jsonb(s) FROM pg_catalog.pg_stat_subscription_stats s WHERE s.subid = w.subid) AS stats
       FROM pg_catalog.pg_stat_subscription w
       JOIN pg_catalog.pg_subscription p ON p.oid = w.subid JOIN pg_catalog.pg_database d ON d.oid = p.subdbid
@@ -144,6 +152,7 @@ async function readIncoming(client: Queryable, configuration: Configuration): Pr
       receivedLsn: worker?.receivedLsn ?? null,
       appliedLsn: worker?.appliedLsn ?? null,
       silentMs: worker?.silentMs ?? null,
+      blockedMs: worker?.blockedMs ?? null,
       applyErrors: Number(stats.apply_error_count ?? 0),
       syncErrors: Number(stats.sync_error_count ?? 0),
       conflicts:
@@ -163,7 +172,7 @@ async function readOutgoing(client: Queryable, configuration: Configuration): Pr
   const { rows } = await client.query<SlotStateRow>(
     `SELECT s.slot_name AS slot, s.active, s.wal_status AS "walStatus", s.confirmed_flush_lsn::text AS "confirmedLsn",
         pg_wal_lsn_diff(pg_current_wal_lsn(), s.confirmed_flush_lsn)::float8 AS "lagBytes",
-        pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn)::float8 AS "retainedBytes",
+        pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn)::float8 AS "retainedBytes", s.safe_wal_size::float8 AS "spareBytes",
         (extract(epoch FROM r.replay_lag) * 1000)::float8 AS "lagMs"
       FROM pg_catalog.pg_replication_slots s LEFT JOIN pg_catalog.pg_stat_replication r ON r.pid = s.active_pid
       WHERE s.slot_name = ANY ($1) AND s.database = current_database()`,
@@ -177,6 +186,7 @@ async function readOutgoing(client: Queryable, configuration: Configuration): Pr
       confirmedLsn: null,
       lagBytes: null,
       retainedBytes: null,
+      spareBytes: null,
       lagMs: null,
     };
     return { subscriber, stream, exists: row !== undefined, ...(row ?? { slot, ...absent }) };
