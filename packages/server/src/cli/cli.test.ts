@@ -42,6 +42,8 @@ describe('usage', () => {
       expect(help.out).toContain(part);
     expect((await cli('--version')).out).toMatch(/^\d+\.\d+\.\d+\n$/);
     expect((await cli('help config')).exitCode).toBe(0);
+    // Of a command within a command, too.
+    expect((await cli('help stranded list')).out).toContain('lanekeeper stranded list [options]');
     expect(await cli('')).toMatchObject({ exitCode: 2, out: expect.stringContaining('Usage:') });
     expect((await cli('config')).exitCode).toBe(2);
   });

@@ -96,7 +96,9 @@ export async function run(argv: readonly string[], context: CliContext): Promise
       program.outputHelp();
       return exitCodes.usage;
     }
-    await program.parseAsync(argv, { from: 'user' });
+    // `help lab link` is asked for as often as `lab link --help`; commander would show the help of `lab` for it.
+    const words = argv[0] === 'help' && argv.length > 2 ? [...argv.slice(1), '--help'] : argv;
+    await program.parseAsync(words, { from: 'user' });
     return exitCodes.done;
   } catch (error) {
     if (error instanceof CommanderError) return reportUsage(error, context, json);
