@@ -32,6 +32,13 @@ const tables = {
 
 type Notice = Pick<DatabaseError, 'code' | 'message' | 'detail' | 'severity' | 'routine'>;
 
+type Notice = {
+  readonly severity?: string;
+  readonly code?: string;
+  readonly detail?: string;
+  readonly routine?: string;
+};
+
 let pair: TestPair;
 let ny: TestDataCenter;
 let la: TestDataCenter;
@@ -63,7 +70,7 @@ beforeAll(async () => {
 beforeEach(async () => {
   app = await connect(ny.urls.application);
   notices = [];
-  app.on('notice', (notice) => notices.push(notice as unknown as Notice));
+  app.on('notice', (notice) => notices.push(notice as Notice));
 });
 afterEach(async () => {
   await set.peerReads(true);
@@ -226,7 +233,7 @@ describe('whom a commit waits for', () => {
     const writers = [0, 1, 2].map(async (writer) => {
       const client = await connect(ny.urls.application);
       const heard: Notice[] = [];
-      client.on('notice', (notice) => heard.push(notice as unknown as Notice));
+      client.on('notice', (notice) => heard.push(notice as Notice));
       for (let at = 0; !stop; at += 1) {
         heard.length = 0;
         const id = `grown-${writer}-${at}`;
