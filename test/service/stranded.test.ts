@@ -162,10 +162,15 @@ test('what was committed beyond the cut is in the ledger, with its accounts and 
   for (const sql of alone) await runSql(ny.urls.application, sql);
   // An account that was on its way to la, and one claimed value.
   await runSql(ny.urls.agent, "SELECT lanekeeper.give('n20', 'la', 1, 0)");
-  await runSql(
+  const claimable = (from: number, to: number) =>
+    `FROM generate_series(${from}, ${to}) b WHERE (SELECT home FROM lanekeeper.claim_holder('email', b || '@x')) = 'ny'`;
+  await runSql(ny.urls.agent, `SELECT lanekeeper.claim_value('email', b || '@x', 'n30') ${claimable(1, 40)}`);
+  const [free] = await runSql<{ value: string }>(
     ny.urls.agent,
-    "SELECT lanekeeper.claim_value('email', b || '@x', 'n30') FROM generate_series(1, 40) b WHERE (SELECT home FROM lanekeeper.claim_holder('email', b || '@x')) = 'ny'",
+    `SELECT b || '@x' AS value ${claimable(41, 80)} LIMIT 1`,
   );
+  await runSql(ny.urls.agent, "SELECT lanekeeper.claim_value('email', $1, 'n29')", [free?.value]);
+  await runSql(ny.urls.application, "UPDATE accounts SET email = $1 WHERE id = 'n29'", [free?.value]);
   takeover = await takeOver(pair, cut);
   // la goes on.
   for (const sql of [
@@ -176,6 +181,7 @@ test('what was committed beyond the cut is in the ledger, with its accounts and 
     "UPDATE orders SET note = 'la' WHERE account_id = 'n13'",
   ])
     await runSql(la.urls.application, sql);
+  await runSql(la.urls.agent, `SELECT lanekeeper.claim_value('email', b || '@x', 'n28') FROM generate_series(1, 40) b`);
 
   const recorded = await strand(pair, takeover);
   expect(recorded).toBeGreaterThan(25);
@@ -320,6 +326,11 @@ test('a person merges a whole transaction, or hears why not', async () => {
     kind: 'discarded',
     changes: 1,
   });
+  expect(await merge('n30', 'lanekeeper.claim')).toMatchObject({ kind: 'refused', refusal: { code: 'claim' } });
+  // A registration is two transactions: the claim, and the row that shows it.
+  expect(await merge('n29', 'public.accounts')).toMatchObject({ kind: 'refused', refusal: { code: 'claim' } });
+  expect(await merge('n29', 'lanekeeper.claim')).toEqual({ kind: 'merged', changes: 1 });
+  expect(await merge('n29', 'public.accounts')).toEqual({ kind: 'merged', changes: 1 });
   expect(await merge('n8', 'public.orders')).toEqual({ kind: 'merged', changes: 4 });
   expect(await merge('n1', 'public.Odd "Names"')).toEqual({ kind: 'merged', changes: 1 });
   expect(await merge('n1', 'public.visits')).toMatchObject({ kind: 'merged' });
@@ -341,7 +352,7 @@ test('base, stranded and current stand side by side; what was decided is purged 
   const [entry] = await using(la.urls.agent, (client) => readStranded(client, name));
   expect(entry).toMatchObject({ account: 'n3', kind: 'update', key: ['n3'], baseFrom: null, state: 'open' });
   expect(entry?.current?.[entry.currentColumns?.indexOf('body') ?? 0]).toBe('la was here');
-  expect(await using(la.urls.agent, (client) => purgeStranded(client, 30))).toBe(0);
+  expect(await using(la.urls.agent, (client) => purgeStranded(client, 30 * 86_400_000))).toBe(0);
   const purged = await using(la.urls.agent, (client) => purgeStranded(client, 0));
   expect(purged).toBeGreaterThan(10);
   const rows = await runSql(

@@ -112,6 +112,8 @@ export type Configuration = {
     readonly mode: 'automatic' | 'manual';
     /** Whether a dc that was taken over comes back by itself; its accounts stay where they are. */
     readonly rejoin: 'automatic' | 'manual';
+    /** How long rows of stranded transactions are kept after they were decided about. Default 30 days. */
+    readonly keepStrandedMs: number;
   };
   readonly durability: {
     /** A peer that is silent for so long leaves the sync set, so that `remote` commits wait no longer. Default 2000. */

@@ -25,7 +25,7 @@ test('the example is right, without a warning', () => {
       renewEveryMs: 2000,
       skewMs: 1000,
     },
-    failover: { mode: 'automatic', rejoin: 'automatic' },
+    failover: { mode: 'automatic', rejoin: 'automatic', keepStrandedMs: 30 * 86_400_000 },
     durability: { peerTimeoutMs: 2000 },
     moves: { dwellMs: 30_000, perHour: 12, signInWaitMs: 300, drainMs: 5000 },
     sessions: { maxAgeMs: 30 * 86_400_000, stickinessMs: 1_800_000, domain: 'shop.example' },

@@ -44,7 +44,7 @@ export function resolve(written: FilledConfiguration, problems: Problems, direct
     enforce: written.enforce,
     existingAccounts: written.accounts.existing ?? Object.keys(dataCenters)[0] ?? '',
     leases: resolveLeases(written, dataCenters, problems, directory),
-    failover: { ...written.failover },
+    failover: resolveFailover(written, problems),
     durability: {
       peerTimeoutMs: durationMs(written.durability.peerTimeout, ['durability', 'peerTimeout'], problems, 100, 60_000),
     },
@@ -55,6 +55,14 @@ export function resolve(written: FilledConfiguration, problems: Problems, direct
     moves: resolveMoves(written, problems),
     sessions: resolveSessions(written, dataCenters, problems),
   });
+}
+
+const yearMs = 365 * 86_400_000;
+
+function resolveFailover({ failover }: FilledConfiguration, problems: Problems): Configuration['failover'] {
+  const { mode, rejoin, keepStranded } = failover;
+  const path = ['failover', 'keepStranded'];
+  return { mode, rejoin, keepStrandedMs: durationMs(keepStranded, path, problems, 60_000, 10 * yearMs) };
 }
 
 const roleNames = ['owner', 'application', 'agent', 'replication'] as const satisfies readonly RoleName[];

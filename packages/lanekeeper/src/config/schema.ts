@@ -113,6 +113,9 @@ const failover = z
       .describe(
         'Whether a data center that was taken over comes back by itself. Its accounts stay where they are until somebody hands them back. Default: automatic.',
       ),
+    keepStranded: duration(
+      'How long the rows of stranded transactions are kept after somebody decided about them; who decided what, when and why stays. Duration, default 30d.',
+    ).default('30d'),
   })
   .describe('What happens when a data center fails.');
 

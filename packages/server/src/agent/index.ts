@@ -133,14 +133,20 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       },
       log,
     };
-    return new Reign({ settings: { ...settings, automaticFailover }, context, predecessor, onSettled: (settled) => arrivals.settle(settled) });
+    return new Reign({
+      settings: { ...settings, automaticFailover },
+      context,
+      predecessor,
+      onSettled: (settled) => arrivals.settle(settled),
+    });
   };
 
   const reign = () => leadership.reign;
   const observer = new Observer({ configuration, database, peers, limits, log, reign });
   const replication = new ReplicationWatch({ database, others, log, reign });
   const successions = new Successions(database, log);
-  const upkeep = new Upkeep({ database, observer, others, limits, log, reign });
+  const { keepStrandedMs } = configuration.failover;
+  const upkeep = new Upkeep({ database, observer, others, limits, keepStrandedMs, log, reign });
   const listener = new Listener(
     () => database.session('listen', 5_000),
     'lanekeeper_agent',

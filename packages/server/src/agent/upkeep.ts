@@ -11,6 +11,7 @@ export type UpkeepOptions = {
   readonly observer: Observer;
   readonly others: readonly string[];
   readonly limits: AgentLimits;
+  readonly keepStrandedMs: number;
   readonly log: Log;
   readonly reign: () => Reign | null;
 };
@@ -65,7 +66,8 @@ export class Upkeep {
 
   /** Customers' data in the ledger are not kept for longer than they serve. */
   async #purge(): Promise<void> {
-    const purged = await this.#options.database.run((client) => purgeStranded(client));
+    const { database, keepStrandedMs } = this.#options;
+    const purged = await database.run((client) => purgeStranded(client, keepStrandedMs));
     if (purged > 0) this.#options.log('info', 'purged decided entries of the ledger', { purged });
   }
 

@@ -156,14 +156,11 @@ function time(ms: number | null): Date | null {
   return ms === null ? null : new Date(ms);
 }
 
-/** Days that rows and keys are kept after they were decided; the decision itself stays. */
-export const retentionDaysDefault = 30;
-
-/** For the agent's upkeep: removes a bounded number of rows past their retention; returns how many. */
-export async function purgeStranded(client: Queryable, retentionDays: number = retentionDaysDefault): Promise<number> {
+/** For the agent's upkeep: removes a bounded number of rows so long after they were decided about; returns how many. */
+export async function purgeStranded(client: Queryable, keepMs: number): Promise<number> {
   const { rows } = await client.query<{ purged: number }>(
-    'SELECT lanekeeper.purge_stranded(make_interval(days => $1)) AS purged',
-    [retentionDays],
+    'SELECT lanekeeper.purge_stranded(make_interval(secs => $1::float8 / 1000)) AS purged',
+    [keepMs],
   );
   return rows[0]?.purged ?? 0;
 }
