@@ -32,13 +32,6 @@ const tables = {
 
 type Notice = Pick<DatabaseError, 'code' | 'message' | 'detail' | 'severity' | 'routine'>;
 
-type Notice = {
-  readonly severity?: string;
-  readonly code?: string;
-  readonly detail?: string;
-  readonly routine?: string;
-};
-
 let pair: TestPair;
 let ny: TestDataCenter;
 let la: TestDataCenter;
