@@ -8,14 +8,16 @@ import {
   type Ownership,
   type OwnershipEvent,
   type Reason,
-  reason,
   reasonsNotToStart,
   type Settings,
   step,
 } from '@lanekeeper/server/ownership';
+import type { DataCenter } from './data-center.ts';
+import { unaccepted } from './deeds.ts';
 import { performHandover } from './handover.ts';
+import { performMove } from './moves.ts';
 import { performRejoin } from './rejoin.ts';
-import type { DataCenter, Simulation } from './simulation.ts';
+import type { Simulation } from './simulation.ts';
 
 /** Shorter than in production in proportion, so that a schedule of half a minute holds more. */
 export const settings: Omit<Settings, 'here' | 'holder' | 'peers'> = {
@@ -221,7 +223,7 @@ export class AgentProcess {
 
   #sweep(): void {
     this.query(
-      () => this.dc.pg.unaccepted(),
+      () => unaccepted(this.dc.pg),
       (found) => {
         if (found !== 'lost')
           for (const { account, deed } of found) {
@@ -344,96 +346,7 @@ export class AgentProcess {
       case 'set-sync':
         return performHandover(this, action);
       default:
-        return this.#performOnAccount(action);
-    }
-  }
-
-  #performOnAccount(action: Extract<Action, { readonly account: string; readonly round: number }>): void {
-    const { dc } = this;
-    const { pg, random } = dc;
-    const { account, round } = action;
-    switch (action.kind) {
-      case 'read-facts':
-        return this.query(
-          () => {
-            const present = pg.present(account);
-            if (present === null) return null;
-            const { home, epoch, accepted } = present;
-            return { home, epoch, accepted, inUse: random.chance(0.2), arrivedAgoMs: null, movesAgoMs: [] };
-          },
-          (facts) => {
-            const result =
-              facts === 'lost'
-                ? ({ kind: 'failed' } as const)
-                : facts === null
-                  ? ({ kind: 'unknown' } as const)
-                  : ({ kind: 'known', facts } as const);
-            this.handle({ kind: 'facts', account, round, result });
-          },
-        );
-      case 'begin-drain':
-        return this.query(
-          () => dc.beginDrain(account, action.forMs),
-          (begun) => {
-            const result =
-              begun === 'lost'
-                ? ({ kind: 'failed' } as const)
-                : begun === null
-                  ? ({ kind: 'already' } as const)
-                  : ({ kind: 'begun', ...begun } as const);
-            this.handle({ kind: 'drain-begun', account, round, result });
-          },
-        );
-      case 'give': {
-        const untilMs = this.simulation.timeline.nowMs + action.withinMs;
-        return this.query(
-          () => {
-            const drain = pg.drains.get(account);
-            if (drain?.move === action.move) drain.hard = true;
-            if (!pg.mayTouchSuccessions || pg.isShared(account))
-              return this.simulation.timeline.nowMs < untilMs ? ('wait' as const) : ('busy' as const);
-            return pg.give(account, action.to, action.epoch);
-          },
-          (given) => {
-            const result =
-              given === 'lost'
-                ? ({ kind: 'lost' } as const)
-                : typeof given === 'object'
-                  ? ({ kind: 'given', epoch: given } as const)
-                  : ({ kind: 'kept', reason: reason(given === 'no-lease' ? 'no-lease' : 'busy') } as const);
-            this.handle({ kind: 'give-answered', account, round, result });
-          },
-        );
-      }
-      case 'read-deed':
-        return this.query(
-          () => {
-            if (pg.isShared(account)) return 'wait' as const;
-            const present = pg.present(account);
-            return present === null ? null : { home: present.home, epoch: present.epoch };
-          },
-          (deed) => this.handle({ kind: 'deed-read', account, round, deed: deed === 'lost' ? null : deed }),
-        );
-      case 'end-drain':
-        return this.query(
-          () => {
-            pg.endDrain(account, action.move);
-            return true;
-          },
-          (ok) => this.handle({ kind: 'drain-ended', account, round, ok: ok === true }),
-        );
-      case 'accept':
-        return this.query(
-          () => (pg.isShared(account) ? ('wait' as const) : pg.accept(account, action.epoch)),
-          (result) =>
-            this.handle({ kind: 'accept-answered', account, round, result: result === 'lost' ? 'failed' : result }),
-        );
-      case 'decline':
-        return this.query(
-          () => (pg.isShared(account) ? ('wait' as const) : pg.decline(account, action.epoch)),
-          (result) =>
-            this.handle({ kind: 'decline-answered', account, round, result: result === 'lost' ? 'failed' : result }),
-        );
+        return performMove(this, action);
     }
   }
 }

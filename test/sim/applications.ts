@@ -2,8 +2,11 @@
  * Applications: transactions that pass the fence at a statement, may take their time, are checked again when they commit,
  * and wait for the other data center when they are `remote`. What the client is told is what the SDK would say.
  */
-import type { Change, Waiting, Writer } from './postgres.ts';
-import type { DataCenter, Simulation } from './simulation.ts';
+
+import type { DataCenter } from './data-center.ts';
+import type { Waiting, Writer } from './postgres.ts';
+import type { Change } from './rows.ts';
+import type { Simulation } from './simulation.ts';
 
 /** `unknown`: the client cannot say whether it was committed. */
 export type Acknowledged = 'remote' | 'local' | 'unknown' | 'refused';
@@ -103,7 +106,10 @@ export class Applications {
       pg.later(1, () => {
         if (!write.remote || members === 0) write.acknowledged = 'local';
         // The SDK: PostgreSQL's WARNING, or another view than the one that the commit was decided by.
-        else if (how === 'cancelled' || (pg.syncView !== view && !this.#simulation.broken('the view is not compared')))
+        else if (
+          (how === 'cancelled' && !this.#simulation.broken('a cancelled wait is success')) ||
+          (pg.syncView !== view && !this.#simulation.broken('the view is not compared'))
+        )
           write.acknowledged = 'local';
         else write.acknowledged = 'remote';
       });

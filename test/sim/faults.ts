@@ -1,6 +1,8 @@
 /** What each kind of fault does to the models. Every one has an end; `heal` ends whatever is left. */
+
+import type { DataCenter } from './data-center.ts';
 import type { Fault, Operation } from './schedule.ts';
-import type { DataCenter, Simulation } from './simulation.ts';
+import type { Simulation } from './simulation.ts';
 
 type Inject = (simulation: Simulation, dc: DataCenter, fault: Fault) => (() => void) | undefined;
 
@@ -119,6 +121,14 @@ export const injections: Readonly<Record<string, Inject>> = {
     applications.stallNextMs = value;
     return undefined;
   },
+  'rows swallowed': (simulation, { incoming }, { value }) => {
+    const account = simulation.accounts[value % simulation.accounts.length] as string;
+    simulation.damaged.add(account);
+    incoming.swallows = account;
+    return () => {
+      incoming.swallows = null;
+    };
+  },
   'request stuck': (_, dc) => {
     dc.stuck = true;
     return () => {
@@ -152,6 +162,7 @@ export function ask(simulation: Simulation, operation: Operation): void {
     if (agent === null) return;
     agent.later(0, () => {
       simulation.onAsked(id, agent);
+      if (operation.kind === 'failover') simulation.forcedByPerson.add(from.name);
       if (operation.kind === 'failover')
         return agent.handle({ kind: 'failover-asked', id, from: from.name, forced: true });
       const undone =

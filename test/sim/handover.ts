@@ -1,7 +1,7 @@
 /** Carries out the actions about whole data centers, step by step as `src/agent/handover.ts` does. */
 import type { Action } from '@lanekeeper/server/ownership';
 import type { AgentProcess } from './agent.ts';
-import type { SuccessionRow } from './postgres.ts';
+import type { SuccessionRow } from './rows.ts';
 
 type HandoverAction = Extract<
   Action,
@@ -101,6 +101,12 @@ export function performHandover(agent: AgentProcess, action: HandoverAction): vo
         () => {
           if (session === null || !pg.holdsLock(session)) return false;
           const value: SuccessionRow = { ...action.succession, cut: null };
+          if (dc.random.chance(simulation.lossRate * 4)) {
+            // Rolled back: a `setval` is not.
+            pg.view = Math.max(pg.view, value.term);
+            pg.unlockWriters(session);
+            return false;
+          }
           pg.commit([{ op: 'insert', table: 'succession', key: String(value.term), value }]);
           pg.unlockWriters(session);
           return true;
@@ -131,12 +137,17 @@ export function performHandover(agent: AgentProcess, action: HandoverAction): vo
 
   function freeze(process: AgentProcess, from: string, done: (cut: number | null) => void): void {
     const untilMs = simulation.timeline.nowMs + freezeWithinMs;
+    if (simulation.broken('not frozen'))
+      return process.query(
+        () => pg.progress.get(from) ?? 0,
+        (cut) => done(cut === 'lost' ? null : cut),
+      );
     process.query(
       () => {
         const cut = pg.progress.get(from) ?? 0;
         pg.frozen.add(from);
         if (simulation.broken('cut before the freeze')) {
-          process.later(60, () => pg.later(0, () => terminate()));
+          process.later(1000, () => pg.later(0, () => terminate()));
           return cut;
         }
         incoming.disable();
@@ -178,6 +189,7 @@ function setSync(agent: AgentProcess, members: readonly string[], grows: boolean
   const { pg, outgoing } = dc;
   const setNames = () => {
     pg.names = [...members];
+    simulation.checkSyncSet(dc);
     outgoing.readListSoon();
     return true;
   };

@@ -1,42 +1,128 @@
+/**
+ * `npm run sim -- --seeds N --from S`: runs schedules, prints how it goes, and for one that fails the schedule, a smaller one
+ * that fails in the same way, and how to run that again. `--mutants`: lets every mutant be hunted, and prints the kill table.
+ */
+import { hunt, type Kill, mutants } from './mutants.ts';
 import { run } from './run.ts';
-import { describe, scheduleOf } from './schedule.ts';
+import { describe, type Schedule, scheduleOf } from './schedule.ts';
+import { shrink } from './shrink.ts';
+import { traced } from './trace.ts';
 
-export async function main(args: readonly string[]): Promise<number> {
-  const option = (name: string, otherwise: number) => {
-    const at = args.indexOf(name);
-    return at < 0 ? otherwise : Number(args[at + 1]);
-  };
-  const from = option('--from', 1);
-  const count = option('--seeds', 100);
+const usage = `npm run sim -- [--seeds N] [--from SEED]      N schedules (100) from a seed on (1)
+npm run sim -- --from SEED --faults 0,2 --asked 1,5 [--trace]   some of one schedule's faults and requests, by number
+npm run sim -- --mutants [NAME] [--seeds N]   each mutant on at most N schedules (400), and which invariant caught it`;
+
+const progressEveryMs = 5_000;
+const shownMax = 3;
+
+export function main(args: readonly string[]): number {
+  if (args.includes('--help')) {
+    console.log(usage);
+    return 0;
+  }
+  if (args.includes('--mutants')) return huntAll(textOption(args, '--mutants'), numberOption(args, '--seeds', 400));
+  if (args.includes('--faults') || args.includes('--trace')) return replay(args);
+  return runMany(numberOption(args, '--from', 1), numberOption(args, '--seeds', 100));
+}
+
+function runMany(from: number, count: number): number {
   const beganMs = performance.now();
-  const byKind = new Map<string, number>();
+  const total: Record<string, number> = {};
   let events = 0;
-  const seen: Record<string, number> = {};
-  let shown = 0;
+  let failed = 0;
+  let saidMs = beganMs;
   for (let seed = from; seed < from + count; seed++) {
     const schedule = scheduleOf(seed);
     const outcome = run(schedule);
     events += outcome.events;
-    for (const [name, n] of Object.entries(outcome.seen)) seen[name] = (seen[name] ?? 0) + n;
-    if (outcome.violation === null) continue;
-    if (args.includes('--debug')) console.dir((outcome as never as { debug: unknown }).debug, { depth: 6 });
-    byKind.set(outcome.violation.invariant, (byKind.get(outcome.violation.invariant) ?? 0) + 1);
-    if (++shown <= option('--show', 3))
-      console.log(
-        `${outcome.violation.invariant} at ${outcome.violation.atMs}: ${outcome.violation.message}\n${describe(schedule)}`,
-      );
-    else console.log(`seed ${seed}: ${outcome.violation.invariant} ${outcome.violation.message.slice(0, 150)}`);
+    for (const [name, times] of Object.entries(outcome.seen)) total[name] = (total[name] ?? 0) + times;
+    if (outcome.violation !== null && ++failed <= shownMax) explain(schedule, outcome.violation.invariant);
+    else if (outcome.violation !== null) console.log(`seed ${seed}: ${outcome.violation.message}`);
+    const nowMs = performance.now();
+    if (nowMs - saidMs < progressEveryMs) continue;
+    saidMs = nowMs;
+    console.log(`${seed - from + 1} of ${count}, ${failed} failed, ${aMinute(seed - from + 1, beganMs)} a minute`);
   }
-  const tookMs = performance.now() - beganMs;
+  const all = Object.entries(total).map(([name, times]) => `${name} ${times}`);
   console.log(
-    count,
-    'schedules',
-    Math.round((count / tookMs) * 60_000),
-    'a minute',
-    Math.round(events / count),
-    'events each',
-    [...byKind],
-    seen,
+    `${count} schedules of ${Math.round(events / count)} events, ${aMinute(count, beganMs)} a minute: ${failed} failed`,
   );
-  return byKind.size > 0 ? 1 : 0;
+  console.log(all.join(', '));
+  return failed === 0 ? 0 : 1;
+}
+
+function explain(schedule: Schedule, invariant: string): void {
+  console.log(`\n${describe(schedule)}`);
+  const small = shrink(schedule, invariant);
+  const { violation } = run(small);
+  console.log(`smaller, ${violation?.message} at ${violation?.atMs} ms\n${describe(small)}`);
+  console.log(
+    `again: npm run sim -- --from ${schedule.seed} --faults ${places(schedule, small, 'faults')} --asked ${places(schedule, small, 'operations')} --trace\n`,
+  );
+}
+
+function places(of: Schedule, small: Schedule, part: 'faults' | 'operations'): string {
+  const kept: readonly unknown[] = small[part];
+  return of[part].flatMap((one, at) => (kept.includes(one) ? [at] : [])).join(',') || 'none';
+}
+
+function replay(args: readonly string[]): number {
+  const whole = scheduleOf(numberOption(args, '--from', 1));
+  const chosen = <T>(list: readonly T[], name: string): readonly T[] => {
+    const text = textOption(args, name);
+    if (text === null) return list;
+    const wanted = text.split(',').map(Number);
+    return list.filter((_, at) => wanted.includes(at));
+  };
+  const schedule = {
+    ...whole,
+    faults: chosen(whole.faults, '--faults'),
+    operations: chosen(whole.operations, '--asked'),
+  };
+  console.log(describe(schedule));
+  const watch = args.includes('--trace') ? traced(schedule, (line) => console.log(line)) : () => {};
+  const { violation, healedInMs } = run(schedule, { watch });
+  console.log(
+    violation === null
+      ? `holds; healed in ${Math.round(healedInMs)} ms`
+      : `${violation.message} at ${violation.atMs} ms`,
+  );
+  return violation === null ? 0 : 1;
+}
+
+function huntAll(name: string | null, count: number): number {
+  const seeds = Array.from({ length: count }, (_, index) => index + 1);
+  let survived = 0;
+  console.log(tableHead);
+  for (const mutant of mutants) {
+    if (name !== null && !mutant.name.includes(name)) continue;
+    const kill = hunt(mutant, seeds);
+    if (kill.caught === null) survived++;
+    console.log(tableRow(kill, count));
+  }
+  console.log(survived === 0 ? 'every mutant was caught' : `${survived} survived`);
+  return survived === 0 ? 0 : 1;
+}
+
+const tableHead = '| Mutant | Remedy in | Caught by | Schedules |\n|---|---|---|---|';
+
+function tableRow({ mutant, caught }: Kill, count: number): string {
+  return `| ${mutant.name} | ${mutant.from} | ${caught?.invariant ?? 'nothing'} | ${caught?.schedules ?? `${count}, none`} |`;
+}
+
+function aMinute(count: number, sinceMs: number): number {
+  return Math.round((count / (performance.now() - sinceMs)) * 60_000);
+}
+
+function numberOption(args: readonly string[], name: string, otherwise: number): number {
+  const text = textOption(args, name);
+  const value = text === null ? otherwise : Number(text);
+  if (!Number.isSafeInteger(value)) throw new RangeError(`${name} takes a whole number`);
+  return value;
+}
+
+function textOption(args: readonly string[], name: string): string | null {
+  const at = args.indexOf(name);
+  const text = at < 0 ? undefined : args[at + 1];
+  return text === undefined || text.startsWith('--') ? null : text;
 }

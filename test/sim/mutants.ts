@@ -1,12 +1,190 @@
 /** Holes, one at a time: wrappers around what the protocol hears and asks for, or a model that forgets a rule. */
 import type { Action, OwnershipEvent, Settings } from '@lanekeeper/server/ownership';
+import type { LeaseView } from 'lanekeeper/model';
 import type { AgentProcess } from './agent.ts';
+import { run } from './run.ts';
+import { type Schedule, scheduleOf } from './schedule.ts';
 
 export type Mutant = {
   readonly name: string;
+  /** Where the remedy is said: the number of the hole in the list of faults, or the part of the protocol. */
+  readonly from: string;
   /** A rule of the models that is left out: asked for by name where it is kept. */
   readonly hole?: string;
   readonly settings?: Partial<Settings>;
   readonly event?: (event: OwnershipEvent, agent: AgentProcess) => OwnershipEvent;
   readonly actions?: (actions: readonly Action[], agent: AgentProcess) => readonly Action[];
 };
+
+/** What the store says of the others, before the protocol hears it. */
+function withPeers(
+  change: (record: LeaseView['leases'][number], agent: AgentProcess) => LeaseView['leases'][number],
+): NonNullable<Mutant['event']> {
+  return (event, agent) => {
+    const altered = (view: LeaseView): LeaseView => ({
+      ...view,
+      leases: view.leases.map((record) => (record.dataCenter === agent.dc.name ? record : change(record, agent))),
+    });
+    if ((event.kind === 'watched' || event.kind === 'store-view') && event.view !== null)
+      return { ...event, view: altered(event.view) };
+    if ((event.kind === 'store-answer' || event.kind === 'succeeded') && event.result !== null)
+      return { ...event, result: { ...event.result, view: altered(event.result.view) } } as OwnershipEvent;
+    return event;
+  };
+}
+
+const hole = (name: string, from: string, which = name): Mutant => ({ name, from, hole: which });
+const asked = new WeakMap<AgentProcess, number>();
+
+export const mutants: readonly Mutant[] = [
+  hole('unlocked deed read', 'faults 1'),
+  hole('give without waiting for writers', 'faults 1', 'give without waiting'),
+  hole('no check at commit', 'faults 2', 'no commit check'),
+  {
+    name: 'the lease counts from the answer',
+    from: 'faults 9',
+    actions: (actions, agent) => {
+      for (const { kind } of actions) if (kind === 'renew' || kind === 'acquire') asked.set(agent, agent.monoMs);
+      const sinceMs = agent.monoMs - (asked.get(agent) ?? agent.monoMs);
+      return actions.map((action) =>
+        action.kind === 'write-lease' && action.lease !== null
+          ? {
+              ...action,
+              lease: {
+                validUntilMs: action.lease.validUntilMs + sinceMs,
+                validUntilUptimeMs:
+                  action.lease.validUntilUptimeMs === null ? null : action.lease.validUntilUptimeMs + sinceMs,
+              },
+            }
+          : action,
+      );
+    },
+  },
+  {
+    name: 'a vanished lease is permission',
+    from: 'faults 9',
+    event: withPeers((record) => (record.state === 'expired' ? { ...record, state: 'yielded' } : record)),
+  },
+  hole('the lease survives a crash', 'faults 2'),
+  hole('a lease for one who was taken over', 'Leases and the view change'),
+  hole('taken over without freezing', 'faults 4', 'not frozen'),
+  hole('disabled, the worker not terminated', 'Leases and the view change, 2', 'disabled, not terminated'),
+  hole('cut read before the freeze', 'Leases and the view change, 2', 'cut before the freeze'),
+  {
+    name: 'taken over by one who is not in the sync set',
+    from: 'Leases and the view change, 3',
+    hole: 'nobody asked',
+    event: withPeers((record, agent) => ({ ...record, inSync: [agent.dc.name] })),
+    actions: (actions) =>
+      actions.map((action) =>
+        action.kind === 'succeed' && action.request.kind === 'take'
+          ? { ...action, request: { ...action.request, forced: true } }
+          : action,
+      ),
+  },
+  {
+    name: 'the next agent does not go on with a takeover',
+    from: 'Leases and the view change, 1',
+    event: (event, agent) =>
+      event.kind === 'successions-read'
+        ? { ...event, terms: [...new Set([...event.terms, ...agent.simulation.successions().map(({ term }) => term)])] }
+        : event,
+  },
+  {
+    name: 'succession without the earlier ones',
+    from: 'Succession',
+    actions: (actions) =>
+      actions.map((action) =>
+        action.kind === 'record' ? { ...action, successions: action.successions.slice(-1) } : action,
+      ),
+  },
+  {
+    name: 'given away before the store decided',
+    from: 'Succession',
+    actions: (actions, agent) => {
+      const { pg } = agent.dc;
+      for (const action of actions)
+        if (action.kind === 'succeed' && action.request.kind !== 'take' && agent.dc.agent === agent) {
+          const { kind, from, to, term } = action.request;
+          const undoes = action.request.kind === 'return' ? action.request.undoes : null;
+          const value = { term: term + 1, kind, from, to, undoes, cut: null };
+          pg.commit([{ op: 'insert', table: 'succession', key: String(value.term), value }]);
+        }
+      return actions;
+    },
+  },
+  hole('given away while somebody writes', 'Succession', 'switch without the lock'),
+  hole('no comparison of views with an old snapshot', 'Deed and fence', 'no view check'),
+  {
+    name: 'recorded as in sync before the database waits',
+    from: 'Durability and the sync set',
+    actions: (actions, agent) =>
+      actions.map((action) =>
+        action.kind === 'renew' ? { ...action, claim: { ...action.claim, inSync: [agent.dc.peer.name] } } : action,
+      ),
+  },
+  hole('the sync set grown without names', 'Durability and the sync set', 'recorded before the database waits'),
+  {
+    name: 'the names shrunk before the store forgets',
+    from: 'Durability and the sync set',
+    event: (event, agent) => {
+      if (event.kind !== 'replication') return event;
+      const { pg, peer } = agent.dc;
+      const link = event.links[peer.name];
+      if (link === undefined || link.replyAgeMs < 1000 || pg.names.length === 0) return event;
+      pg.names = [];
+      agent.simulation.checkSyncSet(agent.dc);
+      return event;
+    },
+  },
+  {
+    name: 'an empty list of standbys, and views not compared',
+    from: 'Durability and the sync set',
+    hole: 'an empty list of standbys',
+    event: (event, agent) => {
+      const { pg, peer } = agent.dc;
+      const link = event.kind === 'replication' ? event.links[peer.name] : undefined;
+      if (link !== undefined && link.replyAgeMs > 700 && pg.names.length > 0) {
+        pg.names = [];
+        for (const one of [...pg.waiting]) one.end('flushed');
+      }
+      return event;
+    },
+  },
+  hole('a cancelled wait is success', 'faults 5'),
+  hole('accepted without the digest', 'faults 10', 'accept without the digest'),
+  hole('arrived means accepted', 'faults 6'),
+  hole('what was applied is sent on', 'Durability and the sync set'),
+  hole('read on from the slot, not from the origin', 'Rejoin', 'read on from the slot'),
+  hole('rejoined without the undo', 'Rejoin, 2'),
+  hole('rejoined without the hold', 'Rejoin', 'no hold'),
+  hole('stranded by slot position, not by commit end', 'Rejoin, 1', 'stranded by slot position'),
+  hole('stranded while somebody writes', 'Rejoin, 1'),
+  hole('undone before the ledger is durable', 'Rejoin, 2'),
+  hole('not sent again', 'Rejoin, 3'),
+  hole('the old slots again', 'Rejoin, 4'),
+  hole('the same generation', 'Rejoin, 4'),
+];
+
+export type Kill = {
+  readonly mutant: Mutant;
+  /** The first schedule that shows it, how many were run until then, and what it violates; null when nothing does. */
+  readonly caught: {
+    readonly seed: number;
+    readonly schedules: number;
+    readonly invariant: string;
+    readonly message: string;
+  } | null;
+};
+
+export function hunt(mutant: Mutant, seeds: Iterable<number>): Kill {
+  let schedules = 0;
+  for (const seed of seeds) {
+    const schedule: Schedule = scheduleOf(seed);
+    const { violation } = run(schedule, { mutant });
+    schedules++;
+    if (violation === null) continue;
+    return { mutant, caught: { seed, schedules, invariant: violation.invariant, message: violation.message } };
+  }
+  return { mutant, caught: null };
+}

@@ -17,32 +17,18 @@
  * - F-insert-exists, F-update-missing: the first stops a stream, the second is skipped and counted.
  * - F-disable-late: a worker that waits applies and acknowledges after DISABLE, until it is terminated and gone.
  */
-import { compareEpochs, type Epoch, type LeaseCredential, resolveHome, type Succession } from 'lanekeeper/model';
+import { compareEpochs, type Epoch, type LeaseCredential } from 'lanekeeper/model';
+import {
+  ApplyError,
+  type Change,
+  type Deed,
+  fold,
+  type SuccessionRow,
+  type TableName,
+  type Transaction,
+  type Value,
+} from './rows.ts';
 import type { Random, Timeline } from './timeline.ts';
-
-export type Deed = {
-  readonly home: string;
-  readonly epoch: Epoch;
-  readonly giver: string | null;
-  readonly digest: string | null;
-};
-export type CutRow = { readonly of: string; readonly generation: number; readonly homed: number };
-export type SuccessionRow = Succession & { readonly cut: CutRow | null };
-export type Stranded = { readonly dc: string; readonly change: Change };
-export type Value = string | Deed | SuccessionRow | Stranded;
-export type TableName = 'row' | 'deed' | 'acceptance' | 'adoption' | 'succession' | 'stranded';
-export type Change = {
-  readonly op: 'insert' | 'update' | 'delete' | 'repair';
-  readonly table: TableName;
-  readonly key: string;
-  readonly value?: Value;
-};
-export type Transaction = {
-  readonly lsn: number;
-  readonly origin: string | null;
-  readonly atMs: number;
-  readonly changes: readonly Change[];
-};
 
 /** A client's transaction. It holds its locks until `done`. */
 export type Writer = {
@@ -54,11 +40,12 @@ export type Writer = {
 };
 export type Refusal = 'no-lease' | 'elsewhere' | 'not-accepted' | 'draining' | 'serialization' | 'unknown';
 
-export class ApplyError extends Error {}
-
 export type Waiting = { readonly lsn: number; readonly end: (how: 'flushed' | 'cancelled' | 'crashed') => void };
 
-const epochKey = (account: string, { term, counter }: Epoch) => `${account}@${term}.${counter}`;
+/** An agent reads the clock so often that it has noticed by then. */
+const clockLookMs = 1500;
+
+export const epochKey = (account: string, { term, counter }: Epoch) => `${account}@${term}.${counter}`;
 
 export class ModelPostgres {
   readonly here: string;
@@ -99,6 +86,9 @@ export class ModelPostgres {
   /** The clock was moved while nothing could have noticed: the lease proves nothing until it is written anew. */
   clockInDoubt = false;
   onCommit: (transaction: Transaction) => void = () => {};
+  onLease: (leftMs: number) => void = () => {};
+  /** A change was skipped, or stops the stream: nothing that happens without saying so. */
+  onConflict: (what: string) => void = () => {};
   onNotify: (word: { kind: 'succession' } | { kind: 'deed'; account: string; deed: Deed }) => void = () => {};
   readonly writers = new Set<Writer>();
   readonly #shares = new Map<string, number>();
@@ -109,14 +99,15 @@ export class ModelPostgres {
   readonly #folds = new Map<string, { readonly home: string; readonly term: number }>();
   readonly #timeline: Timeline;
   readonly #random: Random;
-  readonly #broken: (hole: string) => boolean;
+  /** A rule that this model is to forget. */
+  readonly broken: (hole: string) => boolean;
 
   constructor(here: string, timeline: Timeline, random: Random, hasUptime: boolean, broken: (hole: string) => boolean) {
     this.here = here;
     this.#timeline = timeline;
     this.#random = random;
     this.hasUptime = hasUptime;
-    this.#broken = broken;
+    this.broken = broken;
   }
 
   /** Something that this server does by itself: not after a crash, and not while it stands still. */
@@ -157,7 +148,9 @@ export class ModelPostgres {
     if (lease !== null && this.leaseLeftMs() <= 0) this.settleView();
     this.lease = lease;
     this.credential = credential;
-    this.clockInDoubt = false;
+    // What was read before the clock was moved may be written after it; the agent's next look finds out.
+    if (this.#timeline.nowMs - this.clock.sinceMs > clockLookMs) this.clockInDoubt = false;
+    if (!this.clockInDoubt) this.onLease(this.leaseLeftMs());
   }
 
   // ── Where an account is written ──────────────────────────────────────────────────────────────────────────────────
@@ -191,7 +184,11 @@ export class ModelPostgres {
       this.#folds.set(name, folded);
     }
     const applied = folded.term !== epoch.term;
-    const accepted = applied || deed.giver === null || this.tables.acceptance.has(epochKey(account, epoch));
+    const accepted =
+      applied ||
+      deed.giver === null ||
+      this.broken('arrived means accepted') ||
+      this.tables.acceptance.has(epochKey(account, epoch));
     return { home: folded.home, epoch: { term: folded.term, counter: epoch.counter }, accepted, applied };
   }
 
@@ -212,9 +209,9 @@ export class ModelPostgres {
     if (this.leaseLeftMs() <= 0) return 'no-lease';
     const { account, snapshot } = writer;
     const deed = this.deed(account);
-    if (snapshot !== null && snapshot.deed !== deed && !this.#broken('unlocked deed read')) return 'serialization';
+    if (snapshot !== null && snapshot.deed !== deed && !this.broken('unlocked deed read')) return 'serialization';
     const seen = snapshot?.term ?? this.latest;
-    if (seen < this.view && !this.#broken('no view check')) return 'serialization';
+    if (seen < this.view && !this.broken('no view check')) return 'serialization';
     const present = this.present(account, snapshot?.deed ?? deed, snapshot?.term);
     if (present === null) return 'unknown';
     if (present.home !== this.here) return 'elsewhere';
@@ -244,9 +241,7 @@ export class ModelPostgres {
 
   isShared(account: string): boolean {
     return (
-      !this.#broken('unlocked deed read') &&
-      !this.#broken('give without waiting') &&
-      (this.#shares.get(account) ?? 0) > 0
+      !this.broken('unlocked deed read') && !this.broken('give without waiting') && (this.#shares.get(account) ?? 0) > 0
     );
   }
 
@@ -257,7 +252,7 @@ export class ModelPostgres {
   /** Asks for the lock that all writers hold a share of. True: granted at once; otherwise look at `locked` when woken. */
   lockWriters(owner: object): boolean {
     if (this.#exclusive !== null) return this.#exclusive.owner === owner && this.#exclusive.granted;
-    this.#exclusive = { owner, granted: this.writers.size === 0 || this.#broken('switch without the lock') };
+    this.#exclusive = { owner, granted: this.writers.size === 0 || this.broken('switch without the lock') };
     return this.#exclusive.granted;
   }
 
@@ -291,19 +286,26 @@ export class ModelPostgres {
   /** What an apply worker does with one transaction of a publisher, progress included. */
   applyFrom(publisher: string, transaction: Transaction): void {
     for (const change of transaction.changes) this.#mayApply(change);
-    this.commit(transaction.changes, publisher);
+    this.commit(transaction.changes, this.broken('what was applied is sent on') ? null : publisher);
     this.progress.set(publisher, transaction.lsn);
   }
 
   /** Errors that stop a stream are found before anything is written: the transaction is rolled back. */
   #mayApply({ op, table, key, value }: Change): void {
     if (table === 'succession' && this.isHeld(value as SuccessionRow)) throw new ApplyError('held');
-    if (op === 'insert' && table !== 'succession' && table !== 'deed' && this.tables[table].has(key))
+    if (op === 'insert' && table !== 'succession' && table !== 'deed' && this.tables[table].has(key)) {
+      this.onConflict(`insert_exists: ${table} ${key}`);
       throw new ApplyError(`insert_exists: ${table} ${key}`);
+    }
+  }
+
+  /** Rows that were undone are missing until the home has sent them again. */
+  get isUndone(): boolean {
+    return stagesAfterUndo.has(this.rejoining?.stage ?? '') && this.rejoining?.stage !== 'readmitted';
   }
 
   isHeld({ term, kind, cut }: SuccessionRow): boolean {
-    if (this.#broken('no hold')) return false;
+    if (this.broken('no hold')) return false;
     if (kind !== 'take' || cut?.of !== this.here || cut.generation !== this.generation) return false;
     return !(this.rejoining?.term === term && stagesAfterUndo.has(this.rejoining.stage));
   }
@@ -328,6 +330,7 @@ export class ModelPostgres {
     if (table === 'succession') return this.#applySuccession(key, value as SuccessionRow);
     if (replica && op !== 'insert' && !rows.has(key)) {
       this.conflicts++;
+      if (!this.isUndone) this.onConflict(`${op} of a missing ${table} ${key}`);
       return true;
     }
     if (op === 'delete') rows.delete(key);
@@ -337,7 +340,7 @@ export class ModelPostgres {
 
   #applyDeed(account: string, deed: Deed, replica: boolean): boolean {
     const present = this.deed(account);
-    if (present !== undefined && replica && !this.#broken('deeds regress')) {
+    if (present !== undefined && replica) {
       if (compareEpochs(deed.epoch, present.epoch) <= 0) return false;
       const { home, epoch } = present;
       if (deed.giver !== null && deed.giver !== home && deed.giver !== fold(this.successions, home, epoch.term).home)
@@ -367,13 +370,7 @@ export class ModelPostgres {
     return this.#exclusive === null;
   }
 
-  // ── Moves ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  digest(account: string): string {
-    const rows: string[] = [];
-    for (const [key, value] of this.tables.row) if (key.startsWith(`${account}/`)) rows.push(`${key}=${value}`);
-    return rows.sort().join(' ');
-  }
+  // ── Drains ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   beginDrain(account: string, forMs: number): number | null {
     const { nowMs } = this.#timeline;
@@ -389,76 +386,14 @@ export class ModelPostgres {
     if (present !== undefined && (move === null || present.move === move)) this.drains.delete(account);
   }
 
-  give(
-    account: string,
-    to: string,
-    expected: Epoch,
-  ): Epoch | 'no-lease' | 'not-here' | 'stale' | 'no-such-dc' | 'busy' {
-    const latest = this.latest;
-    const present = this.present(account);
-    if (latest < this.view) return 'busy';
-    if (this.frozen.has(to)) return 'no-such-dc';
-    if (this.leaseLeftMs() <= 0) return 'no-lease';
-    if (present?.home !== this.here || !present.accepted) return 'not-here';
-    if (compareEpochs(present.epoch, expected) !== 0) return 'stale';
-    const epoch = { term: latest, counter: present.epoch.counter + 1 };
-    this.drains.delete(account);
-    const value = { home: to, epoch, giver: this.here, digest: this.digest(account) };
-    this.commit([{ op: 'update', table: 'deed', key: account, value }]);
-    return epoch;
-  }
-
-  accept(account: string, expected: Epoch): 'accepted' | 'already' | 'stale' | 'no-lease' | 'digest-differs' {
-    const deed = this.deed(account);
-    const present = this.present(account);
-    if (deed?.home !== this.here || present === null || present.applied || compareEpochs(deed.epoch, expected) !== 0)
-      return 'stale';
-    if (present.accepted) return 'already';
-    if (this.leaseLeftMs() <= 0) return 'no-lease';
-    if (deed.digest !== null && deed.digest !== this.digest(account) && !this.#broken('accept without the digest'))
-      return 'digest-differs';
-    this.commit([{ op: 'insert', table: 'acceptance', key: epochKey(account, deed.epoch), value: this.here }]);
-    return 'accepted';
-  }
-
-  decline(account: string, expected: Epoch): 'declined' | 'already' | 'stale' | 'no-lease' {
-    const deed = this.deed(account);
-    const present = this.present(account);
-    if (
-      deed?.home !== this.here ||
-      deed.giver === null ||
-      present === null ||
-      present.applied ||
-      compareEpochs(deed.epoch, expected) !== 0
-    )
-      return 'stale';
-    if (present.accepted) return 'already';
-    if (this.leaseLeftMs() <= 0) return 'no-lease';
-    const epoch = { term: deed.epoch.term, counter: deed.epoch.counter + 1 };
-    const value = { home: deed.giver, epoch, giver: this.here, digest: null };
-    this.commit([{ op: 'update', table: 'deed', key: account, value }]);
-    return 'declined';
-  }
-
-  /** Deeds that name this dc and wait for its word. */
-  unaccepted(): { readonly account: string; readonly deed: Deed }[] {
-    const waiting: { account: string; deed: Deed }[] = [];
-    for (const [account, value] of this.tables.deed) {
-      const deed = value as Deed;
-      if (deed.home === this.here && deed.giver !== null && this.present(account)?.accepted === false)
-        waiting.push({ account, deed });
-    }
-    return waiting;
-  }
-
   // ── Crash ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   crash(): void {
     this.up = false;
     this.life++;
     this.leader = null;
-    if (!this.#broken('the lease survives a crash')) this.lease = null;
-    if (!this.#broken('members survive a crash')) this.syncMembers = 0;
+    if (!this.broken('the lease survives a crash')) this.lease = null;
+    this.syncMembers = 0;
     // A sequence that was moved by a transaction which did not commit: whether that was flushed is chance.
     if (this.view > this.latest && this.#random.chance(0.5)) this.view = this.latest;
     this.drains.clear();
@@ -473,14 +408,3 @@ export class ModelPostgres {
 }
 
 const stagesAfterUndo = new Set(['undone', 'caught-up', 'streaming', 'verified', 'readmitted']);
-
-function fold(successions: readonly SuccessionRow[], home: string, term: number): { home: string; term: number } {
-  const later = successions.filter((one) => one.term > term);
-  let applied = term;
-  for (let count = 1; count <= later.length; count++) {
-    const before = resolveHome(later.slice(0, count - 1), { home, term });
-    const after = resolveHome(later.slice(0, count), { home, term });
-    if (after !== before) applied = later[count - 1]?.term ?? applied;
-  }
-  return { home: resolveHome(later, { home, term }), term: applied };
-}

@@ -5,7 +5,7 @@
 import { type Action, type RejoinStage, rejoinStages } from '@lanekeeper/server/ownership';
 import type { AgentProcess } from './agent.ts';
 import { textOf } from './handover.ts';
-import type { Change, Stranded, SuccessionRow, Transaction } from './postgres.ts';
+import type { Change, Stranded, SuccessionRow, Transaction } from './rows.ts';
 
 type RejoinAction = Extract<Action, { kind: 'rejoin' }>;
 
@@ -101,7 +101,8 @@ export function performRejoin(agent: AgentProcess, action: RejoinAction): void {
                 change,
               })),
             );
-            keys = entries.map(({ change }) => ({ table: change.table, key: change.key }));
+            const touched = entries.map(({ change: { table, key } }) => [`${table} ${key}`, { table, key }] as const);
+            keys = [...new Map(touched).values()];
             const ledger = entries.filter(({ key }) => !there.tables.stranded.has(key));
             const write = () =>
               there.commit(
@@ -111,7 +112,7 @@ export function performRejoin(agent: AgentProcess, action: RejoinAction): void {
                 }),
               );
             if (simulation.broken('undone before the ledger is durable'))
-              there.later(dc.random.between(0, 3000), write);
+              there.later(dc.random.between(0, 20_000), write);
             else if (ledger.length > 0) write();
             return undefined;
           },
@@ -126,11 +127,10 @@ export function performRejoin(agent: AgentProcess, action: RejoinAction): void {
           const keys = (pg.rejoining?.keys ?? []).filter(
             ({ table, key }) => table !== 'succession' && pg.tables[table].has(key),
           );
-          const origin = simulation.broken('undone without an origin') ? null : 'undo';
           if (keys.length > 0)
             pg.commit(
               keys.map(({ table, key }) => ({ op: 'delete', table, key })),
-              origin,
+              'undo',
             );
           return undefined;
         },

@@ -18,10 +18,17 @@ const healWithinMs = 30_000;
 /** The longest commit that stands still ends in it. */
 const quietWithinMs = 12_000;
 
-export function run(schedule: Schedule, mutant: Mutant | null = null): Outcome {
+export type RunOptions = {
+  readonly mutant?: Mutant | null;
+  /** Called before anything happens. */
+  readonly watch?: (simulation: Simulation) => void;
+};
+
+export function run(schedule: Schedule, { mutant = null, watch = () => {} }: RunOptions = {}): Outcome {
   const simulation = new Simulation(schedule.seed, mutant, schedule.manual ? { automaticFailover: false } : {});
   const { timeline, observer } = simulation;
   let healedInMs = 0;
+  watch(simulation);
   try {
     simulation.start();
     for (const fault of schedule.faults) inject(simulation, fault);
@@ -47,41 +54,10 @@ export function run(schedule: Schedule, mutant: Mutant | null = null): Outcome {
     const invariant = error instanceof Violation ? error.invariant : 'failure';
     const told = error instanceof Violation ? message : `${(error as Error).stack}`;
     return {
-      violation: { invariant, message: told, atMs: timeline.nowMs },
+      violation: { invariant, message: told, atMs: Math.round(timeline.nowMs) },
       events: timeline.events,
       seen: observer.seen,
       healedInMs,
-      debug: simulation.dcs.map((d) => ({
-        name: d.name,
-        sync: d.agent?.state.sync,
-        gates: d.agent?.state.gates,
-        peers: d.agent?.state.view.peers,
-        names: d.pg.names,
-        members: d.pg.syncMembers,
-        lsn: d.pg.lsn,
-        flushed: d.outgoing.flushedLsn,
-        conn: d.outgoing.connected,
-        list: d.outgoing.readsList,
-        take: d.agent?.state.takeover,
-        turn: d.agent?.state.turnover,
-        rejoin: d.agent?.state.rejoin,
-        rejoining: d.pg.rejoining,
-        conflicts: d.pg.conflicts,
-        errors: d.incoming.errors,
-        frozen: [...d.pg.frozen],
-        succ: d.pg.successions,
-        lease: d.agent?.state.lease.phase,
-        now: d.agent?.monoMs,
-        enabled: d.incoming.enabled,
-        slot: d.incoming.slot,
-        prog: [...d.pg.progress],
-        stop: d.pg.stoppedUntilMs,
-        held: d.agent?.state.view.recorded,
-        drains: [...d.pg.drains],
-        hist: d.agent?.state.view.history.length,
-        writers: [...d.pg.writers].length,
-        locked: d.pg.locked,
-      })),
-    } as never;
+    };
   }
 }

@@ -56,6 +56,7 @@ const bag = kinds.flatMap((kind) => Array.from({ length: kind[1] }, () => kind))
 
 export function scheduleOf(seed: number): Schedule {
   const random = seeded(seed * 17 + 1);
+  if (random.chance(0.12)) return movesOnly(seed, random);
   const faults: Fault[] = [];
   const count = random.between(3, 8);
   const victim = random.pick(['ny', 'la']);
@@ -98,7 +99,32 @@ function disaster(random: Random, dc: string, faults: Fault[], operations: Opera
     'agent killed',
   ]);
   faults.push({ kind: loss, dc, atMs: lostMs, untilMs, value: 0 });
+  if (random.chance(0.25))
+    faults.push({ kind: 'commit stalls', dc, atMs: lostMs - 100, untilMs, value: random.between(3000, 14_000) });
   if (random.chance(0.5)) operations.push({ kind: 'failover', atMs: untilMs - random.between(200, 2000), from: dc });
+}
+
+/** Moves under smaller faults, and rows that get lost without a word: what has no remedy but that the account stays. */
+function movesOnly(seed: number, random: Random): Schedule {
+  const small = [
+    'agent killed at a step',
+    'agent left',
+    'answers lost',
+    'request stuck',
+    'instance died',
+    'links cut',
+    'rows swallowed',
+  ];
+  const faults = Array.from({ length: random.between(3, 7) }, () => {
+    const kind = random.pick(small);
+    const atMs = random.between(faultsFromMs, faultsUntilMs - 4000);
+    const value = kind === 'rows swallowed' ? random.between(0, 3) : valueFor(kind, random);
+    return { kind, dc: random.pick(['ny', 'la']), atMs, untilMs: atMs + random.between(500, 4000), value };
+  });
+  const operations: Operation[] = [];
+  for (let atMs = 2500; atMs < faultsUntilMs; atMs += random.between(50, 300))
+    operations.push({ kind: 'move', atMs, account: `a${random.between(1, 4)}`, to: random.pick(['ny', 'la']) });
+  return { seed, manual: true, faults: faults.sort((a, b) => a.atMs - b.atMs), operations };
 }
 
 function valueFor(kind: string, random: Random): number {

@@ -2,180 +2,23 @@
  * Two data centers, a lease store and the links between them, under virtual time. `faults.ts` says what happens to them,
  * `observer.ts` what must hold. Everything follows from a schedule and its seed.
  */
-import { type GiveOutcome, type Reason, reason, type Settings } from '@lanekeeper/server/ownership';
+import type { GiveOutcome, Settings } from '@lanekeeper/server/ownership';
 import type {
   LeaseClaim,
   LeaseCredential,
   LeaseResult,
-  Positions,
   Succession,
   SuccessionRequest,
   SuccessionResult,
 } from 'lanekeeper/model';
 import { ModelLeaseStore } from '../support/model-lease-store.ts';
-import { AgentProcess, unseatAfterMs } from './agent.ts';
-import { Applications } from './applications.ts';
-import { textOf } from './handover.ts';
+import { type AgentProcess, settings } from './agent.ts';
+import { DataCenter } from './data-center.ts';
 import type { Mutant } from './mutants.ts';
 import { Observer, Violation } from './observer.ts';
-import { type Deed, ModelPostgres, type Transaction } from './postgres.ts';
+import type { Deed, Transaction } from './rows.ts';
 import { Links, Stream } from './streams.ts';
 import { type Random, seeded, Timeline } from './timeline.ts';
-
-const startAgainMs = 150;
-const goneAfterMs = 400;
-
-export class DataCenter {
-  readonly name: string;
-  readonly pg: ModelPostgres;
-  readonly simulation: Simulation;
-  /** What the machinery does by chance, and what the applications do: a fault that is left out must not change the rest. */
-  readonly random: Random;
-  readonly load: Random;
-  readonly applications: Applications;
-  peer!: DataCenter;
-  incoming!: Stream;
-  outgoing!: Stream;
-  agent: AgentProcess | null = null;
-  agentsMayRun = true;
-  killAt: { steps: number; readonly after: boolean } | null = null;
-  instances: string[];
-  /** Reports of drains get lost, as if a request never finished. */
-  stuck = false;
-  stoppedUntilMs = 0;
-  /** Statements that wait for an answer: told when the server is lost. */
-  readonly inFlight = new Set<() => void>();
-  #lives = 0;
-  #starting = false;
-
-  constructor(simulation: Simulation, name: string, seed: number) {
-    this.simulation = simulation;
-    this.name = name;
-    this.random = seeded(seed * 7 + name.length * 31 + name.charCodeAt(0));
-    this.load = seeded(seed * 11 + 5 + name.charCodeAt(0));
-    const hasUptime = this.random.chance(0.5);
-    this.pg = new ModelPostgres(name, simulation.timeline, this.random, hasUptime, (hole) => simulation.broken(hole));
-    this.pg.clock = { offsetMs: this.random.between(-500, 500), rate: 1, sinceMs: 0 };
-    this.instances = [`${name}-app-1`, `${name}-app-2`].slice(0, this.random.between(0, 2));
-    this.applications = new Applications(simulation, this);
-  }
-
-  startAgent(): void {
-    if (this.#starting || !this.agentsMayRun || this.agent?.alive) return;
-    if (!this.pg.up) {
-      this.#starting = true;
-      return this.simulation.timeline.after(startAgainMs, () => {
-        this.#starting = false;
-        this.startAgent();
-      });
-    }
-    this.agent = new AgentProcess(this.simulation, this, ++this.#lives);
-    this.agent.lead();
-  }
-
-  replaceAgent(): void {
-    this.agent?.kill();
-    this.agent = null;
-    this.simulation.timeline.after(this.random.between(100, 600), () => this.startAgent());
-  }
-
-  /** The agent's process stands still; another one unseats it when that lasts. */
-  stopAgent(untilMs: number): void {
-    const { timeline } = this.simulation;
-    const stopped = this.agent;
-    if (stopped === null) return;
-    stopped.stoppedUntilMs = untilMs;
-    timeline.after(unseatAfterMs, () => {
-      if (timeline.nowMs >= untilMs || this.agent !== stopped || !this.pg.up || timeline.nowMs < this.pg.stoppedUntilMs)
-        return;
-      if (this.pg.leader === stopped) {
-        this.pg.leader = null;
-        if (stopped.lockSession !== null) this.pg.unlockWriters(stopped.lockSession);
-        stopped.lockSession = null;
-      }
-      this.agent = null;
-      this.startAgent();
-    });
-  }
-
-  onAgentLost(lost: AgentProcess): void {
-    if (this.agent !== lost) return;
-    this.agent = null;
-    if (!this.pg.up) this.simulation.timeline.after(goneAfterMs, () => this.#yieldIfGone(lost.holder));
-    this.startAgent();
-  }
-
-  onAgentLeft(left: AgentProcess): void {
-    if (this.agent !== left) return;
-    this.agent = null;
-    this.pg.leader = null;
-    this.simulation.timeline.after(this.random.between(50, 1500), () => this.startAgent());
-  }
-
-  /** As `src/agent/yield.ts`: a server that refuses connections has lost its lease. */
-  #yieldIfGone(holder: string): void {
-    if (this.pg.up) return;
-    this.simulation.callStore(
-      this,
-      () => {
-        const record = this.simulation.store
-          .read(this.simulation.storeMs)
-          .leases.find(({ dataCenter }) => dataCenter === this.name);
-        if (record?.holder === holder && record.state === 'held' && !this.pg.up)
-          this.simulation.store.release(this.name, { holder, revision: record.revision }, true);
-      },
-      () => {},
-    );
-  }
-
-  crash(): void {
-    if (!this.pg.up) return;
-    this.pg.crash();
-    for (const broken of [...this.inFlight]) broken();
-    this.inFlight.clear();
-    this.incoming.onCrash(this.pg);
-    this.outgoing.onCrash(this.pg);
-  }
-
-  restart(): void {
-    if (this.pg.up) return;
-    this.pg.up = true;
-    this.incoming.onRestart(this.pg);
-    this.outgoing.onRestart(this.pg);
-    this.startAgent();
-  }
-
-  beginDrain(account: string, forMs: number): { move: number; instances: readonly string[] } | null {
-    const move = this.pg.beginDrain(account, forMs);
-    if (move === null) return null;
-    for (const instance of this.instances) {
-      if (this.stuck || this.random.chance(this.simulation.lossRate)) continue;
-      this.pg.later(this.random.between(0, 20), () => {
-        const { agent } = this;
-        if (this.instances.includes(instance)) agent?.later(1, () => agent.handle({ kind: 'drained', move, instance }));
-      });
-    }
-    return { move, instances: [...this.instances] };
-  }
-
-  gateReasons(): readonly Reason[] {
-    const reasons: Reason[] = [];
-    if (!this.incoming.connected) reasons.push(reason('not-streaming', 'incoming'));
-    if (!this.outgoing.connected) reasons.push(reason('not-streaming', 'outgoing'));
-    if (this.pg.conflicts > 0) reasons.push(reason('new-conflicts'));
-    if (!this.simulation.requestsPass(this)) reasons.push(reason('peer-not-observed'));
-    return reasons;
-  }
-
-  positions(): Positions {
-    const applied = { [this.peer.name]: textOf(this.pg.progress.get(this.peer.name) ?? 0) };
-    return { log: textOf(this.pg.lsn), received: applied, applied };
-  }
-
-  incarnation() {
-    return { systemIdentifier: this.name, timeline: 1, generation: this.pg.generation };
-  }
-}
 
 export class Simulation {
   readonly timeline = new Timeline();
@@ -192,6 +35,10 @@ export class Simulation {
   storeStalledUntilMs = 0;
   /** The store's clock against ours: forwards it ends leases early, backwards late. */
   storeOffsetMs = 0;
+  /** Data centers whose takeover a person asked for. */
+  readonly forcedByPerson = new Set<string>();
+  /** Accounts whose rows got lost on the way: they must stay where their rows are. */
+  readonly damaged = new Set<string>();
   /** Applications write. */
   loaded = true;
   readonly answers = new Map<string, { readonly agent: AgentProcess; answers: number }>();
@@ -256,6 +103,15 @@ export class Simulation {
         }
       if (origin === null) pg.later(0, () => dc.outgoing.wake());
     };
+    pg.onConflict = (what) => {
+      if (this.damaged.size === 0)
+        throw new Violation('X1', `${what} in ${dc.name} at ${Math.round(this.timeline.nowMs)}`);
+    };
+    pg.onLease = (leftMs) => {
+      const lateMs = this.timeline.nowMs + leftMs - this.leaseUntilMs(dc.name);
+      if (leftMs > 0 && lateMs > settings.skewMs / 2)
+        throw new Violation('R4', `the lease of ${dc.name} ends ${Math.round(lateMs)} ms after the one in the store`);
+    };
     pg.onNotify = (word) => {
       const { agent } = dc;
       if (agent === null || dc.random.chance(this.lossRate)) return;
@@ -298,12 +154,19 @@ export class Simulation {
       } catch (error) {
         if (!(error instanceof RangeError)) throw error;
       }
-      if (!lost && (this.storeCut.get(dc.name) ?? 0) === 0) timeline.after(random.between(1, 20), () => once(result));
+      const slowMs = random.chance(0.04) ? random.between(100, 640) : random.between(1, 20);
+      if (!lost && (this.storeCut.get(dc.name) ?? 0) === 0) timeline.after(slowMs, () => once(result));
     });
     timeline.after(650, () => once(null));
   }
 
   acquire(claim: LeaseClaim, predecessor: LeaseCredential | null, nowMs: number): LeaseResult {
+    if (this.broken('a lease for one who was taken over')) {
+      const view = this.store.read(nowMs);
+      const record = view.leases.find(({ dataCenter }) => dataCenter === claim.dataCenter);
+      if (record !== undefined && record.takenOver !== null)
+        return this.#granted(claim, { kind: 'held', revision: record.revision + 1, view });
+    }
     return this.#granted(claim, this.store.acquire(claim, predecessor ?? undefined, nowMs));
   }
 
@@ -312,8 +175,22 @@ export class Simulation {
   }
 
   #granted(claim: LeaseClaim, result: LeaseResult): LeaseResult {
-    if (result.kind === 'held') this.#leases.set(claim.dataCenter, this.timeline.nowMs + claim.ttlMs);
+    if (result.kind === 'held') {
+      this.#leases.set(claim.dataCenter, this.timeline.nowMs + claim.ttlMs);
+      this.checkSyncSet(this.dc(claim.dataCenter));
+    }
     return result;
+  }
+
+  /** S: the set in the store never exceeds what the database waits for. */
+  checkSyncSet({ name, pg }: DataCenter): void {
+    const record = this.store.read(this.storeMs).leases.find(({ dataCenter }) => dataCenter === name);
+    for (const peer of record?.takenOver === null ? record.inSync : [])
+      if (!pg.names.includes(peer))
+        throw new Violation(
+          'S',
+          `the store believes ${peer} to be in sync with ${name}, which waits for ${pg.names.join(' ') || 'nobody'}`,
+        );
   }
 
   leaseUntilMs(dc: string): number {
@@ -322,6 +199,8 @@ export class Simulation {
 
   succeed(request: SuccessionRequest, nowMs: number): SuccessionResult {
     const inSync = this.store.read(nowMs).leases.find(({ dataCenter }) => dataCenter === request.from)?.inSync ?? [];
+    if (request.kind === 'take' && request.forced && !this.forcedByPerson.has(request.from))
+      throw new Violation('T1', `${request.to} takes ${request.from} over by force, and nobody asked`);
     const result = this.store.succeed(request, nowMs);
     if (result.kind === 'succeeded') {
       this.observer.seen.successions++;
@@ -429,7 +308,8 @@ export class Simulation {
     for (const [table, rows] of Object.entries(ny.pg.tables)) {
       const others = la.pg.tables[table as keyof typeof la.pg.tables];
       for (const key of new Set([...rows.keys(), ...others.keys()])) {
-        if (moving.has(`${table} ${key}`)) continue;
+        if (moving.has(`${table} ${key}`) || (table === 'row' && this.damaged.has(key.slice(0, key.indexOf('/')))))
+          continue;
         const [here, there] = [rows.get(key), others.get(key)];
         if (here !== there && JSON.stringify(here) !== JSON.stringify(there))
           return `${table} ${key} is ${JSON.stringify(here)} in ny and ${JSON.stringify(there)} in la`;
