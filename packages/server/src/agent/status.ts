@@ -168,7 +168,8 @@ function standings(state: Ownership): AgentStatus['succession']['others'] {
   const { view } = state;
   return Object.fromEntries(
     [...view.peers].map(([peer, { record }]): [DataCenterName, StandingOfPeer] => {
-      const received = view.own?.positions.received[peer];
+      // A stream that does not run says nothing of what it had received: then what was applied of it counts.
+      const received = view.own?.positions.received[peer] ?? view.own?.positions.applied[peer];
       return [
         peer,
         {

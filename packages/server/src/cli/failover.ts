@@ -109,7 +109,7 @@ function show(output: Output, from: string, to: string, standing: StandingOfPeer
   output.line(
     behindBytes === null
       ? '  how much of its log has not arrived here is not known'
-      : `  of the log that it told the lease store about, ${behindBytes} bytes have not arrived here; what came after is not known`,
+      : `  of the log that it told the lease store about, some ${behindBytes} bytes have not arrived here; what came after is not known`,
   );
 }
 
