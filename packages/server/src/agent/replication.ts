@@ -27,6 +27,8 @@ export class ReplicationWatch {
   readonly #memory: ReplyMemory = new Map();
   /** What was current at the look before: who has flushed that is only moments behind. */
   #before: string | null = null;
+  /** The look before this one found that the database does not wait for those that it was told to wait for. */
+  #differed = false;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
   report: ReplicationReport | null = null;
@@ -55,6 +57,7 @@ export class ReplicationWatch {
 
   async #look(reign: Reign): Promise<void> {
     const { database, others } = this.#options;
+    const { sync } = reign.state;
     const report = await database.run((client) => readReplication(client, others, this.#memory, performance.now()));
     this.report = report;
     const links: Record<DataCenterName, Link> = {};
@@ -63,7 +66,12 @@ export class ReplicationWatch {
       links[peer] = { streaming: state === 'streaming', caughtUp, replyAgeMs };
     }
     this.#before = report.currentLsn;
-    reign.handle({ kind: 'replication', links });
+    // Other sessions hear of a new list a moment later, so that one look proves nothing.
+    const settled = sync.setting === null && reign.state.sync.setting === null && reign.state.sync.waits === sync.waits;
+    const differs = settled && [...report.waitsFor].sort().join() !== [...sync.waits].sort().join();
+    const waitsFor = differs && this.#differed ? { waitsFor: report.waitsFor } : {};
+    this.#differed = differs;
+    reign.handle({ kind: 'replication', links, ...waitsFor });
     // Alone, or without a lease: what began to wait before that was known waits for nobody. A list that somebody else
     // wrote has waits of its own.
     const ours = membersIn(report.standbyNames) !== null;

@@ -55,7 +55,12 @@ export type OwnershipEvent =
   | Answered<'watched', { readonly view: LeaseView | null }>
   /** The terms of the successions that our database has. */
   | { readonly kind: 'successions-read'; readonly terms: readonly number[] }
-  | { readonly kind: 'replication'; readonly links: Readonly<Record<DataCenterName, Link>> }
+  | {
+      readonly kind: 'replication';
+      readonly links: Readonly<Record<DataCenterName, Link>>;
+      /** Whom the database waits for by its own account; absent while that is being changed. */
+      readonly waitsFor?: readonly DataCenterName[];
+    }
   | { readonly kind: 'failover-asked'; readonly id: string; readonly from: DataCenterName; readonly forced: boolean }
   | { readonly kind: 'switch-asked'; readonly id: string; readonly request: SwitchRequest }
   | { readonly kind: 'rejoin-asked' }

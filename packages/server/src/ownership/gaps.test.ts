@@ -108,3 +108,18 @@ describe('a sync set with one who may lack something', () => {
     expect(member.take('set-sync')).toMatchObject({ members: [], grows: false });
   });
 });
+
+it('a sync set that somebody else changed in the database is claimed no more, and put right', () => {
+  const link = { streaming: true, caughtUp: true, replyAgeMs: 0 };
+  const driver = new Driver(null, { peers: ['la'] }).lead();
+  look(driver, { state: 'held' });
+  driver.send({ kind: 'replication', links: { la: link } }).tick(100);
+  driver.send({ kind: 'sync-set', round: driver.take('set-sync').round, ok: true }).tick(300);
+  expect(driver.prove().take('renew').claim.inSync).toEqual(['la']);
+  driver.send({ kind: 'replication', links: { la: link }, waitsFor: ['la'] });
+  expect(driver.state.sync.waits).toEqual(['la']);
+  driver.send({ kind: 'replication', links: { la: link }, waitsFor: [] });
+  expect(driver.state.sync.waits).toEqual([]);
+  driver.send({ kind: 'replication', links: { la: link } }).tick(600);
+  expect(driver.take('set-sync')).toMatchObject({ members: ['la'], grows: true });
+});

@@ -29,6 +29,12 @@ export function onReplication(turn: Turn, event: Extract<OwnershipEvent, { kind:
     links.set(peer, { ...link, goodMs });
   }
   set(turn, { links });
+  const { waits, setting, unsettledMs } = turn.state.sync;
+  const { waitsFor } = event;
+  if (waitsFor === undefined || setting !== null || unsettledMs !== null) return;
+  // D1: somebody else has changed it, an operator or an agent that led before: what it does not wait for is not claimed.
+  const same = waitsFor.length === waits.length && waits.every((peer) => waitsFor.includes(peer));
+  if (!same) unsettled(turn, waitsFor);
 }
 
 /** D1: what may be recorded now: waited for, not about to be let go of, and heard of within `peerTimeoutMs`. */

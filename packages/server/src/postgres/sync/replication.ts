@@ -2,7 +2,7 @@
 import { comparePositions, type DataCenterName } from 'lanekeeper/model';
 import type { Queryable } from '../queryable.ts';
 import { slotName } from '../streams/names.ts';
-import { readStandbyNames } from './names.ts';
+import { membersIn, readStandbyNames } from './names.ts';
 
 export type PeerReplication = {
   /** `pg_stat_replication.state`: `streaming` when it is close behind; `absent` when nobody is connected. */
@@ -29,6 +29,8 @@ export type ReplicationReport = {
   /** As `lanekeeper.sync_state()` has it: how many a `remote` commit waits for. */
   readonly members: number;
   readonly view: number;
+  /** Whom a `remote` commit waits for, or the application after it: what the list and the number both say. */
+  readonly waitsFor: readonly DataCenterName[];
   readonly peers: Readonly<Record<DataCenterName, PeerReplication>>;
 };
 
@@ -60,10 +62,12 @@ export async function readReplication(
     standbyNames: string;
     members: number;
     view: number;
+    awaited: readonly string[];
     walsenders: readonly WalsenderRow[];
   }>(
     `SELECT pg_catalog.pg_current_wal_flush_lsn()::text AS "currentLsn", s.members, s.view::float8 AS view,
         current_setting('synchronous_standby_names') AS "standbyNames",
+        (SELECT coalesce(json_agg(p.slot), '[]') FROM lanekeeper.sync_peer p) AS awaited,
         (SELECT coalesce(json_agg(json_build_object('name', application_name, 'state', state, 'syncState', sync_state,
             'priority', sync_priority, 'reply', reply_time::text, 'sent', sent_lsn::text, 'flushed', flush_lsn::text)), '[]')
           FROM pg_catalog.pg_stat_replication WHERE application_name = ANY ($1)) AS walsenders
@@ -72,10 +76,14 @@ export async function readReplication(
   );
   const row = rows[0];
   if (row === undefined) throw new Error('lanekeeper.sync_state() has no row');
-  const { walsenders, ...rest } = row;
+  const { walsenders, awaited, ...rest } = row;
+  const listed = membersIn(row.standbyNames) ?? [];
+  // A number that the list does not bear out is believed by nobody (`check_commit`).
+  const waitedFor = row.members === 0 ? awaited : listed.length === row.members ? listed : [];
   const places = readStandbyNames(row.standbyNames)?.names ?? [];
   return {
     ...rest,
+    waitsFor: peers.filter((peer) => waitedFor.includes(slotName(peer, 'homed'))),
     peers: Object.fromEntries(
       peers.map((peer) => {
         const name = slotName(peer, 'homed');
