@@ -96,6 +96,8 @@ export type StandingOfPeer = {
   readonly behindBytes: number | null;
   /** Why it may not be taken over now, in words; empty when it may. */
   readonly objections: readonly string[];
+  /** What still stands in the way when a person forces it. */
+  readonly forcedObjections: readonly string[];
 };
 
 export type StatusInput = {
@@ -179,6 +181,7 @@ function standings(state: Ownership): AgentStatus['succession']['others'] {
           lapsesInMs: Math.round(lapsesInMs(state, peer, nowMs) ?? 0),
           behindBytes: received === undefined ? null : bytesBetween(received, record.positions.log),
           objections: reasonsNotToTake(state, peer, false, nowMs).map(explain),
+          forcedObjections: reasonsNotToTake(state, peer, true, nowMs).map(explain),
         },
       ];
     }),

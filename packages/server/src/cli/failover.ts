@@ -67,7 +67,7 @@ async function runFailover(context: CliContext, options: FailoverOptions): Promi
     if (standing === undefined)
       throw new CommandFailure(`${to} knows nothing of ${from}: the lease store has not answered yet.`);
     show(output, from, to, standing);
-    const objections = standing.objections.filter((one) => !(options.force && one.includes('force it')));
+    const objections = options.force ? standing.forcedObjections : standing.objections;
     if (objections.length > 0) {
       output.result({ from, to, kind: 'refused', reason: objections.join('; '), standing });
       output.line(`${output.colors.red('✗')} not now: ${objections.join('; ')}`);

@@ -55,10 +55,15 @@ async function runRejoin(context: CliContext, dc: string, options: RejoinOptions
         exitCode: exitCodes.usage,
         hint: `There is ${Object.keys(agents.configuration.dataCenters).join(' and ')}.`,
       });
-    const asked = await agents.call(dc, { method: 'POST', path: '/v1/rejoin', timeoutMs: askTimeoutMs });
-    if (asked.kind !== 'answered' || asked.status !== 200)
-      throw new CommandFailure(`No agent leads in ${dc}.`, { exitCode: exitCodes.unreachable });
     const endMs = performance.now() + options.wait;
+    for (;;) {
+      // An agent that is just starting does not lead yet.
+      const asked = await agents.call(dc, { method: 'POST', path: '/v1/rejoin', timeoutMs: askTimeoutMs });
+      if (asked.kind === 'answered' && asked.status === 200) break;
+      if (performance.now() > endMs)
+        throw new CommandFailure(`No agent leads in ${dc}.`, { exitCode: exitCodes.unreachable });
+      await new Promise((resolve) => setTimeout(resolve, lookEveryMs));
+    }
     let said = '';
     for (;;) {
       const answer = await agents.call(dc, { method: 'GET', path: '/status', timeoutMs: askTimeoutMs });

@@ -59,43 +59,51 @@ async function runSwitchover(context: CliContext, options: SwitchoverOptions): P
         });
     if (from === undefined || from === to)
       throw new CommandFailure('A switchover needs two data centers.', { exitCode: exitCodes.usage });
-    const left = options.handBack ? await notHandedBack(agents, to, from) : [];
-    const undoes = left.at(-1) ?? null;
-    output.line(output.colors.dim(`${undoes === null ? 'moving everything' : 'handing back'} from ${from} to ${to} …`));
-    const call = { method: 'POST', path: '/v1/switchovers', body: { to, undoes }, timeoutMs: switchTimeoutMs } as const;
-    const answer = await agents.call(from, call);
-    if (answer.kind === 'unreachable' || (answer.kind === 'answered' && answer.status === 503))
-      throw new CommandFailure(`No agent leads in ${from}.`, {
-        exitCode: exitCodes.unreachable,
-        hint: `If ${from} has failed, \`lanekeeper failover --from ${from}\` is what you want.`,
-      });
-    if (answer.kind === 'answered' && answer.status !== 200)
-      throw new CommandFailure(`The agent of ${from} refused: ${String(answer.body.reason ?? answer.status)}`);
-    const result: SwitchAnswer =
-      answer.kind === 'answered'
-        ? (answer.body as SwitchAnswer)
-        : { kind: 'pending', reason: `the agent of ${from} did not answer in time` };
-    output.result({ from, to, undoes, ...result });
-    const { colors } = output;
-    if (result.kind === 'switched') {
-      output.line(
-        `${colors.green('✓')} ${to} writes it now ${colors.dim(`(term ${result.term}, requests in ${from} waited ${result.pauseMs} ms)`)}`,
-      );
-      if (left.length > 1)
-        output.line(
-          `  What came to ${from} before that, in term ${left.at(-2)}, was not handed back yet: the same command again does it.`,
-        );
-      return;
-    }
+    // The latest first: what came before it is still the other one's when that is undone.
+    const undone = options.handBack ? (await notHandedBack(agents, to, from)).toReversed() : [null];
     output.line(
-      result.kind === 'pending'
-        ? `${colors.yellow('…')} nobody knows yet: ${result.reason}`
-        : `${colors.red('✗')} ${from} keeps it: ${result.reason}`,
+      output.colors.dim(`${options.handBack ? 'handing back' : 'moving everything'} from ${from} to ${to} …`),
     );
-    throw new SilentExit(exitCodes.no);
+    const { colors } = output;
+    for (const undoes of undone) {
+      const result = await switchOver(agents, from, to, undoes);
+      output.result({ from, to, undoes, ...result });
+      if (result.kind !== 'switched') {
+        output.line(
+          result.kind === 'pending'
+            ? `${colors.yellow('…')} nobody knows yet: ${result.reason}`
+            : `${colors.red('✗')} ${from} keeps ${undoes === null ? 'it' : `what came in term ${undoes}`}: ${result.reason}`,
+        );
+        throw new SilentExit(exitCodes.no);
+      }
+      const what = undoes === null ? 'it' : `what came to ${from} in term ${undoes}`;
+      output.line(
+        `${colors.green('✓')} ${to} writes ${what} now ${colors.dim(`(term ${result.term}, requests in ${from} waited ${result.pauseMs} ms)`)}`,
+      );
+    }
   } finally {
     await agents.close();
   }
+}
+
+async function switchOver(
+  agents: Agents,
+  from: DataCenterName,
+  to: DataCenterName,
+  undoes: number | null,
+): Promise<SwitchAnswer> {
+  const call = { method: 'POST', path: '/v1/switchovers', body: { to, undoes }, timeoutMs: switchTimeoutMs } as const;
+  const answer = await agents.call(from, call);
+  if (answer.kind === 'unreachable' || (answer.kind === 'answered' && answer.status === 503))
+    throw new CommandFailure(`No agent leads in ${from}.`, {
+      exitCode: exitCodes.unreachable,
+      hint: `If ${from} has failed, \`lanekeeper failover --from ${from}\` is what you want.`,
+    });
+  if (answer.kind === 'answered' && answer.status !== 200)
+    throw new CommandFailure(`The agent of ${from} refused: ${String(answer.body.reason ?? answer.status)}`);
+  return answer.kind === 'answered'
+    ? (answer.body as SwitchAnswer)
+    : { kind: 'pending', reason: `the agent of ${from} did not answer in time` };
 }
 
 /** Terms of the failovers and switchovers from `to` to `from` that were not handed back, the latest last; never empty. */
