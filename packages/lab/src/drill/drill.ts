@@ -90,11 +90,15 @@ export async function runDrill(fault: Fault, options: DrillOptions): Promise<Dri
   let failed = true;
   try {
     await watch.start();
-    let unready = await watch.unreadiness();
-    for (const endMs = performance.now() + readyLimitMs; unready.length > 0 && performance.now() < endMs; ) {
-      await pause(500);
-      unready = await watch.unreadiness();
-    }
+    const whyUnready = async (): Promise<readonly string[]> => {
+      const endMs = performance.now() + readyLimitMs;
+      for (;;) {
+        const reasons = await watch.unreadiness();
+        if (reasons.length === 0 || performance.now() > endMs) return reasons;
+        await pause(500);
+      }
+    };
+    const unready = await whyUnready();
     if (unready.length > 0)
       throw new Error(`the lab was not ready for a fault within ${readyLimitMs / 1000} s: ${unready.join('; ')}`);
     load = await prepareLoad({
@@ -194,6 +198,9 @@ export async function runDrill(fault: Fault, options: DrillOptions): Promise<Dri
       orderByTime: fault.bendsTime !== true,
     });
     failures.push(...((await fault.inspect?.(arena)) ?? []));
+    const stillUnready = await whyUnready();
+    if (stillUnready.length === 0) note('ready for another fault');
+    else failures.push(`not ready for another fault within ${readyLimitMs / 1000} s: ${stillUnready.join('; ')}`);
     if (options.assertion !== null) {
       failures.push(
         ...(await runAssertion(options.assertion, {

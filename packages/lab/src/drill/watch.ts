@@ -96,7 +96,9 @@ export class Watch {
       if (status === undefined) return [`the agent of ${name} does not answer`];
       if (status.lease?.kind !== 'held') return [`${name} has no lease`];
       if (status.rejoin !== null && status.rejoin !== undefined) return [`${name} is on its way back`];
-      return status.sync?.alone === true ? [`nobody else holds what ${name} writes`] : [];
+      if (status.sync?.alone !== true) return [];
+      const why = (status.problems ?? []).filter((problem) => problem.startsWith('no moves'));
+      return [`nobody else holds what ${name} writes${why.length === 0 ? '' : ` (${why.join('; ')})`}`];
     });
   }
 

@@ -85,6 +85,8 @@ export const dataFaults: readonly Fault[] = [
         return rows.length > 0;
       });
       await unfenced(arena, arena.at, `DELETE FROM public.accounts WHERE id = '${account(arena.at)}'`);
+      await arena.arrived(10_000);
+      await command(arena, 'verify', '--json');
     },
     inspect,
   },
@@ -116,6 +118,7 @@ export const dataFaults: readonly Fault[] = [
       find(arena, ...(await statusComplains(arena)));
       await unseen(arena, arena.other, `DELETE FROM public.accounts WHERE id = '${account(arena.other)}'`);
       await unseen(arena, arena.at, `DELETE FROM public.accounts WHERE id = '${account(arena.at)}'`);
+      await command(arena, 'verify', '--json');
     },
     inspect,
   },
