@@ -101,9 +101,9 @@ export const processFaults: readonly Fault[] = [
     description: 'SIGSTOP of one backend of the application, in a transaction where one is found',
     holdMs: 8_000,
     expectation: {
-      text: 'requests on that connection wait, all others go on',
-      writesAgainMs: 15_000,
-      after: 'fault',
+      text: 'requests on that connection wait, and those of the account whose rows it has locked, until it wakes up; all others go on',
+      writesAgainMs: 10_000,
+      after: 'heal',
       othersPauseMs: 4_000,
     },
     async inject(arena) {
