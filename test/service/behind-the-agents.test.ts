@@ -1,5 +1,7 @@
 /** What somebody with more rights changes while the agents look away: they notice, say so, and claim nothing that is not so. */
+import { Client } from 'pg';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { LocalDatabase } from '../../packages/server/src/agent/database.ts';
 import { type TestAgents, testAgents } from '../support/agents.ts';
 import { applyPair } from '../support/applied.ts';
 import { runSql } from '../support/clusters.ts';
@@ -78,5 +80,32 @@ test('an agent that could not bring a takeover to its cut does not begin one, an
     expect(refused.body).toMatchObject({ kind: 'refused', reason: expect.stringContaining('doctor') });
   } finally {
     await superuser('la', `GRANT ${right} TO lanekeeper_agent`);
+  }
+});
+
+test('a database that only turns new sessions away while others write on is not taken for gone', async () => {
+  const { urls, cluster } = pair.dc('ny');
+  const writer = new Client({ connectionString: urls.application });
+  await writer.connect();
+  const database = new LocalDatabase({ url: urls.agent, instance: 'one', connections: 2, statementMs: 2_000 });
+  const newcomer = async () => {
+    const client = new Client({ connectionString: urls.application });
+    await client.connect().finally(() => client.end());
+  };
+  try {
+    await database.run((client) => client.query('SELECT 1'));
+    // A smart shutdown.
+    process.kill(cluster.pid as number, 'SIGTERM');
+    await expect.poll(() => newcomer().catch(({ code }) => code), { timeout: 10_000 }).toBe('57P03');
+    await writer.query('SELECT 1');
+    await database.probe(1_000);
+    await Promise.all([writer.end(), database.close()]);
+    const stopped = new LocalDatabase({ url: urls.agent, instance: 'two', connections: 2, statementMs: 2_000 });
+    await expect
+      .poll(() => stopped.probe(1_000).catch(({ code }) => code), { timeout: 20_000 })
+      .toMatch(/^(57P03|ECONNREFUSED)$/);
+    await stopped.close();
+  } finally {
+    await cluster.stop();
   }
 });

@@ -56,8 +56,34 @@ export class LocalDatabase {
     return client;
   }
 
-  /** Whether anybody answers; throws what connecting throws. */
+  /**
+   * Whether anybody answers; throws what connecting throws. A server that lets its sessions finish before it stops turns
+   * new ones away while the others write on, so those that are open are asked as well.
+   */
   async probe(timeoutMs: number): Promise<void> {
+    try {
+      await this.#tryToConnect(timeoutMs);
+    } catch (error) {
+      if (!(await this.#openOneAnswers(timeoutMs))) throw error;
+    }
+  }
+
+  async #openOneAnswers(timeoutMs: number): Promise<boolean> {
+    if (this.#pool.idleCount === 0) return false;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<false>((resolve) => {
+      timer = setTimeout(() => resolve(false), timeoutMs);
+    });
+    const asked = this.run((client) => client.query('SELECT')).then(
+      () => true,
+      () => false,
+    );
+    const answered = await Promise.race([asked, late]);
+    clearTimeout(timer);
+    return answered;
+  }
+
+  async #tryToConnect(timeoutMs: number): Promise<void> {
     const client = new Client({ ...this.#config('probe'), connectionTimeoutMillis: timeoutMs });
     client.on('error', () => {});
     try {
