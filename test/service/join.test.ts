@@ -6,11 +6,19 @@ import { cp, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Cluster, ensureDatabase, startCluster } from '@lanekeeper/lab';
 import { postgresLeaseStore } from '@lanekeeper/server/lease';
-import { connect, type JoinEvent, type JoinSides, joinDataCenter, verifyTables } from '@lanekeeper/server/postgres';
+import {
+  applyChanges,
+  connect,
+  type JoinEvent,
+  type JoinSides,
+  joinDataCenter,
+  verifyTables,
+} from '@lanekeeper/server/postgres';
 import { databaseUrl, type RoleName, witnessUrl } from 'lanekeeper/config';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { run } from '../../packages/server/src/cli/main.ts';
 import { type TestAgents, testAgents } from '../support/agents.ts';
-import { applyPair } from '../support/applied.ts';
+import { applyPair, connectAs, lease } from '../support/applied.ts';
 import { runSql } from '../support/clusters.ts';
 import { type TestDataCenter, type TestPair, testPair } from '../support/pair.ts';
 import { connectTo, using } from '../support/taken-over.ts';
@@ -73,8 +81,11 @@ async function eventually<T>(what: string, look: () => Promise<T>, withinMs = 20
 
 const write = (dc: TestDataCenter, sql: string) => runSql(dc.urls.application, sql);
 
+const countTakeovers = async () =>
+  (await runSql(la.urls.agent, "SELECT FROM lanekeeper.succession WHERE kind = 'take'")).length;
+
 /** ny has sold, is stopped, and la has taken over; what ny wrote last has not arrived. */
-async function loseNy(round: number, before: () => Promise<void> = async () => {}): Promise<void> {
+async function loseNy(round: number): Promise<void> {
   const agent = await agents.start('ny');
   await agents.untilReady('ny', 'la');
   await write(ny, `INSERT INTO accounts VALUES ('ny_${round}', 'kept')`);
@@ -89,19 +100,15 @@ async function loseNy(round: number, before: () => Promise<void> = async () => {
     expect(await runSql(la.urls.agent, `SELECT FROM sales.orders WHERE account_id = 'ny_${round}'`)).toHaveLength(200);
     expect(await runSql(la.urls.agent, `SELECT FROM products WHERE sku = 'p${round}'`)).toHaveLength(1);
   });
-  await before();
   await runSql(la.urls.agent, 'ALTER SUBSCRIPTION lanekeeper_ny_homed DISABLE');
   await write(ny, `INSERT INTO sales.orders (account_id, note) VALUES ('ny_${round}', 'lost')`);
+  const before = await countTakeovers();
   await ny.cluster.kill();
   await Promise.race([agent.close(), new Promise((resolve) => setTimeout(resolve, 100))]);
   // By itself, or because somebody asks.
   await eventually('taken over', async () => {
     await agents.command('la', 'failover', '--from', 'ny', '--confirm', 'ny', '--force');
-    const rows = await runSql<{ n: number }>(
-      la.urls.agent,
-      "SELECT count(*)::int AS n FROM lanekeeper.succession WHERE kind = 'take'",
-    );
-    expect(rows).toEqual([{ n: round }]);
+    expect(await countTakeovers()).toBe(before + 1);
   });
   await eventually('la writes', () => write(la, `UPDATE accounts SET note = 'taken over' WHERE id = 'ny_${round}'`));
 }
@@ -284,6 +291,56 @@ test('a disk is gone: new clusters, the roles, the schema, and join', async () =
   });
   await joined(3);
 }, 120_000);
+
+test('a data center that never was one is filled from the first', async () => {
+  const young = await testPair({ schema, configuration: { tables } });
+  try {
+    const [first, second] = [young.dc('ny'), young.dc('la')];
+    const applied = await applyChanges(connectAs(first, 'owner'), first.configuration);
+    expect(applied.kind).toBe('applied');
+    await lease(first, 600_000);
+    await runSql(
+      first.urls.application,
+      `INSERT INTO accounts SELECT 'a' || g FROM generate_series(1, 300) g; INSERT INTO products VALUES ('p', 'thing');
+      INSERT INTO sales.orders (account_id) SELECT 'a' || g FROM generate_series(1, 300) g`,
+    );
+    const files = await Promise.all(
+      [first, second].map(async ({ cluster, written }) => {
+        const file = join(cluster.dir, 'lanekeeper.json');
+        await writeFile(file, JSON.stringify(written));
+        return file;
+      }),
+    );
+    const said = { stdout: '', stderr: '' };
+    const [ofFirst = '', ofSecond = ''] = files;
+    const exitCode = await run(
+      ['join', 'la', '--from', 'ny', '--config', ofSecond, '--from-config', ofFirst, '--yes'],
+      {
+        env: { ...second.env, NO_COLOR: '1' },
+        directory: second.cluster.dir,
+        stdout: { write: (text: string) => (said.stdout += text) },
+        stderr: { write: (text: string) => (said.stderr += text) },
+      },
+    );
+    expect(exitCode, said.stdout + said.stderr).toBe(0);
+    expect(said.stdout).toContain('it may ask for its first lease (generation 1)');
+    // Its own accounts, and those of the other one, from now on both ways.
+    await lease(second, 600_000);
+    await runSql(
+      second.urls.application,
+      "INSERT INTO accounts VALUES ('b1'); INSERT INTO sales.orders (account_id) VALUES ('b1')",
+    );
+    await runSql(first.urls.application, "UPDATE accounts SET note = 'sold' WHERE id = 'a1'");
+    await expect(
+      runSql(second.urls.application, "UPDATE accounts SET note = 'x' WHERE id = 'a1'"),
+    ).rejects.toMatchObject({ code: 'LK001' });
+    const compare = { here: 'ny', there: 'la', configuration: first.configuration, connect: connectTo(young) };
+    expect(await verifyTables(compare)).toMatchObject({ clean: true });
+    expect(await runSql(second.urls.agent, 'SELECT count(*)::int AS n FROM sales.orders')).toEqual([{ n: 301 }]);
+  } finally {
+    await young.stop();
+  }
+}, 60_000);
 
 /** PostgreSQL runs as another user when we are root. */
 async function ownerOf(path: string): Promise<{ uid: number; gid: number }> {

@@ -158,6 +158,7 @@ CREATE TABLE lanekeeper.stranded (
   CHECK ((state = 'open') = (decided_at IS NULL))
 );
 CREATE INDEX stranded_row ON lanekeeper.stranded USING hash (key);
+CREATE INDEX stranded_old_row ON lanekeeper.stranded USING hash (old_key);
 CREATE INDEX stranded_open ON lanekeeper.stranded (dc, generation, end_lsn) WHERE state = 'open';
 CREATE INDEX stranded_account ON lanekeeper.stranded (account, end_lsn);
 COMMENT ON TABLE lanekeeper.stranded IS 'Changes committed in a data center beyond the cut at which it was taken over, one row each. Written at the successor before anything is undone, replicated, decided by a declaration or a person.';
@@ -171,12 +172,14 @@ COMMENT ON COLUMN lanekeeper.stranded.purged_at IS 'Keys and rows are removed so
 
 -- Returns how many changes are new. `changes` is an array of objects with the columns' names; those of one row come in the
 -- order in which they were committed. Repeating it changes nothing.
+-- The ledger grows while it is written: a plan made when it was small would read all of it for each change.
 CREATE FUNCTION lanekeeper.record_stranded(of_dc text, of_generation bigint, of_term bigint, changes jsonb) RETURNS integer
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
   seen pg_snapshot := (SELECT t.snapshot FROM lanekeeper.takeover t WHERE t.term = of_term);
   s lanekeeper.stranded;
   prior lanekeeper.stranded;
+  found_at text[];
   present record;
   recorded integer := 0;
 BEGIN
@@ -191,20 +194,22 @@ BEGIN
     s.state := 'open';
     s.unchanged := coalesce(s.unchanged, '{}');
 
-    SELECT * INTO prior FROM lanekeeper.stranded x
-      WHERE x.dc = of_dc AND x.generation = of_generation AND x.relation = s.relation
-        AND (x.key = coalesce(s.old_key, s.key) OR x.old_key = coalesce(s.old_key, s.key)) AND (x.end_lsn, x.sequence) < (s.end_lsn, s.sequence)
+    found_at := coalesce(s.old_key, s.key);
+    SELECT * INTO prior FROM (
+        SELECT * FROM lanekeeper.stranded a WHERE a.key = found_at
+        UNION ALL SELECT * FROM lanekeeper.stranded b WHERE b.old_key = found_at AND b.key <> found_at) x
+      WHERE x.dc = of_dc AND x.generation = of_generation AND x.relation = s.relation AND (x.end_lsn, x.sequence) < (s.end_lsn, s.sequence)
       ORDER BY x.end_lsn DESC, x.sequence DESC LIMIT 1;
     IF s.kind = 'insert' THEN
       s.base_from := 'none';
     ELSIF FOUND THEN
-      IF prior.key = coalesce(s.old_key, s.key) AND prior.kind <> 'delete' AND prior.base_from IS NOT NULL AND prior.unchanged = '{}' THEN
+      IF prior.key = found_at AND prior.kind <> 'delete' AND prior.base_from IS NOT NULL AND prior.unchanged = '{}' THEN
         s.base_from := 'chain';
         s.base_columns := prior.image_columns;
         s.base := prior.image;
       END IF;
     ELSIF s.base_from IS NULL THEN
-      SELECT * INTO present FROM lanekeeper.read_row(s.relation, s.key_columns, coalesce(s.old_key, s.key), false);
+      SELECT * INTO present FROM lanekeeper.read_row(s.relation, s.key_columns, found_at, false);
       IF lanekeeper.was_visible(present.written, seen) THEN
         s.base_from := 'home';
         s.base_columns := present.columns;

@@ -374,6 +374,7 @@ CREATE INDEX move_log_account ON lanekeeper.move_log USING btree (account, at);
 CREATE INDEX move_log_at ON lanekeeper.move_log USING btree (at);
 CREATE INDEX outcome_request_id ON lanekeeper.outcome USING btree (request_id);
 CREATE INDEX stranded_account ON lanekeeper.stranded USING btree (account, end_lsn);
+CREATE INDEX stranded_old_row ON lanekeeper.stranded USING hash (old_key);
 CREATE INDEX stranded_open ON lanekeeper.stranded USING btree (dc, generation, end_lsn) WHERE (state = 'open'::text);
 CREATE INDEX stranded_row ON lanekeeper.stranded USING hash (key);
 
@@ -1181,11 +1182,13 @@ CREATE OR REPLACE FUNCTION lanekeeper.record_stranded(of_dc text, of_generation 
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 DECLARE
   seen pg_snapshot := (SELECT t.snapshot FROM lanekeeper.takeover t WHERE t.term = of_term);
   s lanekeeper.stranded;
   prior lanekeeper.stranded;
+  found_at text[];
   present record;
   recorded integer := 0;
 BEGIN
@@ -1200,20 +1203,22 @@ BEGIN
     s.state := 'open';
     s.unchanged := coalesce(s.unchanged, '{}');
 
-    SELECT * INTO prior FROM lanekeeper.stranded x
-      WHERE x.dc = of_dc AND x.generation = of_generation AND x.relation = s.relation
-        AND (x.key = coalesce(s.old_key, s.key) OR x.old_key = coalesce(s.old_key, s.key)) AND (x.end_lsn, x.sequence) < (s.end_lsn, s.sequence)
+    found_at := coalesce(s.old_key, s.key);
+    SELECT * INTO prior FROM (
+        SELECT * FROM lanekeeper.stranded a WHERE a.key = found_at
+        UNION ALL SELECT * FROM lanekeeper.stranded b WHERE b.old_key = found_at AND b.key <> found_at) x
+      WHERE x.dc = of_dc AND x.generation = of_generation AND x.relation = s.relation AND (x.end_lsn, x.sequence) < (s.end_lsn, s.sequence)
       ORDER BY x.end_lsn DESC, x.sequence DESC LIMIT 1;
     IF s.kind = 'insert' THEN
       s.base_from := 'none';
     ELSIF FOUND THEN
-      IF prior.key = coalesce(s.old_key, s.key) AND prior.kind <> 'delete' AND prior.base_from IS NOT NULL AND prior.unchanged = '{}' THEN
+      IF prior.key = found_at AND prior.kind <> 'delete' AND prior.base_from IS NOT NULL AND prior.unchanged = '{}' THEN
         s.base_from := 'chain';
         s.base_columns := prior.image_columns;
         s.base := prior.image;
       END IF;
     ELSIF s.base_from IS NULL THEN
-      SELECT * INTO present FROM lanekeeper.read_row(s.relation, s.key_columns, coalesce(s.old_key, s.key), false);
+      SELECT * INTO present FROM lanekeeper.read_row(s.relation, s.key_columns, found_at, false);
       IF lanekeeper.was_visible(present.written, seen) THEN
         s.base_from := 'home';
         s.base_columns := present.columns;
