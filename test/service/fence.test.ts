@@ -338,6 +338,17 @@ describe('the lease', () => {
     await app.query("UPDATE orders SET note = 'x' WHERE id = 'o-a1'");
   });
 
+  test('a clock that was set back does not bring it back to life, even where nobody looks', async () => {
+    const grant = 'SELECT lanekeeper.set_lease(wall_ms + 60000) FROM lanekeeper.clock()';
+    await runSql(database.urls.agent, grant);
+    await app.query("UPDATE orders SET note = 'x' WHERE id = 'o-a1'");
+    // An hour back, as the fence sees it: what was a minute away is an hour and a minute away.
+    await runSql(database.urls.agent, "SELECT setval('lanekeeper.lease', wall_ms + 3660000) FROM lanekeeper.clock()");
+    await refusedWith('LK003', "UPDATE orders SET note = 'x' WHERE id = 'o-a1'");
+    await runSql(database.urls.agent, grant);
+    await app.query("UPDATE orders SET note = 'x' WHERE id = 'o-a1'");
+  });
+
   test('by uptime as well, where the owner may read it: a clock set back does not lengthen the lease', async () => {
     await runSql(
       database.urls.superuser,

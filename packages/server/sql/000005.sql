@@ -482,6 +482,25 @@ BEGIN
   RETURN freed;
 END $$;
 
+-- How long the present lease was when it was written: who has more left than that goes by a clock that was set back. It holds
+-- where nothing else does: the uptime may not be read, and the agent is stopped.
+CREATE UNLOGGED SEQUENCE lanekeeper.lease_length AS bigint;
+
+CREATE OR REPLACE FUNCTION lanekeeper.lease_left_ms() RETURNS double precision
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  by_clock double precision := pg_sequence_last_value('lanekeeper.lease'::regclass) - date_part('epoch', clock_timestamp()) * 1000;
+  by_uptime bigint := pg_sequence_last_value('lanekeeper.lease_uptime'::regclass);
+BEGIN
+  -- A clock that is being adjusted may go back by a little.
+  IF by_clock > pg_sequence_last_value('lanekeeper.lease_length'::regclass) + 1000 THEN
+    RETURN 0;
+  ELSIF by_uptime > 1 THEN
+    RETURN least(by_clock, by_uptime - split_part(pg_read_file('/proc/uptime'), ' ', 1)::double precision * 1000);
+  END IF;
+  RETURN by_clock;
+END $$;
+
 -- At start the view is taken from the table before any lease. While a lease is held nobody looks at the table here: it may
 -- be locked by a succession, and the lease must not wait for that.
 CREATE OR REPLACE FUNCTION lanekeeper.set_lease(valid_until_ms bigint, valid_until_uptime_ms bigint DEFAULT NULL) RETURNS void
@@ -490,6 +509,7 @@ BEGIN
   IF valid_until_ms > 1 AND coalesce(lanekeeper.lease_left_ms(), 0) <= 0 THEN
     PERFORM lanekeeper.settle_view();
   END IF;
+  PERFORM setval('lanekeeper.lease_length', greatest(valid_until_ms - (date_part('epoch', clock_timestamp()) * 1000)::bigint, 1));
   PERFORM setval('lanekeeper.lease_uptime', greatest(coalesce(valid_until_uptime_ms, 1), 1));
   PERFORM setval('lanekeeper.lease', greatest(valid_until_ms, 1));
 END $$;

@@ -360,6 +360,7 @@ COMMENT ON COLUMN lanekeeper.tick.durability IS '0: local. 1: remote, accepted w
 -- ── Sequences ───────────────────────────────────────────────────────────────────────
 CREATE UNLOGGED SEQUENCE lanekeeper.hard_drains AS bigint INCREMENT BY 1 START WITH 1;
 CREATE UNLOGGED SEQUENCE lanekeeper.lease AS bigint INCREMENT BY 1 START WITH 1;
+CREATE UNLOGGED SEQUENCE lanekeeper.lease_length AS bigint INCREMENT BY 1 START WITH 1;
 CREATE UNLOGGED SEQUENCE lanekeeper.lease_uptime AS bigint INCREMENT BY 1 START WITH 1;
 CREATE SEQUENCE lanekeeper.move AS bigint INCREMENT BY 1 START WITH 1;
 CREATE UNLOGGED SEQUENCE lanekeeper.sync_awaited AS bigint INCREMENT BY 1 START WITH 1;
@@ -1040,7 +1041,10 @@ DECLARE
   by_clock double precision := pg_sequence_last_value('lanekeeper.lease'::regclass) - date_part('epoch', clock_timestamp()) * 1000;
   by_uptime bigint := pg_sequence_last_value('lanekeeper.lease_uptime'::regclass);
 BEGIN
-  IF by_uptime > 1 THEN
+  -- A clock that is being adjusted may go back by a little.
+  IF by_clock > pg_sequence_last_value('lanekeeper.lease_length'::regclass) + 1000 THEN
+    RETURN 0;
+  ELSIF by_uptime > 1 THEN
     RETURN least(by_clock, by_uptime - split_part(pg_read_file('/proc/uptime'), ' ', 1)::double precision * 1000);
   END IF;
   RETURN by_clock;
@@ -1475,6 +1479,7 @@ BEGIN
   IF valid_until_ms > 1 AND coalesce(lanekeeper.lease_left_ms(), 0) <= 0 THEN
     PERFORM lanekeeper.settle_view();
   END IF;
+  PERFORM setval('lanekeeper.lease_length', greatest(valid_until_ms - (date_part('epoch', clock_timestamp()) * 1000)::bigint, 1));
   PERFORM setval('lanekeeper.lease_uptime', greatest(coalesce(valid_until_uptime_ms, 1), 1));
   PERFORM setval('lanekeeper.lease', greatest(valid_until_ms, 1));
 END $function$;
