@@ -146,7 +146,7 @@ test('settings: the exact statement, and whether a restart is needed', async () 
   await ny.cluster.start();
   const found = (await findings()).filter(({ code }) => code.startsWith('setting-'));
   expect(found).toContainEqual({
-    severity: 'advice',
+    severity: 'error',
     code: 'setting-wal_receiver_status_interval',
     dataCenter: 'ny',
     subject: 'wal_receiver_status_interval',

@@ -75,10 +75,10 @@ function rules(peers: number): readonly Rule[] {
     },
     {
       name: 'wal_receiver_status_interval',
-      severity: 'advice',
+      severity: 'error',
       isRight: (value) => Number(value) > 0 && Number(value) <= 1,
       wanted: '1s',
-      why: 'the other data centers learn how far this one has come; what waits for that waits this long at most',
+      why: 'the others learn by it that this one is there: silent for longer than `durability.peerTimeout`, it leaves the sync set and takes nothing over',
     },
     {
       name: 'synchronous_commit',
