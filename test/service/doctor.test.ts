@@ -156,6 +156,8 @@ test('settings: the exact statement, and whether a restart is needed', async () 
     runAs: 'superuser',
     takesEffect: 'reload',
   });
+  await runSql(ny.urls.superuser, 'ALTER SYSTEM RESET wal_receiver_status_interval');
+  await runSql(ny.urls.superuser, 'SELECT pg_reload_conf()');
 });
 
 test('schema: what stops a stream, crosses accounts or runs out', async () => {
