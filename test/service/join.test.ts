@@ -199,6 +199,7 @@ test('a slot was lost: shown first, ended after every step, and finished', async
   // The order that never arrived, and the account that la has written since.
   expect(shown.stdout).toContain('! sales.orders: 1 row that la does not have, or not like this');
   expect(shown.stdout).toContain('! public.accounts: 1 row that la does not have, or not like this');
+  expect(shown.stdout).toContain('They are kept for a decision');
   expect(shown.stdout).toContain('Nothing was changed. With --yes it is done.');
   expect(await runSql(ny.urls.agent, "SELECT FROM sales.orders WHERE note = 'lost'")).toHaveLength(1);
 
@@ -221,7 +222,7 @@ test('a slot was lost: shown first, ended after every step, and finished', async
     }
   });
   try {
-    for (const stage of ['begun', 'cleared', 'copying', 'copied', 'reading', 'verified'] as const) {
+    for (const stage of ['begun', 'kept', 'cleared', 'copying', 'copied', 'reading', 'verified'] as const) {
       const onEvent = (event: JoinEvent) => {
         if (event.kind === 'reached' && event.stage === stage) throw new Error('ended');
       };
@@ -237,9 +238,53 @@ test('a slot was lost: shown first, ended after every step, and finished', async
     await store.close();
   }
   expect(await runSql(ny.urls.agent, 'SELECT FROM lanekeeper.joining')).toEqual([]);
+  // What was never sent is in the ledger, once: the agent had read it out of ny's own log.
+  const { transactions } = JSON.parse((await agents.command('la', 'stranded', 'list', '--json')).stdout);
+  expect(transactions).toMatchObject([
+    { accounts: ['ny_1'], relations: ['sales.orders'], changes: 1, xid: expect.any(Number) },
+  ]);
+  expect(transactions[0].xid).toBeGreaterThan(0);
   // What is nobody else's is still there.
   expect(await runSql(ny.urls.owner, 'SELECT account_id FROM sessions')).toEqual([{ account_id: 'ny_1' }]);
   await joined(1);
+}, 120_000);
+
+test('its own log was lost too: every row that differs is kept, once', async () => {
+  await loseNy(2);
+  await ny.cluster.start();
+  await runSql(la.urls.replication, "SELECT pg_drop_replication_slot('lanekeeper_ny_homed')");
+  await runSql(ny.urls.replication, "SELECT pg_drop_replication_slot('lanekeeper_la_homed')");
+  await write(la, "UPDATE accounts SET note = 'of la' WHERE id = 'la_2'");
+  await runSql(
+    ny.urls.superuser,
+    "SET session_replication_role = replica; DELETE FROM sales.orders WHERE id = (SELECT min(id) FROM sales.orders WHERE account_id = 'ny_2')",
+  );
+  const configuration = agents.configuration('ny');
+  const store = postgresLeaseStore({ url: witnessUrl(configuration, ny.env, 'ny'), cluster: configuration.cluster });
+  const onEvent = (event: JoinEvent) => {
+    if (event.kind === 'kept') throw new Error('ended');
+  };
+  await expect(joinDataCenter({ ...(await sides()), store, onEvent })).rejects.toThrow('ended');
+  await store.close();
+  const done = await join_('--yes');
+  expect(done, done.stdout + done.stderr).toMatchObject({
+    exitCode: 0,
+    stdout: expect.stringContaining('3 rows went to the ledger, 2 to decide about'),
+  });
+  const list = JSON.parse((await agents.command('la', 'stranded', 'list', '--account', 'ny_2', '--json')).stdout);
+  // The row that la has written since is for a person; an order made and one deleted are ny's alone.
+  expect(list.transactions).toMatchObject([
+    { relations: ['public.accounts'], changes: 1, xid: 0 },
+    { relations: ['sales.orders'], changes: 2, xid: 0 },
+  ]);
+  expect((await agents.command('la', 'stranded', 'merge', list.transactions[0].name)).stdout).toContain('(newer)');
+  const merged = await agents.command('la', 'stranded', 'merge', list.transactions[1].name);
+  expect(merged, merged.stdout + merged.stderr).toMatchObject({ exitCode: 0 });
+  expect(
+    await runSql(la.urls.agent, "SELECT FROM sales.orders WHERE account_id = 'ny_2' AND note = 'lost'"),
+  ).toHaveLength(1);
+  expect(await runSql(la.urls.agent, "SELECT FROM sales.orders WHERE account_id = 'ny_2'")).toHaveLength(200);
+  await joined(2);
 }, 120_000);
 
 test('a database restored from an old copy gets no lease, and is seeded', async () => {
@@ -249,7 +294,7 @@ test('a database restored from an old copy gets no lease, and is seeded', async 
   await cp(data, copy, { recursive: true, preserveTimestamps: true });
   const owner = await ownerOf(data);
   await ny.cluster.start();
-  await loseNy(2);
+  await loseNy(3);
   await rm(data, { recursive: true });
   await cp(copy, data, { recursive: true });
   await chownAll(data, owner);
@@ -267,12 +312,12 @@ test('a database restored from an old copy gets no lease, and is seeded', async 
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line));
-  expect(lines.at(-1)).toMatchObject({ kind: 'joined', readmitted: true, generation: 3 });
-  await joined(2);
+  expect(lines.at(-1)).toMatchObject({ kind: 'joined', readmitted: true, generation: 4 });
+  await joined(3);
 }, 120_000);
 
 test('a disk is gone: new clusters, the roles, the schema, and join', async () => {
-  await loseNy(3);
+  await loseNy(4);
   await rm(join(ny.cluster.dir, 'data'), { recursive: true });
   await rm(join(ny.cluster.dir, 'superuser-password'));
   newDisk = await startCluster({ dir: ny.cluster.dir, durable: false, port: ny.cluster.port });
@@ -287,9 +332,9 @@ test('a disk is gone: new clusters, the roles, the schema, and join', async () =
   const done = await join_('--yes');
   expect(done, done.stdout + done.stderr).toMatchObject({
     exitCode: 0,
-    stdout: expect.stringContaining('(generation 4)'),
+    stdout: expect.stringContaining('(generation 5)'),
   });
-  await joined(3);
+  await joined(4);
 }, 120_000);
 
 test('a data center that never was one is filled from the first', async () => {

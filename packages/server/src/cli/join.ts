@@ -19,6 +19,7 @@ import { type CliContext, CommandFailure, createOutput, exitCodes, type Output, 
 type JoinOptions = Omit<DatabaseOptions, 'dc'> & {
   readonly from: string;
   readonly fromConfig?: string;
+  readonly discard?: boolean;
   readonly yes?: boolean;
 };
 
@@ -31,6 +32,7 @@ export function joinCommand(context: CliContext): Command {
     .requiredOption('--from <dc>', 'the one that lives')
     .option('--config <file>', 'the configuration of the one that is seeded')
     .option('--from-config <file>', 'that of the one that lives, where it has another')
+    .option('--discard', 'do not keep what only the one that is seeded has')
     .option('--yes', 'do it; without, it is only shown what would be lost')
     .option('--json', 'print what is known, or each step, as JSON')
     .addHelpText(
@@ -38,6 +40,9 @@ export function joinCommand(context: CliContext): Command {
       `
 Everything that both hold is emptied in the one and copied from the other, which goes on selling. Then it is read the other
 way, compared, and the lease store lets it ask for a lease again, as a new generation. Accounts stay where they are.
+
+What only an intact database has goes to the ledger first (\`lanekeeper stranded list\`): what was never sent, out of its log, or
+where the log was lost every row that differs. An older copy, or one that never was a data center, is emptied as it is.
 
 It must have been taken over, or never have been a data center, and its agents must be stopped: start them afterwards. After
 a new initdb: the roles, the application's schema, then this. Whatever ends it, run it again: it goes on from where it was.
@@ -66,14 +71,14 @@ async function runJoin(context: CliContext, dc: string, options: JoinOptions): P
     const inspection = await inspectJoin({ ...sides, store });
     if (inspection.kind === 'unavailable') throw unavailable(inspection, inspection.dataCenter, inspection.role);
     if (inspection.kind === 'refused') throw new CommandFailure(`${inspection.why}.`, { hint: inspection.hint });
-    printInspection(output, inspection, dc, from);
+    printInspection(output, inspection, dc, from, options.discard === true);
     if (options.yes !== true) {
       output.result({ dataCenter: dc, from, ...inspection });
       output.line('Nothing was changed. With --yes it is done.');
       return;
     }
     const progress = progressOf(context, output);
-    const result = await joinDataCenter({ ...sides, store, onEvent: progress.show });
+    const result = await joinDataCenter({ ...sides, store, discard: options.discard === true, onEvent: progress.show });
     progress.clear();
     output.result({ dataCenter: dc, from, ...result });
     printResult(output, result, dc, from);
@@ -90,14 +95,15 @@ async function openSide(context: CliContext, dc: DataCenterName, config: string 
 
 function printInspection(
   output: Output,
-  { resumes, takenOver, tables, more }: Extract<Inspection, { kind: 'ready' }>,
+  { resumes, takenOver, tables, more, whole }: Extract<Inspection, { kind: 'ready' }>,
   dc: string,
   from: string,
+  discard: boolean,
 ): void {
   const { colors } = output;
   if (takenOver !== null) output.line(`${dc} was taken over by ${from} in term ${takenOver}.`);
   else output.line(`${dc} has never had a lease.`);
-  if (resumes !== null && resumes !== 'begun') {
+  if (resumes !== null && resumes !== 'begun' && resumes !== 'kept') {
     output.line(`An earlier run came as far as "${resumes}": this goes on from there.`);
     return;
   }
@@ -112,7 +118,9 @@ function printInspection(
   if (more) output.line(`${colors.yellow('!')} and more: not everything could be compared`);
   if (losing.length > 0) {
     output.line(
-      `  They would be lost. A copy of that database (pg_dump) keeps them; \`lanekeeper rejoin\` may not need this at all.`,
+      whole && !discard
+        ? '  They are kept for a decision: `lanekeeper stranded list`. Rows that belong to no account are not.'
+        : '  They would be lost. A copy of that database (pg_dump) keeps them.',
     );
   } else if (!more) output.line(`${colors.green('✓')} ${from} has every one of them.`);
 }
@@ -159,6 +167,16 @@ function progressOf(context: CliContext, output: Output): { show(event: JoinEven
         write('');
         output.result({ step: event.what });
         return output.line(output.colors.dim(`- ${event.what}`));
+      }
+      if (event.kind === 'kept') {
+        output.result(event);
+        return output.line(`  ${count(event.rows, 'row')} went to the ledger, ${event.entries} to decide about`);
+      }
+      if (event.kind === 'stranded') {
+        output.result(event);
+        return output.line(
+          `  its own log still has what was never sent: ${count(event.changes, 'change')} more in the ledger`,
+        );
       }
       if (event.kind === 'reached') return output.result({ reached: event.stage });
       if (event.kind === 'compare') {

@@ -115,11 +115,19 @@ export async function raiseGeneration(
   return rows[0]?.generation ?? wanted;
 }
 
-/** Whether the log of the source has come past what the store says that it was; a source that was set back is none. */
-export async function sourceIsWhole(sessions: Sessions, store: LeaseStore, source: DataCenterName): Promise<boolean> {
-  const record = (await store.read()).leases.find(({ dataCenter }) => dataCenter === source);
-  if (record === undefined) return true;
-  const agent = await sessions.get('source', 'agent');
+/**
+ * Whether a database is the one that the lease store knows, and not an older copy of it. Null: the store does not know it.
+ * Needs the schema `lanekeeper`.
+ */
+export async function isWhole(
+  sessions: Sessions,
+  store: LeaseStore,
+  side: keyof JoinSides,
+  dataCenter: DataCenterName,
+): Promise<boolean | null> {
+  const record = (await store.read()).leases.find((one) => one.dataCenter === dataCenter);
+  if (record === undefined) return null;
+  const agent = await sessions.get(side, 'agent');
   const { incarnation, positions } = await readProof(agent, {}, false);
   return (
     incarnation.systemIdentifier === record.incarnation.systemIdentifier &&

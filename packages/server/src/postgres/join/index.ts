@@ -4,6 +4,7 @@
  *
  *   sides.ts    connections to both, and what is known of them
  *   inspect.ts  whether it may be done, how far it is, and what would be lost
+ *   keep.ts     what only the one that is emptied has, into the ledger
  *   clear.ts    old streams and slots taken away on both sides, the tables emptied
  *   copy.ts     everything copied, by subscriptions that go on as streams
  *   finish.ts   read the other way, compared, readmitted by the lease store

@@ -5,6 +5,7 @@ import type { Unavailable } from '../connect.ts';
 import { readCatalog } from '../inspect/read-catalog.ts';
 import { databaseProblem } from '../transaction.ts';
 import { verifyTables } from '../verify/verify.ts';
+import { isWhole } from './finish.ts';
 import { type JoinSides, type JoinStage, readMark, Sessions, SideUnavailable } from './sides.ts';
 
 export type JoinTable = {
@@ -23,6 +24,8 @@ export type Inspection =
       /** The term in which it was taken over; null: it was never a data center. */
       readonly takenOver: number | null;
       readonly tables: readonly JoinTable[];
+      /** It is the database that the lease store knows: what only it has is kept in the ledger. */
+      readonly whole: boolean;
       /** Not everything was compared: there is more than `tables` says. */
       readonly more: boolean;
     }
@@ -77,15 +80,25 @@ export async function inspectJoin(options: JoinSides & { readonly store: LeaseSt
       return { kind: 'refused', why: `${here} has no ${missing.join(', no ')}`, hint };
     }
     const mark = await readMark(sessions, here, there);
-    const started = mark !== null && mark.stage !== 'begun';
+    const started = mark !== null && mark.stage !== 'begun' && mark.stage !== 'kept';
     const found = started ? { tables: [], more: false } : await whatIsLost(sessions, options);
-    return { kind: 'ready', resumes: mark?.stage ?? null, takenOver, ...found };
+    const whole =
+      takenOver !== null && (await isInstalled(sessions)) && (await isWhole(sessions, store, 'target', here));
+    return { kind: 'ready', resumes: mark?.stage ?? null, takenOver, whole: whole === true, ...found };
   } catch (thrown) {
     if (!(thrown instanceof SideUnavailable)) throw thrown;
     return { ...thrown.failure, dataCenter: thrown.dataCenter, role: thrown.role };
   } finally {
     await sessions.close();
   }
+}
+
+async function isInstalled(sessions: Sessions): Promise<boolean> {
+  const client = await sessions.get('target', 'agent');
+  const { rows } = await client.query<{ there: boolean }>(
+    `SELECT to_regclass('lanekeeper.repair') IS NOT NULL AS there`,
+  );
+  return rows[0]?.there === true;
 }
 
 async function missingTables(sessions: Sessions, configuration: Configuration): Promise<readonly TableName[]> {
@@ -98,11 +111,7 @@ async function whatIsLost(
   { target, source }: JoinSides,
 ): Promise<{ readonly tables: readonly JoinTable[]; readonly more: boolean }> {
   const [here, there] = [target.configuration.here, source.configuration.here];
-  const client = await sessions.get('target', 'agent');
-  const installed = await client.query<{ there: boolean }>(
-    `SELECT to_regclass('lanekeeper.repair') IS NOT NULL AS there`,
-  );
-  if (installed.rows[0]?.there !== true) return { tables: await countAll(sessions, target.configuration), more: false };
+  if (!(await isInstalled(sessions))) return { tables: await countAll(sessions, target.configuration), more: false };
   const compared = await verifyTables({
     configuration: target.configuration,
     here,

@@ -8,8 +8,9 @@ import { applyChanges } from '../plan/apply.ts';
 import type { TableVerdict, VerifyProgress } from '../verify/verify.ts';
 import { dropStreams, emptyTables } from './clear.ts';
 import { awaitCopy, type CopyProgress, endSeed, grantReading, revokeReading, startCopy } from './copy.ts';
-import { compare, leaveNumbersOut, raiseGeneration, readBack, readmit, sourceIsWhole } from './finish.ts';
-import { standingOf } from './inspect.ts';
+import { compare, isWhole, leaveNumbersOut, raiseGeneration, readBack, readmit } from './finish.ts';
+import { type Standing, standingOf } from './inspect.ts';
+import { type KeepResult, keep } from './keep.ts';
 import {
   eraseMark,
   type JoinMark,
@@ -27,12 +28,15 @@ export type JoinEvent =
   | { readonly kind: 'step'; readonly what: string }
   /** And written down, so that another run goes on from here. */
   | { readonly kind: 'reached'; readonly stage: JoinStage }
+  | Exclude<KeepResult, { kind: 'too-many' }>
   | ({ readonly kind: 'copy' } & CopyProgress)
   | ({ readonly kind: 'compare' } & VerifyProgress);
 
 export type JoinOptions = JoinSides & {
   /** The lease store, as seen from where the join runs. */
   readonly store: LeaseStore;
+  /** Do not keep what only the target has. Default false: it goes to the ledger where the target is intact. */
+  readonly discard?: boolean;
   readonly onEvent?: (event: JoinEvent) => void;
 };
 
@@ -99,7 +103,7 @@ class Join {
     const standing = await standingOf(store, this.#here, this.#there);
     if (standing.kind === 'may-not') return { ...standing, kind: 'refused' };
     const refused = (why: string, hint: string | null): JoinResult => ({ kind: 'refused', why, hint });
-    if (!(await sourceIsWhole(this.#sessions, store, this.#there))) {
+    if ((await isWhole(this.#sessions, store, 'source', this.#there)) === false) {
       return refused(
         `the database of ${this.#there} is not the one that the lease store knows, or an older copy`,
         null,
@@ -115,6 +119,7 @@ class Join {
     await this.#apply();
     this.#mark = (await readMark(this.#sessions, this.#here, this.#there)) ?? this.#mark;
     if (this.#mark.stage === 'begun') await this.#reached('begun');
+    await this.#keep(standing);
     const generation = await this.#clear(standing.generation);
     await this.#copy();
     await this.#readBack();
@@ -146,6 +151,26 @@ class Join {
       case 'blocked':
         throw new Stopped(`${result.step.lock?.table ?? 'a table'} is in use in ${this.#here}`);
     }
+  }
+
+  /** What only an intact database has goes to the ledger. An older copy has nothing that was not known once. */
+  async #keep({ takenOver, generation }: Extract<Standing, { kind: 'may' }>): Promise<void> {
+    const { store, discard = false } = this.#options;
+    if (this.#isPast('kept')) return;
+    const whole = (await isWhole(this.#sessions, store, 'target', this.#here)) === true;
+    if (whole && !discard && takenOver !== null && generation !== null) {
+      this.#say(`keep what only ${this.#here} has in the ledger of ${this.#there}`);
+      const origin = { dataCenter: this.#here, generation, term: takenOver };
+      const confirmed = (await store.read()).leases.find(({ dataCenter }) => dataCenter === this.#there)?.positions
+        .received[this.#here];
+      const kept = await keep(this.#sessions, this.#options, origin, confirmed);
+      if (kept.kind === 'too-many') {
+        const hint = '--discard gives them up; `pg_dump` keeps them outside.';
+        throw new Stopped(`more than ${kept.atLeast} rows differ, too many to keep one by one`, hint);
+      }
+      this.#options.onEvent?.(kept);
+    }
+    await this.#reached('kept');
   }
 
   async #clear(recorded: number | null): Promise<number> {

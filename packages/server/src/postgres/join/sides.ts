@@ -63,9 +63,17 @@ export class Sessions {
 }
 
 /** The mark of a join, the same in both databases. */
-export type JoinStage = 'begun' | 'cleared' | 'copying' | 'copied' | 'reading' | 'verified';
+export type JoinStage = 'begun' | 'kept' | 'cleared' | 'copying' | 'copied' | 'reading' | 'verified';
 
-export const joinStages: readonly JoinStage[] = ['begun', 'cleared', 'copying', 'copied', 'reading', 'verified'];
+export const joinStages: readonly JoinStage[] = [
+  'begun',
+  'kept',
+  'cleared',
+  'copying',
+  'copied',
+  'reading',
+  'verified',
+];
 
 export type JoinMark = { readonly id: string; readonly stage: JoinStage };
 
