@@ -102,7 +102,7 @@ describe('the gate', () => {
     [
       'a table that is published and not subscribed to',
       { there: { published: { homed: ['public.accounts', 'public.new'], rest: [] } } },
-      ['table-not-ready'],
+      ['table-not-subscribed'],
     ],
     ['a skip that is waiting', { in: { subscription: { ...subscription, skipLsn: '0/5' } } }, ['new-conflicts']],
     ['conflicts without an answer', { unanswered: 2 }, ['new-conflicts']],

@@ -27,7 +27,7 @@ const codes: Readonly<Record<StreamProblem['code'], ReasonCode | null>> = {
   lagging: 'lagging',
   skipping: 'new-conflicts',
   'table-not-ready': 'table-not-ready',
-  'table-not-subscribed': 'table-not-ready',
+  'table-not-subscribed': 'table-not-subscribed',
   'schema-differs': 'schema-differs',
   'version-differs': 'version-differs',
   // Counted over restarts instead, see `unanswered`.

@@ -10,7 +10,9 @@ import {
   countConflicts,
   countHomes,
   noteConflicts,
+  noteLeftOut,
   type Queryable,
+  readAnnounced,
   readStreams,
   type StreamsReport,
 } from '../postgres/index.ts';
@@ -158,12 +160,19 @@ export class Observer {
     const { lagMs, lagBytes } = limits;
     try {
       await database.run(async (client) => {
+        const announced = new Map<DataCenterName, readonly string[]>();
+        for (const peer of this.#others) announced.set(peer, await readAnnounced(client, peer));
         const here = await readStreams(client, configuration);
         this.#streams = here;
         for (const peer of this.#others) {
           let unanswered = 0;
           for (const incoming of here.incoming) {
             if (incoming.publisher !== peer || incoming.stream !== 'homed' || incoming.subscription === null) continue;
+            // The other stream's tables do not concern the homes of accounts.
+            const { name, tables } = incoming.subscription;
+            const homed = (announced.get(peer) ?? []).filter((table) => isHomed(configuration, table));
+            const leftOut = homed.filter((table) => !tables.includes(table));
+            if (leftOut.length > 0) await noteLeftOut(client, peer, name, leftOut);
             unanswered += await noteConflicts(client, incoming.subscription.name, countConflicts(incoming));
           }
           const there = this.#reportOf(peer);
@@ -179,6 +188,10 @@ export class Observer {
       log('warn', 'the streams cannot be looked at', { error: message(error) });
     }
   }
+}
+
+function isHomed({ tables }: Configuration, table: string): boolean {
+  return table.startsWith('lanekeeper.') || tables[table]?.class === 'system-of-record';
 }
 
 /** What a peer says it may lack of ours; null when it has not looked yet, or does not say. */

@@ -4,7 +4,7 @@
  * account that is declined must be able to return.
  */
 import type { DataCenterName } from 'lanekeeper/model';
-import { type Reason, reason, speaksOfGaps } from './reasons.ts';
+import { type Reason, reason, reasonTable } from './reasons.ts';
 import type { Ownership } from './state.ts';
 import { leaseLeftMs } from './turn.ts';
 
@@ -25,7 +25,7 @@ export function reasonsNotToStart(state: Ownership, peer: DataCenterName, nowMs:
 export function reasonsNotToAccept(state: Ownership, peer: DataCenterName): readonly Reason[] {
   const gate = state.gates.get(peer);
   if (gate === undefined) return [reason('not-observed', peer)];
-  return gate.reasons.filter(speaksOfGaps);
+  return gate.reasons.filter(({ code }) => reasonTable[code].stops === 'accept');
 }
 
 /** D1: what `peer` says of itself. It may lack what was written here, whatever it has confirmed. */

@@ -60,13 +60,14 @@ export const reasonTable = {
   'peer-not-observed': { stops: 'start', help: "the other data center's agent does not answer" },
   'not-streaming': { stops: 'start', help: 'a stream does not run' },
   lagging: { stops: 'start', help: 'a stream is behind' },
-  'table-not-ready': { stops: 'accept', help: 'a table is still being copied, or is not subscribed to' },
+  'table-not-ready': { stops: 'accept', help: 'a table is still being copied' },
+  'table-not-subscribed': { stops: 'accept', help: 'a table is not subscribed to' },
   'tables-differ': { stops: 'accept', help: 'the data centers replicate different tables' },
   'version-differs': { stops: 'start', help: "the data centers have different versions of Lanekeeper's schema" },
   'schema-differs': { stops: 'accept', help: 'the tables do not have the same columns in both data centers' },
   'new-conflicts': {
     stops: 'accept',
-    help: 'replication met conflicting rows or skipped a transaction since the last clean `verify`',
+    help: 'replication met conflicting rows, skipped a transaction or left a table out since the last clean `verify`',
   },
   'digest-differs': { stops: 'accept', help: "the account's rows are not the ones that were sent" },
   arriving: { stops: 'start', help: 'the account is just arriving here' },
@@ -90,9 +91,12 @@ export function reason(code: ReasonCode, about?: string): Reason {
   return about === undefined ? { code } : { code, about };
 }
 
-/** It speaks against having received everything. */
+/**
+ * It says that something was applied elsewhere and not here. A shape that differs does not: it stops the stream, or does no
+ * harm. Neither does a table that was never read here: nobody writes it before.
+ */
 export function speaksOfGaps({ code }: Reason): boolean {
-  return reasonTable[code].stops === 'accept';
+  return code === 'table-not-ready' || code === 'new-conflicts';
 }
 
 /** One sentence without a full stop, for a person. */

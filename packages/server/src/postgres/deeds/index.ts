@@ -61,6 +61,8 @@ export {
   type Incident,
   type MoveEntry,
   noteConflicts,
+  noteLeftOut,
+  readAnnounced,
   readIncidents,
   readMoves,
   readUnanswered,

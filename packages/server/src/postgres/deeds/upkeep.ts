@@ -55,6 +55,36 @@ export async function noteConflicts(client: Queryable, subscription: string, see
   return Number(present.rows[0]?.unanswered ?? 0);
 }
 
+/** What was announced to be read here, of what `publisher` writes. To be read before the subscriptions are. */
+export async function readAnnounced(client: Queryable, publisher: DataCenterName): Promise<readonly string[]> {
+  const { rows } = await client.query<{ relation: string }>(
+    'SELECT relation FROM lanekeeper.subscribed WHERE publisher = $1 AND subscriber = lanekeeper.dc()',
+    [publisher],
+  );
+  return rows.map(({ relation }) => relation);
+}
+
+/**
+ * Tables that were read here and have fallen out of the subscription: what was written to them meanwhile is missing, and
+ * nothing shows it once they are back. Each is noted once, like a conflict that `verify` has to answer for.
+ */
+export async function noteLeftOut(
+  client: Queryable,
+  publisher: DataCenterName,
+  subscription: string,
+  tables: readonly string[],
+): Promise<void> {
+  await client.query(
+    `WITH gone AS (DELETE FROM lanekeeper.subscribed
+        WHERE publisher = $1 AND subscriber = lanekeeper.dc() AND relation = ANY ($3) RETURNING relation),
+      noted AS (INSERT INTO lanekeeper.incident (kind, detail)
+        SELECT 'table-left-out', json_build_object('publisher', $1::text, 'table', relation) FROM gone)
+    UPDATE lanekeeper.conflict_count SET unanswered = unanswered + (SELECT count(*) FROM gone), at = clock_timestamp()
+      WHERE subscription = $2`,
+    [publisher, subscription, tables],
+  );
+}
+
 /** Conflicts that nobody has answered for, by subscription. */
 export type UnansweredConflicts = Readonly<Record<string, number>>;
 
