@@ -401,3 +401,44 @@ test('rows are undone as replica only, and a missing right is a refusal', async 
   );
   expect(result).toMatchObject({ kind: 'refused', error: { code: '42501' } });
 });
+
+test('with a single home for everything the one deed stands for every row', async () => {
+  const single = await testPair({
+    schema: `CREATE TABLE things (id int PRIMARY KEY, note text);
+      GRANT SELECT, INSERT, UPDATE, DELETE ON things TO lanekeeper_application`,
+    configuration: { approach: 'active-passive', tables: { things: { class: 'system-of-record', stranded: 'merge' } } },
+  });
+  try {
+    const [from, to] = [single.dc('ny'), single.dc('la')];
+    await applyPair(single);
+    await lease(from, 600_000);
+    await runSql(from.urls.application, "INSERT INTO things SELECT g, 'before' FROM generate_series(1, 5) g");
+    await settled({ ny: from.urls.superuser, la: to.urls.superuser });
+    const cut = await cutOff(single);
+    await runSql(from.urls.application, "UPDATE things SET note = 'stranded' WHERE id = 1");
+    await runSql(from.urls.application, "INSERT INTO things VALUES (6, 'stranded')");
+    const taken = await takeOver(single, cut);
+    expect(await strand(single, taken)).toBe(2);
+    await undo(single, taken);
+    await catchUp(single, taken);
+    const report = await using(to.urls.agent, (client) => resendStranded(client, taken.origin));
+    expect(report).toMatchObject({ keys: 2, sent: 1, absent: 1, problems: [] });
+    expect(await using(to.urls.agent, (client) => mergeAutomatically(client, to.configuration, taken.origin))).toEqual({
+      merged: 2,
+      left: 0,
+    });
+    expect(await using(to.urls.agent, (client) => listStranded(client))).toMatchObject(
+      Array(2).fill({ accounts: ['*'], state: 'merged' }),
+    );
+    const [last] = await runSql<{ lsn: string }>(to.urls.superuser, 'SELECT pg_current_wal_lsn()::text AS lsn');
+    await applied(to, 'ny', last?.lsn ?? '');
+    for (const dc of [from, to]) {
+      expect(await runSql(dc.urls.owner, "SELECT id FROM things WHERE note = 'stranded' ORDER BY id")).toEqual([
+        { id: 1 },
+        { id: 6 },
+      ]);
+    }
+  } finally {
+    await single.stop();
+  }
+});
