@@ -72,6 +72,16 @@ test('a table that one does not read any more takes it out of the sync set, and 
   await inSync('ny', ['la']);
 });
 
+test('a table that is not published any more takes everybody out of the sync set who read it', async () => {
+  await Promise.all([agents.start('ny'), agents.start('la')]);
+  await inSync('ny', ['la']);
+  await superuser('ny', 'ALTER PUBLICATION lanekeeper_homed DROP TABLE accounts');
+  await inSync('ny', []);
+  expect((await agents.status('ny')).problems.join()).toContain('public.accounts is read there and not published');
+  await superuser('ny', 'ALTER PUBLICATION lanekeeper_homed ADD TABLE accounts');
+  await inSync('ny', ['la']);
+});
+
 test('an agent that could not bring a takeover to its cut does not begin one, and says why', async () => {
   const right = 'EXECUTE ON FUNCTION pg_catalog.pg_replication_origin_progress(text, boolean)';
   await superuser('la', `REVOKE ${right} FROM lanekeeper_agent`);

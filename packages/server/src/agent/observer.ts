@@ -161,7 +161,11 @@ export class Observer {
     try {
       await database.run(async (client) => {
         const announced = new Map<DataCenterName, readonly string[]>();
-        for (const peer of this.#others) announced.set(peer, await readAnnounced(client, peer));
+        const expected = new Map<DataCenterName, readonly string[]>();
+        for (const peer of this.#others) {
+          announced.set(peer, await readAnnounced(client, peer, configuration.here));
+          expected.set(peer, await readAnnounced(client, configuration.here, peer));
+        }
         const here = await readStreams(client, configuration);
         this.#streams = here;
         for (const peer of this.#others) {
@@ -177,7 +181,13 @@ export class Observer {
           }
           const there = this.#reportOf(peer);
           // Kept while it is silent: a gap does not close by that.
-          const incomplete = this.#seen.get(peer)?.incomplete ?? [];
+          const published = here.published.homed ?? [];
+          const incomplete = [
+            ...(this.#seen.get(peer)?.incomplete ?? []),
+            ...(expected.get(peer) ?? [])
+              .filter((table) => isHomed(configuration, table) && !published.includes(table))
+              .map((table) => `${table} is read there and not published here any more`),
+          ];
           const reasons = gateReasons({ peer, here, there, unanswered, incomplete, lagMs, lagBytes });
           this.#gates.set(peer, reasons);
           reign()?.handle({ kind: 'gate', peer, reasons });

@@ -55,11 +55,15 @@ export async function noteConflicts(client: Queryable, subscription: string, see
   return Number(present.rows[0]?.unanswered ?? 0);
 }
 
-/** What was announced to be read here, of what `publisher` writes. To be read before the subscriptions are. */
-export async function readAnnounced(client: Queryable, publisher: DataCenterName): Promise<readonly string[]> {
+/** What `subscriber` announced to read of what `publisher` writes. To be read before subscriptions and publications are. */
+export async function readAnnounced(
+  client: Queryable,
+  publisher: DataCenterName,
+  subscriber: DataCenterName,
+): Promise<readonly string[]> {
   const { rows } = await client.query<{ relation: string }>(
-    'SELECT relation FROM lanekeeper.subscribed WHERE publisher = $1 AND subscriber = lanekeeper.dc()',
-    [publisher],
+    'SELECT relation FROM lanekeeper.subscribed WHERE publisher = $1 AND subscriber = $2',
+    [publisher, subscriber],
   );
   return rows.map(({ relation }) => relation);
 }
