@@ -15,7 +15,7 @@ type AgentStatus = {
   readonly peers?: Readonly<Record<string, { readonly reachable: boolean }>>;
   readonly problems?: readonly string[];
   readonly lease?: { readonly kind: string; readonly term?: number };
-  readonly succession?: { readonly term?: number };
+  readonly succession?: { readonly history?: readonly { readonly term: number }[] };
   readonly sync?: { readonly alone?: boolean };
   readonly rejoin?: unknown;
 };
@@ -145,7 +145,7 @@ export class Watch {
     for (const moment of this.#moments.values()) {
       if (moment.at === name) continue;
       if (status.peers?.[moment.at]?.reachable === false) moment.detected ??= nowMs;
-      const term = Math.max(status.lease?.term ?? 1, status.succession?.term ?? 1);
+      const term = Math.max(status.lease?.term ?? 1, ...(status.succession?.history ?? []).map((one) => one.term));
       if (term > this.#firstTerm) moment.decided ??= nowMs;
     }
   }

@@ -38,12 +38,15 @@ export function recoveryOf(history: History, round: Round, moments: Moments, end
   const pauses = pausesOf(history, faultMs, endMs);
   const long = pauses.filter(({ fromMs, toMs }) => toMs - fromMs > noticeableMs);
   const backs = long.map(({ toMs }) => toMs - faultMs);
+  // Others may have waited for a moment as well, for a peer that does not confirm any more.
+  const hit = long.filter(({ home }) => home === round.at);
+  const first = (hit.length > 0 ? hit : long).map(({ toMs }) => toMs - faultMs);
   const { detectedMs, decidedMs, promotedMs } = moments;
   return {
     noticed: long.length,
     customers: pauses.length,
     lastClientMs: backs.length === 0 ? null : Math.max(...backs),
-    firstWriteMs: backs.length === 0 ? null : Math.min(...backs),
+    firstWriteMs: first.length === 0 ? null : Math.min(...first),
     detectMs: promotedMs === null || detectedMs === null ? null : detectedMs - faultMs,
     leaseWaitMs: promotedMs === null || detectedMs === null || decidedMs === null ? null : decidedMs - detectedMs,
     promoteMs: promotedMs === null || decidedMs === null ? null : promotedMs - decidedMs,

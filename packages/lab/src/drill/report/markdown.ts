@@ -19,7 +19,7 @@ export function renderMarkdown(runs: readonly DrillReport[], chart: string): str
     '',
     `Written by \`lanekeeper drill ${first.name} --report\`; not edited.`,
     '',
-    `${capital(first.description)}. Expected: ${first.expectation}.`,
+    `What is done: ${first.description}. Expected: ${first.expectation}.`,
     '',
     `**${passed} of ${runs.length} runs passed**, the fault was brought about ${rounds} ${rounds === 1 ? 'time' : 'times'}.`,
     '',
@@ -41,7 +41,7 @@ export function renderMarkdown(runs: readonly DrillReport[], chart: string): str
     '',
     back.length === 0
       ? 'No customer had to wait noticeably (1.5 s) in any run.'
-      : `From the fault until the last customer was served again: ${seconds(Math.min(...back))} to ${seconds(Math.max(...back))} in ${back.length} rounds in which anybody waited.`,
+      : `From the fault until the last customer was served again: ${seconds(Math.min(...back))} to ${seconds(Math.max(...back))} ${back.length === 1 ? 'in the one time' : `in ${back.length} times`} anybody waited.`,
     '',
     '| seed | in | detect | lease wait | promote | first write | last client |',
     '| --- | --- | --- | --- | --- | --- | --- |',
@@ -134,8 +134,4 @@ function lastRun(run: DrillReport): readonly string[] {
 
 function cell(ms: number | null): string {
   return ms === null ? '' : seconds(ms);
-}
-
-function capital(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -29,7 +29,7 @@ export type Recovery = {
   readonly customers: number;
   /** From the fault until the last of them was served again; null when nobody noticed. */
   readonly lastClientMs: number | null;
-  /** From the fault until the first of them was. */
+  /** From the fault until the first of them was who is at home where it was. */
   readonly firstWriteMs: number | null;
   /** From the fault. Null where no takeover was seen. */
   readonly detectMs: number | null;
