@@ -105,6 +105,8 @@ describe('a conflict in replication', () => {
     await alone(`INSERT INTO accounts VALUES ('a2', 'Bea')`);
     expect(await agents.command('la', 'verify')).toMatchObject({ exitCode: 0 });
     await expect.poll(problems, until).toBe('');
+    // Its home hears a moment later that nothing is missing any more.
+    await expect.poll(async () => (await agents.status('ny')).problems, until).toEqual([]);
     expect(await agents.move('la', 'a2')).toMatchObject({ kind: 'moved' });
   });
 });
