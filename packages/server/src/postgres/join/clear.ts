@@ -1,8 +1,9 @@
 /** Takes old streams and slots between the two away, on both sides, and empties the tables of the one that is seeded. */
+import type { Client } from 'pg';
 import { quoteTable } from '../fence/names.ts';
 import { readCatalog } from '../inspect/read-catalog.ts';
 import { splitName } from '../sql-text.ts';
-import { undoOrigin } from '../stranded/undo.ts';
+import { asReplica } from '../stranded/undo.ts';
 import { dropSlot, dropSubscription } from '../streams/drop.ts';
 import { createSlot } from '../streams/ensure.ts';
 import { slotName, streamNames, subscriptionName } from '../streams/names.ts';
@@ -48,29 +49,24 @@ export async function emptyTables(sessions: Sessions, { target, source }: JoinSi
     const only = tables.get(name)?.kind === 'partitioned' ? '' : 'ONLY ';
     return `${only}${quoteTable(splitName(name))}`;
   });
-  await client.query(
-    `SELECT pg_catalog.pg_replication_origin_create($1) WHERE pg_catalog.pg_replication_origin_oid($1) IS NULL`,
-    [undoOrigin],
-  );
-  await client.query('SELECT pg_catalog.pg_replication_origin_session_setup($1)', [undoOrigin]);
   try {
-    await client.query('SET session_replication_role = replica');
-    const truncated = await inTransaction(client, () => client.query(`TRUNCATE ${quoted.join(', ')}`));
-    if (truncated.kind === 'committed') return null;
-    // feature_not_supported: a table that stays refers to one of these.
-    if (truncated.kind === 'failed' && truncated.error.code !== '0A000') return truncated.error.message;
-    for (const table of quoted) {
-      const deleted = await inTransaction(client, () => client.query(`DELETE FROM ${table}`));
-      if (deleted.kind === 'failed') return deleted.error.message;
-      if (deleted.kind === 'blocked') return `${table} is in use: end what reads or writes it`;
-    }
-    return null;
+    return await asReplica(client, () => emptyAll(client, quoted));
   } catch (thrown) {
     const problem = databaseProblem(thrown);
     if (problem === null) throw thrown;
     return problem.message;
-  } finally {
-    await client.query('RESET session_replication_role').catch(() => {});
-    await client.query('SELECT pg_catalog.pg_replication_origin_session_reset()').catch(() => {});
   }
+}
+
+async function emptyAll(client: Client, tables: readonly string[]): Promise<string | null> {
+  const truncated = await inTransaction(client, () => client.query(`TRUNCATE ${tables.join(', ')}`));
+  if (truncated.kind === 'committed') return null;
+  // feature_not_supported: a table that stays refers to one of these.
+  if (truncated.kind === 'failed' && truncated.error.code !== '0A000') return truncated.error.message;
+  for (const table of tables) {
+    const deleted = await inTransaction(client, () => client.query(`DELETE FROM ${table}`));
+    if (deleted.kind === 'failed') return deleted.error.message;
+    if (deleted.kind === 'blocked') return `${table} is in use: end what reads or writes it`;
+  }
+  return null;
 }

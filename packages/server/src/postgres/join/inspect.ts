@@ -2,7 +2,9 @@
 import type { Configuration, RoleName, TableName } from 'lanekeeper/config';
 import type { DataCenterName, LeaseStore } from 'lanekeeper/model';
 import type { Unavailable } from '../connect.ts';
+import { quoteTable } from '../fence/names.ts';
 import { readCatalog } from '../inspect/read-catalog.ts';
+import { splitName } from '../sql-text.ts';
 import { databaseProblem } from '../transaction.ts';
 import { verifyTables } from '../verify/verify.ts';
 import { isWhole } from './finish.ts';
@@ -137,10 +139,9 @@ async function countAll(sessions: Sessions, configuration: Configuration): Promi
   const owner = await sessions.get('target', 'owner');
   const tables: JoinTable[] = [];
   for (const table of Object.keys(configuration.tables).sort()) {
-    const [schema = '', relation = ''] = [table.slice(0, table.indexOf('.')), table.slice(table.indexOf('.') + 1)];
     try {
       const { rows } = await owner.query<{ n: number }>(
-        `SELECT count(*)::float8 AS n FROM ${owner.escapeIdentifier(schema)}.${owner.escapeIdentifier(relation)}`,
+        `SELECT count(*)::float8 AS n FROM ${quoteTable(splitName(table))}`,
       );
       tables.push({ table, rows: rows[0]?.n ?? 0, lost: rows[0]?.n ?? 0 });
     } catch (thrown) {

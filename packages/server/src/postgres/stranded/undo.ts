@@ -24,39 +24,36 @@ export type UndoResult =
   /** A right is missing: SET on session_replication_role, or EXECUTE on pg_replication_origin_*. See docs/guides/roles.md. */
   | { readonly kind: 'refused'; readonly error: DatabaseProblem };
 
-export const undoOrigin = 'lanekeeper_undo';
+const undoOrigin = 'lanekeeper_undo';
 
 /**
  * May be repeated as long as nothing has been applied since: a row that the home has sent would be taken away again.
  * Everything is on disk when it returns.
  */
 export async function undoStranded(options: UndoOptions): Promise<UndoResult> {
-  const { client } = options;
   try {
-    await client.query(
-      `SELECT pg_catalog.pg_replication_origin_create($1)
-      WHERE pg_catalog.pg_replication_origin_oid($1) IS NULL`,
-      [undoOrigin],
-    );
-    await client.query('SELECT pg_catalog.pg_replication_origin_session_setup($1)', [undoOrigin]);
-    await client.query('SET session_replication_role = replica; SET synchronous_commit = local');
+    return await asReplica(options.client, () => undoAll(options));
   } catch (thrown) {
-    return refused(thrown);
+    const error = databaseProblem(thrown);
+    if (error === null) throw thrown;
+    return { kind: 'refused', error };
   }
+}
+
+/** Runs `work` on a session in which no trigger and no foreign key acts, and of whose writes no stream tells. Flushed here. */
+export async function asReplica<T>(client: Client, work: () => Promise<T>): Promise<T> {
+  await client.query(
+    `SELECT pg_catalog.pg_replication_origin_create($1) WHERE pg_catalog.pg_replication_origin_oid($1) IS NULL`,
+    [undoOrigin],
+  );
+  await client.query('SELECT pg_catalog.pg_replication_origin_session_setup($1)', [undoOrigin]);
   try {
-    return await undoAll(options);
-  } catch (thrown) {
-    return refused(thrown);
+    await client.query('SET session_replication_role = replica; SET synchronous_commit = local');
+    return await work();
   } finally {
     await client.query('RESET session_replication_role; RESET synchronous_commit').catch(() => {});
     await client.query('SELECT pg_catalog.pg_replication_origin_session_reset()').catch(() => {});
   }
-}
-
-function refused(thrown: unknown): UndoResult {
-  const error = databaseProblem(thrown);
-  if (error === null) throw thrown;
-  return { kind: 'refused', error };
 }
 
 async function undoAll({ client, home, origin, changesPerChunk = 1_000 }: UndoOptions): Promise<UndoResult> {

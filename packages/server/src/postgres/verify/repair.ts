@@ -11,8 +11,9 @@ import type { Configuration, TableName } from 'lanekeeper/config';
 import type { DataCenterName } from 'lanekeeper/model';
 import type { Client } from 'pg';
 import type { Connect, Unavailable } from '../connect.ts';
+import { waitUntilConfirmed } from '../deeds/successions.ts';
 import { resendRow } from '../stranded/resend.ts';
-import { slotName, streamOf } from '../streams/names.ts';
+import { streamOf } from '../streams/names.ts';
 import type { Difference } from './verify.ts';
 
 export type RepairStep = {
@@ -218,19 +219,7 @@ class Repair {
       const { rows } = await client.query<{ lsn: string }>(
         "SELECT pg_logical_emit_message(true, 'lanekeeper', 'repaired')::text AS lsn",
       );
-      const deadlineMs = performance.now() + settleMs;
-      for (;;) {
-        const { rows: slots } = await client.query<{ passed: boolean }>(
-          'SELECT confirmed_flush_lsn >= $2::pg_lsn AS passed FROM pg_catalog.pg_replication_slots WHERE slot_name = $1',
-          [slotName(to, 'homed'), rows[0]?.lsn],
-        );
-        if (slots[0]?.passed) break;
-        if (performance.now() > deadlineMs) {
-          this.#late = true;
-          break;
-        }
-        await new Promise((resolve) => setTimeout(resolve, 20));
-      }
+      if (!(await waitUntilConfirmed(client, to, 'homed', rows[0]?.lsn ?? '0/0', settleMs))) this.#late = true;
     }
     this.#senders.clear();
   }
