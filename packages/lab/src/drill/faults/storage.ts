@@ -4,7 +4,7 @@ import { chown, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { type Arena, bend, dataFolderOf, session, sql, turn, until } from './arena.ts';
-import { type Fault, longerThanLeaseMs, takeoverExpectation, unnoticed } from './fault.ts';
+import { type Fault, longerThanLeaseMs, takeoverExpectation } from './fault.ts';
 import { command } from './repair.ts';
 
 /** Lease, skew, and time to do it. */
@@ -59,8 +59,11 @@ export const storageFaults: readonly Fault[] = [
     holdMs: 10_000,
     usesUp: true,
     expectation: {
-      ...unnoticed('customers go on; it is said that changes are lost to the other one, which is seeded again'),
-      othersPauseMs: 6_000,
+      text: 'customers go on until an operator stops the one that has lost changes, lets it be taken over, and seeds it again',
+      writesAgainMs: 12_000,
+      after: 'heal',
+      othersPauseMs: null,
+      why: 'the other data center is stopped to be seeded again',
     },
     async inject(arena) {
       const { at, other } = arena;
