@@ -54,6 +54,8 @@ export class AgentProcess {
   readonly #rate: number;
   #before: number | null = null;
   #leadMs = 0;
+  /** The look before found that the database waits for others than it was told to. */
+  #differed = false;
   readonly asking = new Set<string>();
 
   constructor(simulation: Simulation, dc: DataCenter, life: number) {
@@ -208,15 +210,24 @@ export class AgentProcess {
 
   #lookAtReplication(): void {
     const { pg, outgoing, peer } = this.dc;
+    const { sync } = this.state;
     this.query(
       () => {
         const caughtUp = this.#before !== null && outgoing.connected && outgoing.flushedLsn >= this.#before;
         this.#before = pg.lsn;
         if (pg.syncMembers === 0 || pg.leaseLeftMs() === 0) for (const one of [...pg.waiting]) one.end('cancelled');
-        return { streaming: outgoing.connected, caughtUp, replyAgeMs: outgoing.replyAgeMs };
+        const waitsFor = pg.names.length === pg.syncMembers ? pg.names : [];
+        return { link: { streaming: outgoing.connected, caughtUp, replyAgeMs: outgoing.replyAgeMs }, waitsFor };
       },
-      (link) => {
-        if (link !== 'lost') this.handle({ kind: 'replication', links: { [peer.name]: link } });
+      (found) => {
+        if (found === 'lost') return;
+        const { link, waitsFor } = found;
+        const now = this.state.sync;
+        const settled = sync.setting === null && now.setting === null && now.waits === sync.waits;
+        const differs = settled && waitsFor.join() !== now.waits.join();
+        const told = differs && this.#differed ? { waitsFor } : {};
+        this.#differed = differs;
+        this.handle({ kind: 'replication', links: { [peer.name]: link }, ...told });
       },
     );
   }

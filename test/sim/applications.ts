@@ -118,6 +118,7 @@ export class Applications {
       return finish('at once');
     const waiting: Waiting = {
       lsn,
+      sinceMs: this.#simulation.timeline.nowMs,
       end: (how) => {
         if (pg.waiting.delete(waiting)) finish(how);
       },

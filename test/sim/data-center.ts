@@ -30,6 +30,8 @@ export class DataCenter {
   /** Reports of drains get lost, as if a request never finished. */
   stuck = false;
   stoppedUntilMs = 0;
+  /** Since when an agent leads here that could do what there is to do. */
+  ableSinceMs = 0;
   /** Statements that wait for an answer: told when the server is lost. */
   readonly inFlight = new Set<() => void>();
   #lives = 0;

@@ -40,7 +40,7 @@ export type Writer = {
 };
 export type Refusal = 'no-lease' | 'elsewhere' | 'not-accepted' | 'draining' | 'serialization' | 'unknown';
 
-export type Waiting = { readonly lsn: number; readonly end: (how: 'flushed' | 'cancelled' | 'crashed') => void };
+export type Waiting = { readonly lsn: number; readonly sinceMs: number; readonly end: (how: 'flushed' | 'cancelled' | 'crashed') => void };
 
 /** An agent reads the clock so often that it has noticed by then. */
 const clockLookMs = 1500;
@@ -96,6 +96,7 @@ export class ModelPostgres {
   #exclusive: { granted: boolean; readonly owner: object } | null = null;
   #blocked: (() => void)[] = [];
   #moves = 0;
+  #leaseLengthMs = 0;
   readonly #folds = new Map<string, { readonly home: string; readonly term: number }>();
   readonly #timeline: Timeline;
   readonly #random: Random;
@@ -138,6 +139,8 @@ export class ModelPostgres {
   leaseLeftMs(): number {
     if (this.lease === null) return 0;
     const byClockMs = this.lease.validUntilMs - this.wallMs();
+    // A clock that was set back lengthens a lease by no more than itself.
+    if (byClockMs > this.#leaseLengthMs + 500) return 0;
     const { validUntilUptimeMs } = this.lease;
     const leftMs =
       validUntilUptimeMs === null ? byClockMs : Math.min(byClockMs, validUntilUptimeMs - this.#timeline.nowMs);
@@ -147,6 +150,7 @@ export class ModelPostgres {
   writeLease(lease: ModelPostgres['lease'], credential: LeaseCredential | null): void {
     if (lease !== null && this.leaseLeftMs() <= 0) this.settleView();
     this.lease = lease;
+    this.#leaseLengthMs = (lease?.validUntilMs ?? 0) - this.wallMs();
     this.credential = credential;
     // What was read before the clock was moved may be written after it; the agent's next look finds out.
     if (this.#timeline.nowMs - this.clock.sinceMs > clockLookMs) this.clockInDoubt = false;

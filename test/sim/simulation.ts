@@ -20,10 +20,13 @@ import type { Deed, Transaction } from './rows.ts';
 import { Links, Stream } from './streams.ts';
 import { type Random, seeded, Timeline } from './timeline.ts';
 
+/** The peer's time-out, a renewal, the change itself and one that failed. */
+const waitsAtMostMs = 6000;
+
 export class Simulation {
   readonly timeline = new Timeline();
   readonly store = new ModelLeaseStore();
-  readonly links = new Links();
+  readonly links = new Links(this.timeline);
   readonly observer: Observer;
   readonly dcs: readonly [DataCenter, DataCenter];
   readonly accounts = ['a1', 'a2', 'a3', 'a4'];
@@ -85,6 +88,7 @@ export class Simulation {
       dc.incoming.start();
       dc.startAgent();
       dc.applications.start();
+      this.#watchWaits(dc);
       const checkpoint = () => {
         dc.outgoing.checkpoint();
         this.timeline.after(2500, checkpoint);
@@ -220,6 +224,20 @@ export class Simulation {
 
   successions(): readonly Succession[] {
     return this.store.read(this.storeMs).successions;
+  }
+
+  /** A peer that is gone delays nobody for long where an agent leads that reaches the store. */
+  #watchWaits(dc: DataCenter): void {
+    const { pg, agent, name } = dc;
+    const { nowMs } = this.timeline;
+    const cut = (this.storeCut.get(name) ?? 0) > 0 || nowMs < this.storeStalledUntilMs || this.lossRate > 0;
+    const able = agent !== null && agent.leads && agent.state.lease.phase === 'held' && agent.state.leaving === 'no';
+    const stands = nowMs < pg.stoppedUntilMs || nowMs < (agent?.stoppedUntilMs ?? 0);
+    if (!pg.up || cut || !able || stands) dc.ableSinceMs = nowMs;
+    for (const { sinceMs } of pg.waiting)
+      if (nowMs - Math.max(sinceMs, dc.ableSinceMs) > waitsAtMostMs)
+        throw new Violation('liveness', `a commit in ${name} waits since ${Math.round(sinceMs)}, at ${Math.round(nowMs)}`);
+    this.timeline.after(500, () => this.#watchWaits(dc));
   }
 
   // ── Requests ─────────────────────────────────────────────────────────────────────────────────────────────────────

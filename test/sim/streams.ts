@@ -8,16 +8,29 @@ import type { Random, Timeline } from './timeline.ts';
 
 /** Which directed links are cut, and how long a message takes. Messages on their way when a link is cut arrive later. */
 export class Links {
+  readonly #timeline: Timeline;
   readonly #cut = new Map<string, number>();
+  readonly #cutSinceMs = new Map<string, number>();
   delayMs = 15;
   onHealed: () => void = () => {};
+
+  constructor(timeline: Timeline) {
+    this.#timeline = timeline;
+  }
 
   isUp(from: string, to: string): boolean {
     return (this.#cut.get(`${from}>${to}`) ?? 0) === 0;
   }
 
+  /** On a connection that is there already: TCP sends no more than a window that nobody confirms. */
+  flows(from: string, to: string): boolean {
+    if (!this.isUp(from, to)) return false;
+    return this.isUp(to, from) || this.#timeline.nowMs - (this.#cutSinceMs.get(`${to}>${from}`) ?? 0) < windowMs;
+  }
+
   cut(from: string, to: string): () => void {
     const name = `${from}>${to}`;
+    if (this.isUp(from, to)) this.#cutSinceMs.set(name, this.#timeline.nowMs);
     this.#cut.set(name, (this.#cut.get(name) ?? 0) + 1);
     return () => {
       this.#cut.set(name, (this.#cut.get(name) ?? 1) - 1);
@@ -26,6 +39,7 @@ export class Links {
   }
 }
 
+const windowMs = 500;
 const connectEveryMs = 300;
 const statusEveryMs = 500;
 const errorPauseMs = 700;
@@ -135,7 +149,7 @@ export class Stream {
     const connection = this.#connection;
     if (connection === null || connection.busy) return;
     const { publisher, subscriber } = this;
-    if (!this.#links.isUp(publisher.here, subscriber.here) || !publisher.up) return;
+    if (!this.#links.flows(publisher.here, subscriber.here) || !publisher.up) return;
     const transaction = this.#nextOf(connection);
     if (transaction === undefined) {
       connection.receivedLsn = publisher.lsn;
@@ -198,7 +212,9 @@ export class Stream {
     const { publisher, subscriber } = this;
     const applied = subscriber.progress.get(publisher.here) ?? 0;
     const flushedLsn = connection.busy ? applied : Math.max(applied, connection.receivedLsn);
-    if (!this.#links.isUp(subscriber.here, publisher.here)) return;
+    if (!this.#links.flows(subscriber.here, publisher.here)) return;
+    // A worker that waits for a lock says nothing.
+    if (connection.busy && this.#timeline.nowMs < this.blockedUntilMs) return;
     this.#timeline.after(this.#links.delayMs, () =>
       publisher.later(0, () => {
         if (this.#connection !== connection && !this.#broken('a frozen stream acknowledges')) return;
