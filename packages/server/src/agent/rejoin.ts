@@ -241,6 +241,8 @@ export class RejoinEffects {
     const { configuration, store } = this.#options;
     const generation = origin.generation + 1;
     await here.query('UPDATE lanekeeper.generation SET generation = $1 WHERE generation < $1', [generation]);
+    // Before the store readmits it: from then on nobody comes back to this stage.
+    const { merged, left } = await mergeAutomatically(home, configuration, origin);
     const { incarnation, positions } = await this.#proof(here);
     const dataCenter = configuration.here;
     const readmitted = await store.readmit({ dataCenter, takenOver: action.term, incarnation, positions });
@@ -248,7 +250,6 @@ export class RejoinEffects {
       const record = (await store.read()).leases.find((one) => one.dataCenter === dataCenter);
       if (record?.takenOver !== null) throw new NotYet('the lease store does not readmit it');
     }
-    const { merged, left } = await mergeAutomatically(home, configuration, origin);
     return { generation, merged, left };
   }
 
