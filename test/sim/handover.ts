@@ -120,9 +120,10 @@ export function performHandover(agent: AgentProcess, action: HandoverAction): vo
     case 'resume': {
       const session = agent.lockSession;
       agent.lockSession = null;
+      // The session ends, whatever becomes of the rest.
+      if (session !== null) pg.later(1, () => pg.unlockWriters(session));
       return agent.query(
         () => {
-          if (session !== null) pg.unlockWriters(session);
           if (!pg.mayTouchSuccessions) return 'wait' as const;
           pg.settleView();
           pg.endDrain('*', null);

@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { run } from './run.ts';
 import { describe as describeSchedule, type Schedule, scheduleOf } from './schedule.ts';
 
-const seeds = Array.from({ length: Number(process.env.SIM_SCHEDULES ?? 800) }, (_, index) => index + 1);
+const seeds = Array.from({ length: Number(process.env.SIM_SCHEDULES ?? 500) }, (_, index) => index + 1);
 
 function mustHold(schedule: Schedule) {
   const outcome = run(schedule);
@@ -71,7 +71,10 @@ describe('ownership, simulated', () => {
 /** Seeds that once failed, by what they showed. */
 describe('what the simulation found', () => {
   it.each([
-    ['after a change of the sync set whose answer was lost the store believed in more than the database waits for', 176],
+    [
+      'after a change of the sync set whose answer was lost the store believed in more than the database waits for',
+      176,
+    ],
     ['the same, once the peer was gone', 775],
     ['an agent that came to lead while its peer was gone let remote commits wait for it', 728],
     ['a lease that a dead agent left, brought to life by a clock set back, outlived a takeover', 711],

@@ -40,7 +40,11 @@ export type Writer = {
 };
 export type Refusal = 'no-lease' | 'elsewhere' | 'not-accepted' | 'draining' | 'serialization' | 'unknown';
 
-export type Waiting = { readonly lsn: number; readonly sinceMs: number; readonly end: (how: 'flushed' | 'cancelled' | 'crashed') => void };
+export type Waiting = {
+  readonly lsn: number;
+  readonly sinceMs: number;
+  readonly end: (how: 'flushed' | 'cancelled' | 'crashed') => void;
+};
 
 /** An agent reads the clock so often that it has noticed by then. */
 const clockLookMs = 1500;

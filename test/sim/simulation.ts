@@ -236,7 +236,10 @@ export class Simulation {
     if (!pg.up || cut || !able || stands) dc.ableSinceMs = nowMs;
     for (const { sinceMs } of pg.waiting)
       if (nowMs - Math.max(sinceMs, dc.ableSinceMs) > waitsAtMostMs)
-        throw new Violation('liveness', `a commit in ${name} waits since ${Math.round(sinceMs)}, at ${Math.round(nowMs)}`);
+        throw new Violation(
+          'liveness',
+          `a commit in ${name} waits since ${Math.round(sinceMs)}, at ${Math.round(nowMs)}`,
+        );
     this.timeline.after(500, () => this.#watchWaits(dc));
   }
 
