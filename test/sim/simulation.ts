@@ -231,7 +231,7 @@ export class Simulation {
     const { pg, agent, name } = dc;
     const { nowMs } = this.timeline;
     const cut = (this.storeCut.get(name) ?? 0) > 0 || nowMs < this.storeStalledUntilMs || this.lossRate > 0;
-    const able = agent !== null && agent.leads && agent.state.lease.phase === 'held' && agent.state.leaving === 'no';
+    const able = agent?.leads && agent.state.lease.phase === 'held' && agent.state.leaving === 'no';
     const stands = nowMs < pg.stoppedUntilMs || nowMs < (agent?.stoppedUntilMs ?? 0);
     if (!pg.up || cut || !able || stands) dc.ableSinceMs = nowMs;
     for (const { sinceMs } of pg.waiting)
