@@ -147,6 +147,25 @@ describe('a takeover', () => {
     expect(agent.has('freeze')).toBe(false);
   });
 
+  it('is not given up before its time, nor answered by what was asked before', () => {
+    const agent = claiming();
+    const { round } = agent.take('succeed');
+    agent.wait(1400);
+    expect(agent.state.takeover.phase).toBe('claiming');
+    const view = { ...agent.view([{}]), term: 2, successions: [take] };
+    agent.send({ kind: 'succeeded', round: round - 1, result: { kind: 'succeeded', term: 2, view } });
+    expect(agent.state.takeover.phase).toBe('claiming');
+  });
+
+  it('of somebody else, or that is none, is nothing to go on with', () => {
+    const agent = ready(lapsed, { automaticFailover: false });
+    agent.watch(lapsed, [
+      { ...take, to: 'fra' },
+      { term: 3, kind: 'switch', from: 'la', to: 'ny', undoes: null },
+    ]);
+    expect(agent.wait(1000).has('freeze')).toBe(false);
+  });
+
   it('whose answer was lost is found in the history', () => {
     const agent = claiming();
     agent.send({ kind: 'succeeded', round: agent.take('succeed').round, result: null });

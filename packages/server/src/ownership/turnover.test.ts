@@ -216,6 +216,15 @@ describe('a switchover', () => {
     expect(agent.has('lock-writers')).toBe(true);
   });
 
+  it('of somebody else is not carried out here', () => {
+    const agent = new Driver(null, { peers: ['la'], automaticFailover: false }).lead();
+    agent
+      .send({ kind: 'successions-read', terms: [] })
+      .watch(peer, [{ ...switched, from: 'la', to: 'ny' }])
+      .wait(500);
+    expect(agent.has('lock-writers')).toBe(false);
+  });
+
   it('answers everybody who asked for the same, and nobody who asked for something else', () => {
     const agent = ask(ready(), 'a');
     ask(agent, 'b');
