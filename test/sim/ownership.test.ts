@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { run } from './run.ts';
 import { describe as describeSchedule, type Schedule, scheduleOf } from './schedule.ts';
 
-const seeds = Array.from({ length: Number(process.env.SIM_SCHEDULES ?? 500) }, (_, index) => index + 1);
+const seeds = Array.from({ length: Number(process.env.SIM_SCHEDULES ?? 800) }, (_, index) => index + 1);
 
 function mustHold(schedule: Schedule) {
   const outcome = run(schedule);
