@@ -122,8 +122,11 @@ describe('a planned switchover', () => {
     await agents.untilReady('ny', 'la');
     await born('ny', 'ny_1');
     await born('la', 'la_1');
-    const answer = await agents.call('ny', 'ny', { method: 'POST', path: '/v1/switchovers', body: { to: 'la' } });
-    expect(answer.body).toMatchObject({ kind: 'switched', term: 2 });
+    // Refused until each has seen in the lease store that the other one is there.
+    await eventually('switched', async () => {
+      const { body } = await agents.call('ny', 'ny', { method: 'POST', path: '/v1/switchovers', body: { to: 'la' } });
+      expect(body).toMatchObject({ kind: 'switched', term: 2 });
+    });
     await eventually('la writes', () => write('la', 'ny_1', 'switched'));
     await expect(write('ny', 'ny_1', 'old')).rejects.toMatchObject({ code: 'LK001' });
     await born('ny', 'ny_2');

@@ -12,11 +12,14 @@ import { type Action, type OwnershipEvent, type RejoinStage, rejoinStages } from
 import {
   answerConflicts,
   type Connect,
+  countConflicts,
   freezeStreams,
   mergeAutomatically,
+  noteConflicts,
   type Queryable,
   type RecordedCut,
   readProof,
+  readStreams,
   readSuccessions,
   readUnanswered,
   renewSlot,
@@ -65,6 +68,8 @@ class NotYet extends Error {}
 const freezeWithinMs = 5_000;
 const applyWithinMs = 20_000;
 const readWithinMs = 10_000;
+/** An idle worker reports what it counted within a second, a busy one with its next commit after that. */
+const countedWithinMs = 2_500;
 const seedAgain = (here: string, successor: string) => `seed it again: \`lanekeeper join ${here} --from ${successor}\``;
 
 export class RejoinEffects {
@@ -218,6 +223,9 @@ export class RejoinEffects {
     const { configuration, connect } = this.#options;
     const { here } = configuration;
     const sides = [here, action.successor] as const;
+    // What catching up met is counted by workers that report it moments later, and is answered for only once it is known.
+    await new Promise((resolve) => setTimeout(resolve, countedWithinMs));
+    for (const dc of sides) await this.#on(dc, (client) => noteIncoming(client, { ...configuration, here: dc }));
     const conflicts = new Map<DataCenterName, Awaited<ReturnType<typeof readUnanswered>>>();
     for (const dc of sides) conflicts.set(dc, await this.#on(dc, readUnanswered));
     const result = await verifyTables({
@@ -274,6 +282,13 @@ export class RejoinEffects {
     if (connected.kind === 'unavailable') throw new NotYet(connected.message);
     return connected.client;
   }
+}
+
+/** Takes down the conflicts that replication has counted in the database of `configuration.here`. */
+async function noteIncoming(client: Queryable, configuration: Configuration): Promise<void> {
+  for (const incoming of (await readStreams(client, configuration)).incoming)
+    if (incoming.stream === 'homed' && incoming.subscription !== null)
+      await noteConflicts(client, incoming.subscription.name, countConflicts(incoming));
 }
 
 async function readStage(

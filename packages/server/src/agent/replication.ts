@@ -21,12 +21,16 @@ export type ReplicationOptions = {
 };
 
 const lookEveryMs = 250;
+/** Three quarters of a second: longer than the way to a data center and back. */
+const momentLooks = 3;
 
 export class ReplicationWatch {
   readonly #options: ReplicationOptions;
   readonly #memory: ReplyMemory = new Map();
-  /** What was current at the look before: who has flushed that is only moments behind. */
-  #before: string | null = null;
+  /** What was current at the last few looks, the oldest first: who has flushed that is only moments behind. */
+  readonly #current: string[] = [];
+  /** What each peer had flushed, and since when that has not changed although there was more. */
+  readonly #flushed = new Map<DataCenterName, { readonly lsn: string | null; readonly sinceMs: number }>();
   /** The look before this one found that the database does not wait for those that it was told to wait for. */
   #differed = false;
   #timer: NodeJS.Timeout | undefined;
@@ -60,12 +64,19 @@ export class ReplicationWatch {
     const { sync } = reign.state;
     const report = await database.run((client) => readReplication(client, others, this.#memory, performance.now()));
     this.report = report;
+    const nowMs = performance.now();
+    const moment = this.#current[0] ?? null;
     const links: Record<DataCenterName, Link> = {};
     for (const [peer, { state, replyAgeMs, flushedLsn }] of Object.entries(report.peers)) {
-      const caughtUp = this.#before !== null && flushedLsn !== null && comparePositions(flushedLsn, this.#before) >= 0;
-      links[peer] = { streaming: state === 'streaming', caughtUp, replyAgeMs };
+      const caughtUp = moment !== null && flushedLsn !== null && comparePositions(flushedLsn, moment) >= 0;
+      const known = this.#flushed.get(peer);
+      const sinceMs = caughtUp || known?.lsn !== flushedLsn ? nowMs : (known?.sinceMs ?? nowMs);
+      this.#flushed.set(peer, { lsn: flushedLsn, sinceMs });
+      // One that answers and confirms nothing more does not hear us: the way there may be cut and the way back not.
+      links[peer] = { streaming: state === 'streaming', caughtUp, replyAgeMs: Math.max(replyAgeMs, nowMs - sinceMs) };
     }
-    this.#before = report.currentLsn;
+    this.#current.push(report.currentLsn);
+    if (this.#current.length > momentLooks) this.#current.shift();
     // Other sessions hear of a new list a moment later, so that one look proves nothing.
     const settled = sync.setting === null && reign.state.sync.setting === null && reign.state.sync.waits === sync.waits;
     const differs = settled && [...report.waitsFor].sort().join() !== [...sync.waits].sort().join();
