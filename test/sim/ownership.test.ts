@@ -78,6 +78,7 @@ describe('what the simulation found', () => {
     ['the same, once the peer was gone', 775],
     ['an agent that came to lead while its peer was gone let remote commits wait for it', 728],
     ['a lease that a dead agent left, brought to life by a clock set back, outlived a takeover', 711],
+    ['an agent that woke up in a stage of coming back wrote it over the one that its successor had reached', 11_989],
   ])('%s', (_, seed) => {
     mustHold(scheduleOf(seed));
   });

@@ -45,6 +45,9 @@ export function performRejoin(agent: AgentProcess, action: RejoinAction): void {
   const reach = (stage: RejoinStage, keys = pg.rejoining?.keys ?? []) =>
     here(
       () => {
+        // An agent that stood still in a stage may wake up when another one has come further.
+        const present = pg.rejoining?.term === term ? rejoinStages.indexOf(pg.rejoining.stage as RejoinStage) : -1;
+        if (present >= rejoinStages.indexOf(stage)) return 'another agent has come further meanwhile';
         pg.rejoining = { term, stage, keys };
         return undefined;
       },

@@ -16,7 +16,7 @@ export type Outcome = {
 /** Two leases, a rejoin with its retries, and the sync set. */
 const healWithinMs = 30_000;
 /** The longest commit that stands still ends in it. */
-const quietWithinMs = 12_000;
+const quietWithinMs = 20_000;
 
 export type RunOptions = {
   readonly mutant?: Mutant | null;

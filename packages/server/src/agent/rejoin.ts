@@ -116,10 +116,12 @@ export class RejoinEffects {
         const cut = await readCut(home, term, configuration.here);
         const origin = { dataCenter: configuration.here, generation: written.generation, term };
         const detail = await this.#work({ action, here, home, cut, origin });
-        await here.query(
-          `UPDATE lanekeeper.rejoining SET stage = $2, detail = detail || $3::jsonb, at = clock_timestamp() WHERE term = $1`,
-          [term, stage, JSON.stringify(detail)],
+        // An agent that stood still in a stage may wake up when another one has come further.
+        const { rowCount } = await here.query(
+          `UPDATE lanekeeper.rejoining SET stage = $2, detail = detail || $3::jsonb, at = clock_timestamp() WHERE term = $1 AND stage = $4`,
+          [term, stage, JSON.stringify(detail), written.stage],
         );
+        if (rowCount === 0) throw new NotYet('another agent has come further meanwhile');
         return stage;
       } finally {
         await home.end().catch(() => {});
