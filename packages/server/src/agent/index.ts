@@ -66,6 +66,7 @@ export type Agent = {
 
 /** For work beside moves: observing, claims, status. */
 const spareConnections = 6;
+const readAgainMs = 1_000;
 const recentMoves = 20;
 const recentIncidents = 50;
 /** A database that did not answer within this is not there. */
@@ -171,6 +172,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       present.handle(await readTerms({ database }));
     } catch (error) {
       log('warn', 'the successions cannot be read', { error: message(error) });
+      // Without them a leader takes nothing over, and nobody else may tell it again.
+      if (!closing && reign() === present) setTimeout(() => void readSuccessions(), readAgainMs);
     }
   }
   async function yieldIfGone(): Promise<void> {

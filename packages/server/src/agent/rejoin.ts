@@ -14,6 +14,7 @@ import {
   type Connect,
   countConflicts,
   freezeStreams,
+  lockWriters,
   mergeAutomatically,
   noteConflicts,
   type Queryable,
@@ -68,6 +69,7 @@ class NotYet extends Error {}
 const freezeWithinMs = 5_000;
 const applyWithinMs = 20_000;
 const readWithinMs = 10_000;
+const writersWithinMs = 5_000;
 /** An idle worker reports what it counted within a second, a busy one with its next commit after that. */
 const countedWithinMs = 2_500;
 const seedAgain = (here: string, successor: string) => `seed it again: \`lanekeeper join ${here} --from ${successor}\``;
@@ -167,6 +169,10 @@ export class RejoinEffects {
       throw new NotYet(
         `this database is not the one that was taken over, or an older copy: ${seedAgain(configuration.here, successor)}`,
       );
+    // A transaction that was past every check when the lease ended may still commit: nobody writes once this is held.
+    if (!(await lockWriters(here, writersWithinMs)))
+      throw new NotYet('a transaction that began before the takeover is still open');
+    await here.query('ROLLBACK');
     const replication = await this.#open(configuration.here, 'replication');
     try {
       // Where a slot begins says nothing: it confirms log that held nothing for its reader. One that was made anew in between
@@ -186,7 +192,10 @@ export class RejoinEffects {
   }
 
   async #undo({ here, home, origin }: Work): Promise<Readonly<Record<string, unknown>>> {
-    const result = await undoStranded({ client: here, home, origin });
+    // An agent that slept through all of this must not take away what has been sent again since.
+    const mayGoOn = async () => (await readStage(here, origin.term, 'FOR SHARE'))?.stage === 'stranded';
+    const result = await undoStranded({ client: here, home, origin, mayGoOn });
+    if (result.kind === 'overtaken') throw new NotYet('another agent of this data center has gone on');
     if (result.kind === 'refused')
       throw new NotYet(
         `rows cannot be undone: ${result.error.message}; \`lanekeeper doctor\` prints the right that is missing`,
@@ -296,9 +305,10 @@ async function noteIncoming(client: Queryable, configuration: Configuration): Pr
 async function readStage(
   client: Queryable,
   term: number,
+  lock: '' | 'FOR SHARE' = '',
 ): Promise<{ readonly stage: RejoinStage; readonly generation: number } | null> {
   const { rows } = await client.query<{ stage: RejoinStage; generation: number }>(
-    'SELECT stage, generation FROM lanekeeper.rejoining WHERE term = $1',
+    `SELECT stage, generation FROM lanekeeper.rejoining WHERE term = $1 ${lock}`,
     [term],
   );
   return rows[0] ?? null;

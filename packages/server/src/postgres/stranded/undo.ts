@@ -15,12 +15,15 @@ export type UndoOptions = {
   /** At the home, as the agent: whose ledger says what to undo. */
   readonly home: Queryable;
   readonly origin: StrandedOrigin;
+  /** Asked in the transaction of each chunk: false ends it. May lock what it goes by. Default: always. */
+  readonly mayGoOn?: () => Promise<boolean>;
   /** Changes at a time. Default 1000. */
   readonly changesPerChunk?: number;
 };
 
 export type UndoResult =
   | { readonly kind: 'undone'; readonly changes: number; readonly rows: number }
+  | { readonly kind: 'overtaken' }
   /** A right is missing: SET on session_replication_role, or EXECUTE on pg_replication_origin_*. See docs/guides/roles.md. */
   | { readonly kind: 'refused'; readonly error: DatabaseProblem };
 
@@ -51,12 +54,13 @@ export async function asReplica<T>(client: Client, work: () => Promise<T>): Prom
     await client.query('SET session_replication_role = replica; SET synchronous_commit = local');
     return await work();
   } finally {
+    await client.query('ROLLBACK').catch(() => {});
     await client.query('RESET session_replication_role; RESET synchronous_commit').catch(() => {});
     await client.query('SELECT pg_catalog.pg_replication_origin_session_reset()').catch(() => {});
   }
 }
 
-async function undoAll({ client, home, origin, changesPerChunk = 1_000 }: UndoOptions): Promise<UndoResult> {
+async function undoAll({ client, home, origin, mayGoOn, changesPerChunk = 1_000 }: UndoOptions): Promise<UndoResult> {
   let after: Place | null = null;
   let changes = 0;
   let rows = 0;
@@ -67,10 +71,16 @@ async function undoAll({ client, home, origin, changesPerChunk = 1_000 }: UndoOp
     const keys = chunk.flatMap(({ relation, key_columns, key, old_key }) =>
       [key, ...(old_key === null ? [] : [old_key])].map((one) => ({ relation, key_columns, key: one })),
     );
+    await client.query('BEGIN');
+    if (mayGoOn !== undefined && !(await mayGoOn())) {
+      await client.query('ROLLBACK');
+      return { kind: 'overtaken' };
+    }
     const { rows: answer } = await client.query<{ undone: number }>(
       'SELECT lanekeeper.undo_rows($1::jsonb) AS undone',
       [JSON.stringify(keys)],
     );
+    await client.query('COMMIT');
     rows += answer[0]?.undone ?? 0;
     changes += chunk.length;
     after = { endLsn: last.endLsn, sequence: last.sequence };
