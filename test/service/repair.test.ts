@@ -211,10 +211,7 @@ test('verify --repair says first what it would do, does it, and leaves alone wha
     { table: 'public.products', key: { sku: 's2' }, kind: 'differs' },
   ]);
 
-  await quietly(
-    la,
-    "DELETE FROM lanekeeper.deed WHERE account = 'n11'; DELETE FROM orders WHERE id = 900010",
-  );
+  await quietly(la, "DELETE FROM lanekeeper.deed WHERE account = 'n11'; DELETE FROM orders WHERE id = 900010");
   await runSql(ny.urls.application, 'UPDATE products SET name = name');
   const rest = JSON.parse((await lanekeeper('la', 'verify', '--repair', '--json')).stdout);
   expect(rest).toMatchObject({
