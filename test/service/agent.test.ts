@@ -389,9 +389,10 @@ describe('what an agent does besides', () => {
     expect(
       status.streams?.outgoing.map(({ subscriber, stream, active }) => `${subscriber} ${stream} ${active}`),
     ).toEqual(['la homed true', 'la rest true']);
-    const metrics = await (await fetch(new URL('/metrics', agent.url))).text();
+    const read = async () => (await fetch(new URL('/metrics', agent.url))).text();
     for (const line of ['lanekeeper_agent_leads 1', 'lanekeeper_gate_open{peer="la"} 1', 'lanekeeper_problems 0'])
-      expect(metrics).toContain(line);
+      await expect.poll(read, until).toContain(line);
+    const metrics = await read();
     expect(Number(/^lanekeeper_lease_left_seconds (\S+)$/m.exec(metrics)?.[1])).toBeGreaterThan(0);
     expect(Number(/^lanekeeper_accounts\{home="ny"\} (\d+)$/m.exec(metrics)?.[1])).toBe(status.homes?.ny);
   });
