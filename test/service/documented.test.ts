@@ -50,7 +50,7 @@ test('the five minutes of the README', { timeout: 300_000 }, async () => {
     expect(dead).toMatch(/ny +postgres +off[\s\S]*HTTP\/1.1 200[\s\S]*lanekeeper-data-center: la/);
     expect(cart(dead)).toBe(cart(moved) + 1);
     expect(dead).toMatch(/take ny → la[\s\S]*✗ ny: no agent answers[\s\S]*alone: what is acknowledged now/);
-    expect(back).toMatch(/ny is back and may write[\s\S]*all is well[\s\S]*ny writes it now/);
+    expect(back).toMatch(/ny is back and may write[\s\S]*all is well[\s\S]*ny writes what came to la/);
     expect(back).toMatch(/HTTP\/1.1 200[\s\S]*lanekeeper-data-center: ny/);
     expect(cart(back)).toBe(cart(dead) + 1);
   } finally {
