@@ -48,6 +48,19 @@ function inSync(): Store {
   return agent.set().hear(500);
 }
 
+describe('a peer whose database is gone', () => {
+  it.each<[string, Partial<LeaseRecord>]>([
+    ['has yielded its lease', { revision: 8, state: 'yielded' }],
+    ['was taken over', { revision: 7, state: 'expired', takenOver: 2 }],
+  ])('%s: it is not waited for any longer, although it was heard of lately', (_, record) => {
+    const agent = inSync();
+    expect(agent.recorded).toEqual(['la']);
+    agent.hear(500).watch(record).hear(400);
+    expect(agent.recorded).toEqual([]);
+    expect(agent.take('set-sync')).toMatchObject({ members: [], grows: false });
+  });
+});
+
 describe('growing', () => {
   it('lets the database wait first, and then the store know', () => {
     const agent = ready().hear(400);

@@ -100,6 +100,9 @@ function unsettled(turn: Turn, members: readonly DataCenterName[]): void {
 }
 
 function isWell(turn: Turn, peer: DataCenterName): boolean {
+  // One whose database is gone, or that was taken over, is not waited for until it is silent for long enough as well.
+  const record = turn.state.view.peers.get(peer)?.record;
+  if (record !== undefined && (record.takenOver !== null || record.state === 'yielded')) return false;
   const link = turn.state.sync.links.get(peer);
   if (link === undefined || turn.nowMs - link.goodMs > turn.state.settings.peerTimeoutMs) return false;
   // What it skipped, or has no table for, is confirmed all the same (faults.md, remedy 10).
