@@ -54,7 +54,13 @@ export type TakeoverStep = { readonly asked: readonly string[]; readonly round: 
 
 export type Takeover =
   | { readonly phase: 'none'; readonly nextMs: number }
-  | (TakeoverStep & { readonly phase: 'claiming'; readonly from: DataCenterName })
+  /** `revision`: of our own lease, as the store was told. */
+  | (TakeoverStep & {
+      readonly phase: 'claiming';
+      readonly from: DataCenterName;
+      readonly forced: boolean;
+      readonly revision: number;
+    })
   /** Nothing of the failed dc may be applied here any more, so that it cannot acknowledge. */
   | (TakeoverStep & { readonly phase: 'freezing'; readonly succession: Succession })
   | (TakeoverStep & { readonly phase: 'recording'; readonly succession: Succession; readonly cut: Cut });
@@ -89,7 +95,13 @@ export type Turnover = Held &
         readonly round: number;
         readonly succession: Succession | null;
       }
-    | { readonly phase: 'claiming'; readonly move: number | null; readonly round: number }
+    | {
+        readonly phase: 'claiming';
+        readonly move: number | null;
+        readonly round: number;
+        /** Of our lease, as the store was told. */
+        readonly revision: number;
+      }
     | {
         readonly phase: 'recording';
         readonly move: number | null;

@@ -14,7 +14,7 @@ import type { Cut, FailoverOutcome } from './handover-state.ts';
 import { type Reason, reason, speaksOfGaps } from './reasons.ts';
 import type { Ownership } from './state.ts';
 import { leaseLeftMs, nextRound, type Turn } from './turn.ts';
-import { lapsesInMs, missing, noteRecorded, observe } from './views.ts';
+import { lapsesInMs, missing, noteRecorded, observe, ownRevision } from './views.ts';
 
 const againMs = 250;
 /** Freezing ends a worker and waits for it; recording writes a few rows. */
@@ -89,6 +89,10 @@ export function onTakeoverSucceeded(turn: Turn, round: number, result: Successio
       kind === 'take' && source === from && to === here && !turn.state.view.recorded?.includes(term),
   );
   if (ours !== undefined) return freeze(turn, ours, asked);
+  // Our own lease was renewed in between, and the question went by the revision before.
+  const renewed = ownRevision(turn.state) !== takeover.revision && ownRevision(turn.state) !== null;
+  if (result.kind === 'refused' && result.reason === 'no-lease' && renewed)
+    return claim(turn, from, takeover.forced, asked);
   const code = result.kind === 'refused' && result.reason !== 'stale-term' ? result.reason : 'store-nonsense';
   rest(turn, asked, result.kind === 'refused' && result.reason === 'stale-term' ? null : [reason(code, from)]);
 }
@@ -118,13 +122,16 @@ export function onTakeoverRecorded(turn: Turn, event: Extract<OwnershipEvent, { 
 }
 
 function claim(turn: Turn, from: DataCenterName, forced: boolean, asked: readonly string[]): void {
-  const { view, settings, lease, term } = turn.state;
+  const { view, settings, term } = turn.state;
   const watched = view.peers.get(from);
-  if (watched === undefined || lease.phase !== 'held') return;
+  const revision = ownRevision(turn.state);
+  if (watched === undefined || revision === null) return;
   const round = nextRound(turn);
-  turn.state = { ...turn.state, takeover: { phase: 'claiming', from, asked, round, deadlineMs: deadline(turn) } };
+  turn.state = {
+    ...turn.state,
+    takeover: { phase: 'claiming', from, forced, revision, asked, round, deadlineMs: deadline(turn) },
+  };
   const { here: to, holder } = settings;
-  const { revision } = lease.grant;
   const fromRevision = watched.record.revision;
   turn.actions.push({
     kind: 'succeed',

@@ -266,3 +266,20 @@ describe('a switchover', () => {
     expect(agent.has('left')).toBe(true);
   });
 });
+
+it('asks the store again when the lease was renewed in between, by the revision that there is now', () => {
+  const agent = claiming();
+  const first = agent.take('succeed');
+  const { revision } = first.request;
+  const refusal = (newest: number) => {
+    const view = agent.view([{ revision: newest }, { ...peer, dataCenter: 'la', holder: 'la-1' }]);
+    return { kind: 'refused', reason: 'no-lease', view } as const;
+  };
+  agent.send({ kind: 'succeeded', round: first.round, result: refusal(revision + 1) });
+  const again = agent.take('succeed');
+  expect(again.request.revision).toBe(revision + 1);
+  // The same answer to the same question is one.
+  agent.send({ kind: 'succeeded', round: again.round, result: refusal(revision + 1) });
+  expect(agent.has('succeed')).toBe(false);
+  expect(agent.state.turnover?.phase).toBe('closing');
+});

@@ -15,7 +15,7 @@ import type { Held, SwitchOutcome, SwitchRequest, Turnover } from './handover-st
 import { type Reason, reason } from './reasons.ts';
 import type { Ownership } from './state.ts';
 import { nextRound, type Turn } from './turn.ts';
-import { missing, noteRecorded, observe } from './views.ts';
+import { missing, noteRecorded, observe, ownRevision } from './views.ts';
 
 const lookEveryMs = 250;
 const againMs = 500;
@@ -117,15 +117,21 @@ export function onWritersLocked(turn: Turn, event: Extract<OwnershipEvent, { kin
   const base = { request, asked, sinceMs, deadlineMs };
   if (!event.ok) return close(turn, turnover, { kind: 'refused', reasons: [reason('busy', 'a long transaction')] });
   if (succession !== null) return record(turn, base, move, succession);
-  const { lease, settings, term } = turn.state;
-  // S1: the lease is looked at again while nobody can write any more.
-  const reasons = reasonsNotToSwitch(turn.state, request, turn.nowMs);
-  if (lease.phase !== 'held' || reasons.length > 0) return close(turn, turnover, { kind: 'refused', reasons });
+  claim(turn, base, move);
+}
+
+/** S1: the lease is looked at again while nobody can write any more. */
+function claim(turn: Turn, base: Held, move: number | null): void {
+  const { settings, term } = turn.state;
+  const { to, undoes } = base.request;
+  const reasons = reasonsNotToSwitch(turn.state, base.request, turn.nowMs);
+  const revision = ownRevision(turn.state);
   const round = nextRound(turn);
-  set(turn, { ...base, phase: 'claiming', move, round });
+  const claiming = { ...base, phase: 'claiming', move, round, revision: revision ?? 0 } as const;
+  if (revision === null || reasons.length > 0) return close(turn, claiming, { kind: 'refused', reasons });
+  set(turn, claiming);
   const { here: from, holder } = settings;
-  const said = { term, from, to: request.to, holder, revision: lease.grant.revision };
-  const { undoes } = request;
+  const said = { term, from, to, holder, revision };
   turn.actions.push({
     kind: 'succeed',
     round,
@@ -139,12 +145,16 @@ export function onTurnoverSucceeded(turn: Turn, round: number, result: Successio
   // S2: without an answer nothing is known: writers go on, and the store's history decides.
   if (result === null) return close(turn, turnover, { kind: 'pending' });
   observe(turn, result.view);
+  const { request, asked, sinceMs, deadlineMs, move } = turnover;
+  const base = { request, asked, sinceMs, deadlineMs };
+  // The lease was renewed in between, and the question went by the revision before.
+  const renewed = ownRevision(turn.state) !== turnover.revision && turn.nowMs < deadlineMs;
+  if (result.kind === 'refused' && result.reason === 'no-lease' && renewed) return claim(turn, base, move);
   if (result.kind === 'refused')
     return close(turn, turnover, { kind: 'refused', reasons: [reason('busy', `the lease store: ${result.reason}`)] });
   const succession = result.view.successions.find(({ term }) => term === result.term);
   if (succession === undefined) return close(turn, turnover, { kind: 'pending' });
-  const { request, asked, sinceMs, deadlineMs, move } = turnover;
-  record(turn, { request, asked, sinceMs, deadlineMs }, move, succession);
+  record(turn, base, move, succession);
 }
 
 export function onAllGiven(turn: Turn, event: Extract<OwnershipEvent, { kind: 'all-given' }>): void {

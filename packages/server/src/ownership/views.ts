@@ -72,6 +72,13 @@ export function noteRecorded(turn: Turn, terms: readonly number[]): void {
   if (recorded !== null) setView(turn, { recorded: [...new Set([...recorded, ...terms])].toSorted((a, b) => a - b) });
 }
 
+/** The newest revision of the lease that this agent holds, also when its own answer is still on the way; null without one. */
+export function ownRevision({ lease, view, settings }: Ownership): number | null {
+  if (lease.phase !== 'held') return null;
+  const seen = view.own?.holder === settings.holder ? view.own.revision : 0;
+  return Math.max(lease.grant.revision, seen);
+}
+
 /** How long until nobody can hold `peer`'s lease any more, by our own clock; null when nothing is known about it. */
 export function lapsesInMs({ view, settings }: Ownership, peer: DataCenterName, nowMs: number): number | null {
   const watched = view.peers.get(peer);
