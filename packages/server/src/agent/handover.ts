@@ -2,7 +2,7 @@
  * Carries out what the protocol asks for about whole data centers: freezing, recording, giving everything away, waiting for
  * peers. The lock that all writers wait for is held by a session of its own, so that it ends with whatever goes wrong.
  */
-import type { DataCenterName } from 'lanekeeper/model';
+import { type DataCenterName, singleAccount } from 'lanekeeper/model';
 import type { Client } from 'pg';
 import type { Action, OwnershipEvent } from '../ownership/index.ts';
 import {
@@ -14,7 +14,6 @@ import {
   letApplicationsWait,
   lockWriters,
   proveThatCommitsWait,
-  readSuccessions,
   recordSuccessions,
   setStandbyNames,
   setSyncMembers,
@@ -23,7 +22,6 @@ import {
 } from '../postgres/index.ts';
 import type { EffectContext } from './effect-context.ts';
 
-const everyAccount = '*';
 const freezeWithinMs = 5_000;
 const synchronousWithinMs = 10_000;
 const proveWithinMs = 3_000;
@@ -84,7 +82,7 @@ export class Handover {
       }
       case 'drain-all': {
         this.#session = await database.session('switchover', lockSessionTimeoutMs);
-        const begun = await database.run((client) => beginDrain(client, everyAccount, action.to, action.forMs));
+        const begun = await database.run((client) => beginDrain(client, singleAccount, action.to, action.forMs));
         const result = begun === null ? ({ kind: 'failed' } as const) : ({ kind: 'begun', ...begun } as const);
         return { kind: 'all-draining', round, result };
       }
@@ -105,7 +103,7 @@ export class Handover {
         await this.#close();
         await database.run(async (client) => {
           await settleView(client);
-          await endDrain(client, everyAccount, null);
+          await endDrain(client, singleAccount, null);
         });
         return { kind: 'resumed', round, ok: true };
       }
@@ -121,8 +119,8 @@ export class Handover {
 
   /** The order of the two is what the promise rests on: see `sync-set.ts`. */
   async #setSync(context: EffectContext, members: readonly DataCenterName[], grows: boolean): Promise<boolean> {
-    const { database, configuration, log } = context;
-    const peers = Object.keys(configuration.dataCenters).filter((name) => name !== configuration.here);
+    const { database, log } = context;
+    const peers = Object.keys(context.subscriptions);
     if (!grows) {
       await database.run(async (client) => {
         await setSyncMembers(client, members.length);
@@ -191,9 +189,4 @@ export function handoverFailure(action: HandoverAction): OwnershipEvent {
     case 'set-sync':
       return { kind: 'sync-set', round, ok: false };
   }
-}
-
-export async function readTerms(context: Pick<EffectContext, 'database'>): Promise<OwnershipEvent> {
-  const successions = await context.database.run(readSuccessions);
-  return { kind: 'successions-read', terms: successions.map(({ term }) => term) };
 }

@@ -36,7 +36,7 @@ import { Arrivals } from './arrivals.ts';
 import { requestClaim } from './claims.ts';
 import { Listener, LocalDatabase } from './database.ts';
 import { message } from './effect-context.ts';
-import { Handover, readTerms } from './handover.ts';
+import { Handover } from './handover.ts';
 import { Leadership } from './leadership.ts';
 import { Metrics } from './metrics.ts';
 import { type MoveAnswer, type MoveRequest, requestMove } from './moves.ts';
@@ -110,12 +110,19 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     automaticRejoin: configuration.failover.rejoin === 'automatic',
     peerTimeoutMs: configuration.durability.peerTimeoutMs,
   };
-  const handover = new Handover();
-  const rejoin = new RejoinEffects({ configuration, database, store: leaseStore, connect: options.connect, log });
-  let syncProblem: string | null = null;
   const subscriptions = Object.fromEntries(
     others.map((peer) => [peer, streamNames.map((stream) => subscriptionName(peer, stream))]),
   );
+  const handover = new Handover();
+  const rejoin = new RejoinEffects({
+    configuration,
+    database,
+    store: leaseStore,
+    connect: options.connect,
+    subscriptions,
+    log,
+  });
+  let syncProblem: string | null = null;
   const makeReign = async (session: Client, predecessor: LeaseCredential | null) => {
     const mayFreeze = await mayReadOrigins(session);
     const automaticFailover = settings.automaticFailover && mayFreeze;
@@ -164,12 +171,13 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 
   /** The view follows the table where nobody has to be stopped: whoever gains homes. */
   async function readSuccessions(): Promise<void> {
-    await successions.refresh();
+    const known = await successions.refresh();
     const present = reign();
     if (present === null) return;
     try {
+      if (known === null) throw new Error('the database did not answer');
       await database.run(settleView);
-      present.handle(await readTerms({ database }));
+      present.handle({ kind: 'successions-read', terms: known.map(({ term }) => term) });
     } catch (error) {
       log('warn', 'the successions cannot be read', { error: message(error) });
       // Without them a leader takes nothing over, and nobody else may tell it again.

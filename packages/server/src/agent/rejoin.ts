@@ -28,7 +28,6 @@ import {
   type StrandedOrigin,
   strandedTransactions,
   streamNames,
-  subscriptionName,
   thawStreams,
   undoStranded,
   verifyTables,
@@ -49,6 +48,8 @@ export type RejoinOptions = {
   readonly store: LeaseStore;
   /** Connections to any data center's database, this one's included. */
   readonly connect: (dc: DataCenterName, role: RoleName) => Connect;
+  /** Our subscriptions by the peer they read from. */
+  readonly subscriptions: Readonly<Record<DataCenterName, readonly string[]>>;
   readonly log: Log;
 };
 
@@ -273,10 +274,7 @@ export class RejoinEffects {
   }
 
   async #proof(client: Queryable) {
-    const { here, dataCenters } = this.#options.configuration;
-    const others = Object.keys(dataCenters).filter((name) => name !== here);
-    const subscriptions = others.map((peer) => [peer, streamNames.map((stream) => subscriptionName(peer, stream))]);
-    return readProof(client, Object.fromEntries(subscriptions), true);
+    return readProof(client, this.#options.subscriptions, true);
   }
 
   async #on<T>(dc: DataCenterName, work: (client: Client) => Promise<T>): Promise<T> {

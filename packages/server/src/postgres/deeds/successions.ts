@@ -35,15 +35,10 @@ export async function recordSuccessions(
   successions: readonly Succession[],
   cuts: RecordedSuccession['cuts'],
 ): Promise<void> {
-  await client.query('BEGIN');
-  try {
+  await together(client, async () => {
     for (const [index, succession] of successions.entries())
       await insert(client, succession, index === successions.length - 1 ? cuts : {});
-    await client.query('COMMIT');
-  } catch (error) {
-    await client.query('ROLLBACK').catch(() => {});
-    throw error;
-  }
+  });
   await settleView(client);
 }
 
