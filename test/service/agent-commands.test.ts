@@ -57,9 +57,16 @@ describe('status', () => {
     // Accounts are counted now and then.
     await expect
       .poll(async () => (await agents.command('ny', 'status')).stdout, until)
-      .toMatch(/homed in ny +1 +1\n +homed in la +1 +1/);
-    const { stdout, exitCode } = await agents.command('ny', 'status');
-    expect(exitCode).toBe(0);
+      .toMatch(/homed in ny +1 +1\n +homed in la +1 +1[\s\S]*✓ all is well/);
+    // On a busy machine a renewal may be late, and `status` says so: what is asked is that it can be well.
+    let stdout = '';
+    await expect
+      .poll(async () => {
+        const said = await agents.command('ny', 'status');
+        stdout = said.stdout;
+        return said.exitCode;
+      }, until)
+      .toBe(0);
     expect(stdout).toMatch(/agents +ny-0 leads +la-0 leads/);
     expect(stdout).toMatch(/lease +held, \d\.\d s left +held, \d\.\d s left/);
     expect(stdout).toMatch(/moves with ny +– +open/);

@@ -9,9 +9,11 @@ import type {
   DataClass,
   Durability,
   Homes,
+  Policy,
   Routing,
   StrandedPolicy,
   WhenAlone,
+  WritePattern,
 } from '../model/index.ts';
 
 export type DataCenter = {
@@ -30,6 +32,10 @@ export type DataCenter = {
   readonly agents: readonly string[];
   /** Base URLs of this dc's application instances, as seen from here. */
   readonly applications: readonly string[];
+  /** Base URLs of this dc's backend instances, as seen from here; for the routing of calls. */
+  readonly backends: readonly string[];
+  /** Requests a second: what it can serve, and what it serves at its busiest. Null when nobody has said. */
+  readonly capacity: { readonly limit: number; readonly peak: number } | null;
 };
 
 /** `schema.table` */
@@ -48,8 +54,19 @@ export type Table = {
   readonly root: boolean;
   /** Which account a row with a NULL account belongs to; null refuses such rows. */
   readonly nullAccount: string | null;
-  /** The one dc that may write, for `read-only` and `static-content` tables. */
+  /** The one dc that may write: `read-only`, `static-content`, and `system-of-reference` that is not merged. */
   readonly feeder: DataCenterName | null;
+  /** The fixed home of all its rows (a key of `fixed`); null where every row is written in its account's home. */
+  readonly home: string | null;
+  /** How concurrent writes are merged; null for tables that are not merged. */
+  readonly policy: Policy | null;
+  /** For `locality-weight`, of every dc. */
+  readonly weights: Readonly<Record<DataCenterName, number>>;
+  readonly writes: WritePattern;
+  /** A copy of other tables, made by the feeder as of moments `atMs` + n × `everyMs` since midnight UTC. */
+  readonly copy: { readonly query: string; readonly everyMs: number; readonly atMs: number } | null;
+  /** Applications are told of every changed row. */
+  readonly cached: boolean;
   /** What a transaction that writes it waits for, unless it writes a stricter one as well or asks for more. */
   readonly durability: Durability;
   /** Always `accept` for a `local` table. */
@@ -126,6 +143,37 @@ export type Configuration = {
   /** Tables that Lanekeeper leaves alone: `schema.table`, `*` matches within a name. */
   readonly ignore: readonly string[];
   readonly claims: Readonly<Record<string, Claim>>;
+  /** Homes that belong to no account, and where each starts; the deed is that of `fixedAccount(name)`. */
+  readonly fixed: Readonly<Record<string, DataCenterName>>;
+  readonly merge: {
+    /** Applications that say who they are, by weight; the heaviest wins under `application-weight`. */
+    readonly applications: Readonly<Record<string, number>>;
+    /** Default 7 days. */
+    readonly keepTombstonesMs: number;
+    /** Default 30 days. */
+    readonly keepConflictsMs: number;
+  };
+  readonly reads: {
+    /** How long a read waits for what the same session wrote last. Default 300. */
+    readonly bookmarkWaitMs: number;
+  };
+  readonly buffer: {
+    readonly store: 'postgres' | 'nats';
+    /** For `nats`. */
+    readonly urls: readonly string[];
+    readonly user: string | null;
+    readonly replicas: 1 | 3 | 5;
+    /** Then a write that cannot be drained is set aside. Default 60000. */
+    readonly retryMs: number;
+  };
+  /** Absolute http(s) URLs. */
+  readonly hooks: { readonly onTakeover: string | null; readonly onConflict: string | null };
+  readonly rollout: {
+    /** Default 600000. */
+    readonly bakeMs: number;
+    /** All data centers. */
+    readonly order: readonly DataCenterName[];
+  };
   readonly moves: {
     /** An account stays at least this long where it moved to. Default 30000. */
     readonly dwellMs: number;
@@ -145,6 +193,8 @@ export type Configuration = {
     readonly maxAgeMs: number;
     /** An account counts as in use this long after a sign-in or a write. Default 30 minutes. */
     readonly stickinessMs: number;
+    /** Whether an account may be signed in from several browsers at once. Default `allow`. */
+    readonly concurrent: 'allow' | 'block';
     /** Public keys of every dc: a JWK set (RFC 7517) with `kid` = `<dc>-<n>`. */
     readonly keys: readonly Readonly<Record<string, unknown>>[];
   };

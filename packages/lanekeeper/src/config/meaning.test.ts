@@ -31,6 +31,67 @@ const mistakes: [string, (draft: Draft) => void, string, RegExp][] = [
   ['homed without account', (d) => delete d.tables.orders.account, 'tables.orders.account', /find its account/],
   ['root with a path', (d) => (d.tables.accounts.account = 'a.b'), 'tables.accounts.account', /names one column/],
   ['empty step', (d) => (d.tables.orders.account = 'a..b'), 'tables.orders.account', /not a path of columns/],
+  [
+    'a record with a policy',
+    (d) => (d.tables.orders.policy = 'timestamp-weight'),
+    'tables.orders.policy',
+    /a record that was acknowledged must not be lost/,
+  ],
+  [
+    'a policy where one data center writes',
+    (d) => (d.tables.products.policy = 'locality-weight'),
+    'tables.products.policy',
+    /written in one place/,
+  ],
+  [
+    'a reference that diverges',
+    (d) => (d.tables.reviews = { class: 'system-of-reference', policy: 'last-man-standing', allowDivergence: true }),
+    'tables.reviews.policy',
+    /data centers stay different/,
+  ],
+  [
+    'a cache that diverges and nobody said so',
+    (d) => (d.tables.hits = { class: 'cache', policy: 'last-man-standing' }),
+    'tables.hits.policy',
+    /data centers stay different/,
+  ],
+  [
+    'weights that do not count',
+    (d) => (d.tables.reviews = { class: 'system-of-reference', weights: { ny: 1 } }),
+    'tables.reviews.weights',
+    /count for locality-weight only/,
+  ],
+  ['a buffered record', (d) => (d.tables.orders.writes = 'buffered'), 'tables.orders.writes', /no log/],
+  [
+    'a policy where nothing is merged',
+    (d) => (d.tables.reviews = { class: 'system-of-reference', writes: 'direct', policy: 'timestamp-weight' }),
+    'tables.reviews.policy',
+    /nothing is merged/,
+  ],
+  [
+    'a copy that nobody makes',
+    (d) => (d.tables.balances = { class: 'system-of-reference', copy: { query: 'SELECT 1' } }),
+    'tables.balances.feeder',
+    /makes the copy/,
+  ],
+  [
+    'a home that is not there',
+    (d) => (d.tables.orders = { class: 'system-of-record', home: 'basket' }),
+    'tables.orders.home',
+    /no fixed home `basket`/,
+  ],
+  [
+    'a home beside an account',
+    (d) => (d.tables.orders.home = 'baskets'),
+    'tables.orders.home',
+    /either in the home of its account or in a fixed home/,
+  ],
+  ['a fixed home nowhere', (d) => (d.fixed = { baskets: 'fra' }), 'fixed.baskets', /no data center `fra`/],
+  ['another kind of homes', (d) => (d.homes = 'single'), 'homes', /means `homes: per-account`/],
+  ['NATS nowhere', (d) => (d.buffer = { store: 'nats' }), 'buffer.urls', /Where is NATS/],
+  ['a server of nobody', (d) => (d.buffer = { urls: ['nats://a:4222'] }), 'buffer.urls', /is for nats/],
+  ['a hook of another kind', (d) => (d.hooks = { onTakeover: 'ftp://a' }), 'hooks.onTakeover', /http or https/],
+  ['a roll-out without one', (d) => (d.rollout = { order: ['ny'] }), 'rollout.order', /`la` is missing/],
   ['no feeder', (d) => delete d.tables.products.feeder, 'tables.products.feeder', /written by one data center/],
   ['unknown feeder', (d) => (d.tables.products.feeder = 'fra'), 'tables.products.feeder', /no data center `fra`/],
   ['feeder of a homed table', (d) => (d.tables.orders.feeder = 'ny'), 'tables.orders.feeder', /has no feeder/],
@@ -204,7 +265,7 @@ const mistakes: [string, (draft: Draft) => void, string, RegExp][] = [
     'durable where it never comes',
     (d) => (d.tables['shop.visits'].durability = 'remote'),
     'tables["shop.visits"].durability',
-    /does not reach the other data centers/,
+    /does not leave its data center/,
   ],
   [
     'durable in a stream that nobody waits for',
@@ -213,10 +274,10 @@ const mistakes: [string, (draft: Draft) => void, string, RegExp][] = [
     /travels in a stream that no commit waits for/,
   ],
   [
-    'a class durable where it never comes',
+    'a class durable where nobody waits for it',
     (d) => (d.classes.cache = { durability: 'remote' }),
     'classes.cache.durability',
-    /does not reach the other data centers/,
+    /travels in a stream that no commit waits for/,
   ],
   [
     'local, refused when alone',
@@ -401,12 +462,11 @@ test.each<[string, (draft: Draft) => void, string, RegExp]>([
     /not under shop.example/,
   ],
   ['a data center without key', (d) => d.sessions.keys.pop(), 'sessions.keys', /no public key of `la`/],
-  ['claim with one home for all', (d) => (d.approach = 'active-passive'), 'claims.email', /unique index is enough/],
   [
-    'a table that is not merged yet',
-    (d) => (d.tables.reviews = { class: 'system-of-reference' }),
-    'tables.reviews.class',
-    /what is written in one stays there/,
+    'claim with one home for all',
+    (d) => Object.assign(d, { approach: 'active-passive', homes: 'single' }),
+    'claims.email',
+    /unique index is enough/,
   ],
 ])('a risk is a warning: %s', (_name, edit, path, message) => {
   const result = check(edit);
@@ -419,6 +479,7 @@ test.each<[string, (draft: Draft) => void, string, RegExp]>([
 test('with one home for all accounts no table needs an account', () => {
   const result = check((draft) => {
     draft.approach = 'active-passive';
+    delete draft.homes;
     draft.claims = {};
     for (const table of Object.values<Draft>(draft.tables))
       for (const key of ['account', 'root', 'nullAccount']) delete table[key];
@@ -459,6 +520,8 @@ test('one data center may observe', () => {
   const result = check((draft) => {
     draft.enforce = 'observe';
     delete draft.dataCenters.la;
+    delete draft.merge;
+    delete draft.rollout;
     draft.sessions.keys.pop();
   });
   expect(result.kind).toBe('valid');

@@ -80,6 +80,8 @@ export function resolveDataCenters(written: FilledConfiguration, problems: Probl
       edge: (dc.edge === undefined ? url : checkOrigin(dc.edge, [...path, 'edge'], problems)) ?? '',
       agents: origins(dc.agents, [...path, 'agents'], problems),
       applications: origins(dc.applications, [...path, 'applications'], problems),
+      backends: origins(dc.backends, [...path, 'backends'], problems),
+      capacity: dc.capacity === undefined ? null : { limit: dc.capacity.limit, peak: dc.capacity.peak },
     };
   }
   return resolved;

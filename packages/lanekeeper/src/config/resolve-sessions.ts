@@ -26,6 +26,7 @@ export function resolveSessions(
     domain: checkDomain(sessions.domain, dataCenters, problems),
     maxAgeMs,
     stickinessMs,
+    concurrent: sessions.concurrent,
     keys: checkKeys(sessions.keys, dataCenters, problems),
   };
 }

@@ -4,6 +4,7 @@ import type { Claim, Table } from './configuration.ts';
 import { nearest, oneOf } from './nearest.ts';
 import type { Path, Problems } from './problem.ts';
 import { checkDataCenterName } from './resolve-data-centers.ts';
+import { mergingOf } from './resolve-merging.ts';
 import type { FilledConfiguration } from './schema.ts';
 
 /** `orders` → `public.orders`; null when it is not one or two names. */
@@ -36,21 +37,13 @@ export function resolveTables(written: FilledConfiguration, homes: Homes, proble
       continue;
     }
     writtenAs.set(name, writtenName);
-    checkFeeder(table, path, written, problems);
-    if (table.class === 'system-of-reference' && Object.keys(written.dataCenters).length > 1) {
-      problems.warn(
-        [...path, 'class'],
-        `This version does not carry \`${name}\` to the other data centers: what is written in one stays there`,
-        'Declare it read-only with a feeder, until shared tables are merged.',
-      );
-    }
     resolved[name] = {
       name,
       class: table.class,
       account: accountPath(table, path, homes, problems),
       root: homes === 'per-account' && table.root,
       nullAccount: homes === 'per-account' ? (table.nullAccount ?? null) : null,
-      feeder: table.feeder ?? null,
+      ...mergingOf(table, path, written, problems),
       ...safetyOf(table, written.classes[table.class]),
     };
     checkSafety(table, table.class, path, resolved[name].durability, problems);
@@ -77,7 +70,7 @@ function safetyOf(
 }
 
 /** These travel in the stream `rest`, which no commit waits for, so that an import of a catalog delays nobody. */
-const unawaited: ReadonlySet<DataClass> = new Set(['read-only', 'static-content']);
+const unawaited: ReadonlySet<DataClass> = new Set(['read-only', 'static-content', 'system-of-reference', 'cache']);
 
 function checkSafety(
   safety: WrittenSafety,
@@ -91,7 +84,7 @@ function checkSafety(
       [...path, 'durability'],
       unawaited.has(dataClass)
         ? `What is ${dataClass} travels in a stream that no commit waits for`
-        : `What is ${dataClass} does not reach the other data centers, so it cannot be durable there`,
+        : `What is ${dataClass} does not leave its data center, so it cannot be durable elsewhere`,
       'Write `local`, or remove it.',
     );
   else if (safety.whenAlone === 'refuse' && durability === 'local')
@@ -127,7 +120,7 @@ function accountPath(table: WrittenTable, path: Path, homes: Homes, problems: Pr
       );
     return null;
   }
-  if (homes === 'single') return null;
+  if (homes === 'single' || table.home !== undefined) return null;
   if (table.account === undefined) {
     problems.error(
       [...path, 'account'],
@@ -157,26 +150,6 @@ function accountPath(table: WrittenTable, path: Path, homes: Homes, problems: Pr
     return null;
   }
   return steps;
-}
-
-function checkFeeder(table: WrittenTable, path: Path, written: FilledConfiguration, problems: Problems): void {
-  const fed = table.class === 'read-only' || table.class === 'static-content';
-  if (fed && table.feeder === undefined) {
-    problems.error(
-      [...path, 'feeder'],
-      `A ${table.class} table is written by one data center: which?`,
-      `Add \`feeder:\` with one of ${oneOf(Object.keys(written.dataCenters))}.`,
-      'key',
-    );
-  } else if (!fed && table.feeder !== undefined) {
-    problems.error(
-      [...path, 'feeder'],
-      `A ${table.class} table has no feeder`,
-      'Remove `feeder`, or declare the table read-only: written by its feeder, read by all.',
-      'key',
-    );
-  }
-  if (table.feeder !== undefined) checkDataCenterName(table.feeder, [...path, 'feeder'], written, problems);
 }
 
 function checkRoots(written: FilledConfiguration, problems: Problems): void {

@@ -5,14 +5,18 @@
  * - `resolve-data-centers.ts`, `resolve-urls.ts`: where and how
  * - `resolve-leases.ts`: the lease store, and whether a failover may be automatic
  * - `resolve-tables.ts`: tables, ignored tables, claims
+ * - `resolve-merging.ts`: how a table that belongs to no account is written and merged
+ * - `resolve-sections.ts`: fixed homes, reads, the buffer, hooks, roll-outs
  * - `resolve-sessions.ts`: cookie domain and public keys
  */
-import { approaches } from '../model/index.ts';
+import { approaches, type Homes } from '../model/index.ts';
 import type { Configuration, RoleName } from './configuration.ts';
 import { durationMs } from './duration.ts';
+import { oneOf } from './nearest.ts';
 import type { Problems } from './problem.ts';
 import { checkDataCenterName, resolveDataCenters } from './resolve-data-centers.ts';
 import { resolveLeases } from './resolve-leases.ts';
+import { resolveSections } from './resolve-sections.ts';
 import { resolveSessions } from './resolve-sessions.ts';
 import { resolveClaims, resolveIgnore, resolveTables } from './resolve-tables.ts';
 import type { FilledConfiguration } from './schema.ts';
@@ -22,7 +26,8 @@ export type PlacelessConfiguration = Omit<Configuration, 'here'>;
 
 /** The result counts only when `problems` has no error. Names of files are relative to `directory`. */
 export function resolve(written: FilledConfiguration, problems: Problems, directory: string): PlacelessConfiguration {
-  const { homes, routing } = approaches[written.approach];
+  const { routing } = approaches[written.approach];
+  const homes = homesOf(written, problems);
   const dataCenters = resolveDataCenters(written, problems);
   const tables = resolveTables(written, homes, problems);
   if (written.accounts.existing !== undefined)
@@ -52,9 +57,23 @@ export function resolve(written: FilledConfiguration, problems: Problems, direct
     tables,
     ignore: resolveIgnore(written, problems),
     claims: resolveClaims(written, homes, tables, problems),
+    ...resolveSections(written, problems),
     moves: resolveMoves(written, problems),
     sessions: resolveSessions(written, dataCenters, problems),
   });
+}
+
+function homesOf(written: FilledConfiguration, problems: Problems): Homes {
+  const { homes } = approaches[written.approach];
+  if (written.homes === undefined || written.homes === homes) return homes;
+  if (written.approach === 'stateless-frontends') return written.homes;
+  const other = Object.entries(approaches).filter((entry) => entry[1].homes === written.homes);
+  problems.error(
+    ['homes'],
+    `${written.approach} means \`homes: ${homes}\``,
+    `Remove \`homes\`, or take another approach: ${oneOf(other.map(([name]) => name))}.`,
+  );
+  return homes;
 }
 
 const yearMs = 365 * 86_400_000;

@@ -52,10 +52,12 @@ function isTrusted(path: Path, damaged: ReadonlySet<string>): boolean {
   const section = String(path[0]);
   if (damaged.has(section) || damaged.has(partOf(path))) return false;
   // A home for each account or one for all: what a table has to say depends on it.
-  if (damaged.has('approach') && (section === 'tables' || section === 'claims')) return false;
+  if ((damaged.has('approach') || damaged.has('homes')) && (section === 'tables' || section === 'claims')) return false;
   const someOf = (name: string) => [...damaged].some((part) => part === name || part.startsWith(`${name}\n`));
   if (path.at(-1) === 'number' || (section === 'dataCenters' && path.length === 2))
     return !someOf('dataCenters') && !damaged.has('stride');
+  // A table refers to the name of its fixed home.
+  if (section === 'tables' && path.at(-1) === 'home' && damaged.has('fixed')) return false;
   // What a table does not say, its class does.
   if (section === 'tables' && safety.has(path.at(-1)) && someOf('classes')) return false;
   // Whether a failover may be automatic: where the store is, and where the data centers are.

@@ -4,14 +4,10 @@
  * from it, so the descriptions here are also the reference documentation.
  */
 import { z } from 'zod';
-import { type ApproachName, approaches, dataClasses, durabilities } from '../model/index.ts';
-import { durationPattern } from './duration.ts';
-
-export const dataCenterNamePattern = /^[a-z][a-z0-9]{0,14}$/;
-
-const duration = (description: string) => z.string().regex(durationPattern).describe(description);
-const dataCenterName = z.string().regex(dataCenterNamePattern);
-const text = z.string().min(1);
+import { type ApproachName, approaches } from '../model/index.ts';
+import { buffer, fixed, hooks, merge, reads, rollout } from './schema-sections.ts';
+import { claim, classes, table } from './schema-tables.ts';
+import { dataCenterName, duration, text } from './schema-words.ts';
 
 const dataCenter = z
   .strictObject({
@@ -38,6 +34,19 @@ const dataCenter = z
       .describe(
         'Base URLs of its application instances, as seen from here: where its edge sends requests. Default: none.',
       ),
+    backends: z
+      .array(text)
+      .default([])
+      .describe(
+        'For the approach stateless-frontends: base URLs of its backend instances, as seen from here; frontends call those of the home. Default: none.',
+      ),
+    capacity: z
+      .strictObject({
+        limit: z.int().min(1).describe('Requests a second that it can serve.'),
+        peak: z.int().min(0).describe('Requests a second that it serves at its busiest, while all are there.'),
+      })
+      .optional()
+      .describe('So that `doctor` can say whether the others could carry its load. Default: unknown.'),
     number: z
       .int()
       .min(1)
@@ -127,31 +136,6 @@ const durability = z
   })
   .describe('How long a data center waits for another one before it goes on alone.');
 
-const safety = {
-  durability: z
-    .enum(durabilities)
-    .optional()
-    .describe(
-      'When a transaction that writes it is acknowledged: `local` when it is durable here, `remote` when every data center in the sync set has it too. Default: that of its class; `remote` for system-of-record, else `local`.',
-    ),
-  whenAlone: z
-    .enum(['accept', 'refuse'])
-    .optional()
-    .describe(
-      'What happens to `remote` transactions while no peer is in the sync set: `accept` acknowledges them as `local` and shows the risk, `refuse` refuses them. Default: that of its class; accept.',
-    ),
-  stranded: z
-    .enum(['keep', 'merge'])
-    .optional()
-    .describe(
-      'Writes that a failed data center could not hand over, for system-of-record: `keep` them for a person to decide, or `merge` them by themselves where nothing happened to the account since. Default: that of its class; keep.',
-    ),
-};
-
-const classes = z
-  .partialRecord(z.enum(dataClasses), z.strictObject(safety).describe('One class; a table may differ.'))
-  .describe('How safe the tables of each class are. Default: as said at each field.');
-
 const roles = z
   .strictObject({
     owner: text
@@ -174,52 +158,6 @@ const roles = z
       ),
   })
   .describe('Names of the PostgreSQL roles, the same in every data center.');
-
-const table = z
-  .strictObject({
-    class: z
-      .enum(dataClasses)
-      .describe(
-        'What it holds, and so how it is fenced and replicated. system-of-record: belongs to an account, written at its home. system-of-reference: shared, written anywhere; this version does not merge it yet, so it stays in its data center. read-only and static-content: written by their feeder only. cache: shared, may be lost. session-state: never leaves its data center.',
-      ),
-    account: text
-      .optional()
-      .describe(
-        'How a row finds its account: a column (account_id), or a path through foreign keys (order_id.account_id: the column order_id refers to a row whose account_id is the account). For system-of-record tables when every account has its own home.',
-      ),
-    root: z
-      .boolean()
-      .default(false)
-      .describe('True for the one table whose rows are the accounts: deeds are born with its rows. Default: false.'),
-    nullAccount: text
-      .optional()
-      .describe(
-        'The account that owns rows whose account is NULL. Default: such rows are refused, because nobody could say where they may be written.',
-      ),
-    feeder: dataCenterName
-      .optional()
-      .describe('The one data center that may write it, for `read-only` and `static-content`.'),
-    ...safety,
-  })
-  .describe('One table of the application.');
-
-const claim = z
-  .strictObject({
-    table: text.describe('The table that holds the unique value.'),
-    column: text.describe('Its column.'),
-    normalise: z
-      .enum(['none', 'lower'])
-      .default('none')
-      .describe('How two values are compared: `none` byte by byte, `lower` without regard to case. Default: none.'),
-    mode: z
-      .enum(['buckets', 'one-dc'])
-      .default('buckets')
-      .describe(
-        'Who answers: `buckets`: 256 of them, each with a home; `one-dc`: all in `dataCenter`, simpler, and unavailable when that one is. Default: buckets.',
-      ),
-    dataCenter: dataCenterName.optional().describe('For `one-dc`: the data center where values are registered.'),
-  })
-  .describe('A value that must be unique in all data centers, for example an e-mail address.');
 
 const moves = z
   .strictObject({
@@ -263,6 +201,12 @@ const sessions = z
     stickiness: duration(
       'An account counts as in use this long after a sign-in or a write; only idle accounts are moved by a sign-in. Duration, default 30m.',
     ).default('30m'),
+    concurrent: z
+      .enum(['allow', 'block'])
+      .default('allow')
+      .describe(
+        'Whether one account may be signed in from several browsers at once: `block` refuses the second until the first has signed out or was idle for `stickiness`. Default: allow.',
+      ),
     keys: z
       .union([text, z.array(jwk)])
       .default([])
@@ -293,6 +237,12 @@ export const schema = z
       .describe(
         'How many data centers share the work. One home for all accounts: active-passive, active-active-apps. A home for each account: mostly-active-active, full-active-active, stateless-frontends.',
       ),
+    homes: z
+      .enum(['single', 'per-account'])
+      .optional()
+      .describe(
+        'For stateless-frontends, which works with either: one home for all accounts, or a home for each. Default: that of the approach; per-account.',
+      ),
     dataCenters: z
       .record(dataCenterName, dataCenter)
       .describe('By short name: lower-case letters and digits, at most 15, for example ny.'),
@@ -315,6 +265,12 @@ export const schema = z
       .record(z.string().regex(/^[a-z][a-z0-9_]{0,31}$/), claim)
       .default({})
       .describe('By name: values that must be unique in all data centers. Default: none.'),
+    fixed,
+    merge: merge.prefault({}),
+    reads: reads.prefault({}),
+    buffer: buffer.prefault({}),
+    hooks: hooks.prefault({}),
+    rollout: rollout.prefault({}),
     moves: moves.prefault({}),
     sessions: sessions.prefault({}),
     enforce: z
@@ -335,6 +291,8 @@ export const schema = z
   .describe(
     'The configuration of one data center of a Lanekeeper cluster. It is never replicated: a new one is taken by one data center at a time.',
   );
+
+export { dataCenterNamePattern } from './schema-words.ts';
 
 /** What a person writes. */
 export type WrittenConfiguration = z.input<typeof schema>;

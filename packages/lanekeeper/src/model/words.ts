@@ -52,6 +52,22 @@ export type WhenAlone = 'accept' | 'refuse';
 /** What becomes of stranded writes when nothing happened since: `keep` them for a person, or `merge` them. */
 export type StrandedPolicy = 'keep' | 'merge';
 
+/**
+ * Which of two concurrent writes to a shared row wins. The first three compare stamps and leave every data center equal;
+ * `last-man-standing` is the order of arrival and does not.
+ */
+export const policies = ['timestamp-weight', 'locality-weight', 'application-weight', 'last-man-standing'] as const;
+export type Policy = (typeof policies)[number];
+
+/** How a write to a shared table reaches the other dcs: by PostgreSQL, by the application that writes to each, or through a log. */
+export const writePatterns = ['replicated', 'direct', 'buffered'] as const;
+export type WritePattern = (typeof writePatterns)[number];
+
+/** The account under which the deed of a fixed home is kept; fixed homes are named in the configuration. */
+export function fixedAccount(name: string): AccountId {
+  return `fixed:${name}`;
+}
+
 /** Where a class says nothing else. */
 export const defaultDurability: Readonly<Record<DataClass, Durability>> = {
   'system-of-record': 'remote',

@@ -1,0 +1,1 @@
+-- Shared rows: stamps, the merge log, conflicts (protocol.md of the design: "Merge log").

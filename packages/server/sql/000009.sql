@@ -1,0 +1,1 @@
+-- Classes: publishing, copies as of a moment.

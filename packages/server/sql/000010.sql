@@ -1,0 +1,1 @@
+-- Writes to every data center: direct, and through a log.

@@ -1,0 +1,1 @@
+-- Singletons, caches, sessions one at a time, roll-outs, hooks.

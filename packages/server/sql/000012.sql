@@ -1,0 +1,1 @@
+-- Bookmarks: how far a session's own writes have come.
