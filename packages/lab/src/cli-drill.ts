@@ -4,6 +4,7 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { Argument, Command, InvalidArgumentError, Option } from 'commander';
 import { parseDuration } from 'lanekeeper/config';
+import { drillApproachesCommand } from './cli-drill-approaches.ts';
 import type { LabContext } from './context.ts';
 import {
   canHaveNamespace,
@@ -85,6 +86,7 @@ Examples:
     )
     .action((names: readonly string[], options: DrillArguments) => runDrills(context, names, options));
   command.addCommand(listCommand(context));
+  command.addCommand(drillApproachesCommand(context));
   return command;
 }
 

@@ -31,6 +31,8 @@ export type DrillOptions = {
   readonly durationMs: number | null;
   readonly buyers: number;
   readonly keepers: number;
+  /** Where the fault is. Default: the seed decides. */
+  readonly at?: string;
   readonly assertion: Assertion | null;
   readonly aborted: () => boolean;
   readonly onNote: (atMs: number, text: string) => void;
@@ -72,7 +74,8 @@ export async function runDrill(fault: Fault, options: DrillOptions): Promise<Dri
   };
   const urls = superusers(lab);
   const names = Object.keys(lab.dataCenters);
-  const at = names[Math.floor(random() * names.length)] as string;
+  const drawn = names[Math.floor(random() * names.length)] as string;
+  const at = options.at ?? drawn;
   const undoing: (() => Promise<unknown>)[] = [];
   const watch = new Watch(lab, clock);
   const stopIfAborted = (): void => {

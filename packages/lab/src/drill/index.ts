@@ -3,6 +3,7 @@
  *
  * - `drill.ts` one drill, from the first customer to the verdicts · `session.ts` several, and the lab they run in
  * - `load/` customers · `faults/` what can be broken, by name · `checker/` what must hold (W1 to A1) · `report/` what came out
+ * - `approaches/` the five approaches side by side
  * - `watch.ts` looks at the product from outside · `settle.ts` waits · `own-lab.ts` a lab of its own · `means.ts` what this
  *   machine permits
  *
@@ -10,6 +11,13 @@
  * customers' data is taken from Lanekeeper's own books, but for the stranded ledger. 3. What could not be checked is said to
  * be so, and never counts as holding. 4. The same seed chooses the same faults, places and customers.
  */
+export {
+  type ApproachResult,
+  approachNames,
+  measureApproach,
+  renderApproaches,
+  renderApproachesMarkdown,
+} from './approaches/index.ts';
 export { loadAssertion } from './checker/index.ts';
 export { DrillAborted } from './drill.ts';
 export { type Fault, faultGroups, faults, findFault } from './faults/index.ts';

@@ -4,6 +4,7 @@ import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import type { ApproachName } from 'lanekeeper/model';
 import { lanekeeperProgram } from '../lab/application.ts';
 import type { LabDescription } from '../lab/description.ts';
 import { watchOver } from '../processes/caretaker.ts';
@@ -27,12 +28,15 @@ export async function startOwnLab(options: {
   readonly kind: LabKind;
   /** libfaketime, for `clocks`. */
   readonly clocks: string | null;
+  /** Default: that of the storefront. */
+  readonly approach?: ApproachName;
 }): Promise<OwnLab> {
   // Its pointer for other commands goes where nobody else's is.
   const directory = await mkdtemp(join(tmpdir(), 'lanekeeper-drill-'));
   const removed = watchOver({ folders: [directory] });
   const { LANEKEEPER_LAB: _lab, LANEKEEPER_CONFIG: _config, LANEKEEPER_DC: _dc, ...inherited } = options.env;
   const env = options.kind === 'clocks' ? { ...inherited, LANEKEEPER_LAB_CLOCKS: options.clocks ?? '' } : inherited;
+  const approach = options.approach === undefined ? [] : ['--approach', options.approach];
   const args =
     options.kind === 'small-disk'
       ? ['--dir', await smallDisks(directory)]
@@ -41,7 +45,17 @@ export async function startOwnLab(options: {
         : [];
   const leashed = await spawnLeashed(
     process.execPath,
-    [lanekeeperProgram(), 'lab', '--json', '--rtt', `${options.roundTripMs}ms`, '--stickiness', '2s', ...args],
+    [
+      lanekeeperProgram(),
+      'lab',
+      '--json',
+      '--rtt',
+      `${options.roundTripMs}ms`,
+      '--stickiness',
+      '2s',
+      ...approach,
+      ...args,
+    ],
     { cwd: directory, env, stdout: 'pipe', stderr: 'pipe' },
   );
   const stop = async (): Promise<void> => {

@@ -61,6 +61,8 @@ export type CheckResult = {
   readonly verdicts: Readonly<Record<Invariant, Verdict>>;
   readonly tally: Tally;
   readonly found: Found;
+  /** Changes of customers' rows by the data center in which they were made, as far as its log is there. */
+  readonly localWrites: Readonly<Record<string, number>>;
 };
 
 /** Call when everything is healed and has settled. */
@@ -89,6 +91,7 @@ export async function check(urls: DatabaseUrls, options: CheckOptions): Promise<
   return {
     found,
     tally: judged.tally,
+    localWrites: Object.fromEntries(Object.entries(readings.read).map(([name, one]) => [name, one.localWrites])),
     verdicts: {
       W1: ofLog('W1'),
       D1: plain(

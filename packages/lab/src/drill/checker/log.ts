@@ -184,7 +184,8 @@ export function readThrough(
       if (!customers.has(account)) continue;
       if (transaction.local) {
         localWrites += 1;
-        const deed = deeds.get(account);
+        // With one home for all accounts there is one deed.
+        const deed = deeds.get(account) ?? deeds.get('*');
         const home = deed === undefined ? null : resolve(deed, successions);
         const epoch = deed === undefined ? '' : epochOf(deed, successions);
         if (deed === undefined) say('W1', `${change.kind} of ${key} of ${account}, which has no deed here`);
