@@ -4,6 +4,7 @@
  * - `keys.ts`, `ring.ts`: key pairs, the public keys of all data centers, signing and checking with them
  * - `token.ts`: the form of a token; the one place where a signature is made or verified · `cache.ts`: verified tokens
  * - `session-token.ts`: who is signed in · `short-tokens.ts`: agents, edges, handoff · `cookie.ts`: names and parsing
+ * - `hook-signature.ts`: what Lanekeeper tells URLs of yours
  *
  * Invariants. 1: one algorithm, ES256; a token's header is compared, never obeyed. 2: a token is good for one purpose
  * (`typ`), one audience, and only from the data center whose key signed it. 3: everything from the network is bounded before
@@ -21,6 +22,7 @@ export {
   serializeCookie,
   sessionOf,
 } from './cookie.ts';
+export { type HookVerdict, hookSignatureHeader, signHook, verifyHook } from './hook-signature.ts';
 export {
   generateKeyPair,
   type KeyPair,

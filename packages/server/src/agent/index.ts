@@ -4,7 +4,7 @@
  * Map: `leadership.ts` who leads · `reign.ts` a leader's time: events in, actions out, deciding in `../ownership` ·
  * `effects.ts` carrying actions out, `handover.ts` those about whole data centers, `rejoin.ts` coming back ·
  * `replication.ts` who reads our log · `successions.ts` news of them · `yield.ts` a database that broke · `observer.ts`, `gate-reasons.ts` streams and peers → gates · `moves.ts`, `arrivals.ts`
- * moves as people ask for them · `claims.ts` · `upkeep.ts` · `api.ts`, `peers.ts` HTTP in and out · `status.ts`, `metrics.ts` ·
+ * moves as people ask for them · `claims.ts` · `hooks.ts` · `upkeep.ts` · `api.ts`, `peers.ts` HTTP in and out · `status.ts`, `metrics.ts` ·
  * `database.ts` connections.
  *
  * Invariants.
@@ -37,6 +37,7 @@ import { requestClaim } from './claims.ts';
 import { Listener, LocalDatabase } from './database.ts';
 import { message } from './effect-context.ts';
 import { Handover } from './handover.ts';
+import { Hooks } from './hooks.ts';
 import { Leadership } from './leadership.ts';
 import { Metrics } from './metrics.ts';
 import { type MoveAnswer, type MoveRequest, requestMove } from './moves.ts';
@@ -155,6 +156,13 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const successions = new Successions(database, log);
   const { keepStrandedMs } = configuration.failover;
   const upkeep = new Upkeep({ database, observer, others, limits, keepStrandedMs, log, reign });
+  const hooks = new Hooks({
+    configuration,
+    database,
+    secret: options.hookSecret ?? null,
+    log,
+    leads: () => reign() !== null,
+  });
   const listener = new Listener(
     () => database.session('listen', 5_000),
     'lanekeeper_agent',
@@ -316,6 +324,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   replication.start();
   successions.start();
   upkeep.start();
+  hooks.start();
 
   return {
     url,
@@ -326,7 +335,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       successions.close();
       observer.close();
       await leadership.close();
-      await Promise.all([api.close(), listener.close(), peers.close()]);
+      await Promise.all([api.close(), listener.close(), peers.close(), hooks.close()]);
       await Promise.all([
         database.close(),
         leaseStore.close().catch((error: unknown) => log('warn', 'closing the lease store', { error: message(error) })),

@@ -25,6 +25,8 @@ export type AgentOptions = {
   readonly url?: string;
   /** Names this process among the agents of its dc. Default: the dc's name and something random. */
   readonly instance?: string;
+  /** Signs what `hooks` are told. Default: they are told without a signature. */
+  readonly hookSecret?: string;
   /** Of the product, shown in `status`. */
   readonly version: string;
   readonly log?: Log;

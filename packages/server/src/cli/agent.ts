@@ -72,6 +72,7 @@ async function runAgent(context: CliContext, options: AgentCommandOptions): Prom
     ...tlsOf(context, options),
     ...(options.url === undefined ? {} : { url: options.url }),
     ...(options.instance === undefined ? {} : { instance: options.instance }),
+    ...(env.LANEKEEPER_HOOK_SECRET ? { hookSecret: env.LANEKEEPER_HOOK_SECRET } : {}),
     version: productVersion(),
     limits: { transactionMs: options.transactionLimit },
     log: jsonLog(context),

@@ -11,6 +11,7 @@
  *   sync/          whom a `remote` commit waits for
  *   decode/        what was written here, out of PostgreSQL's own log
  *   stranded/      what a data center committed beyond the cut at which it was taken over, and what becomes of it
+ *   hooks/         what is to be told to a URL, until it has been heard
  *   join/          a data center seeded from another one
  *   verify/        row hashes of two data centers, compared under traffic
  *   doctor/        which rights and settings are missing, with the statement that mends each
@@ -106,6 +107,19 @@ export {
 export { type DoctorOptions, type DoctorReport, doctor } from './doctor/doctor.ts';
 export type { Finding, Severity } from './doctor/finding.ts';
 export { fencePieces, leaseMarginMs, undeclaredTables } from './fence/index.ts';
+export {
+  dueHooks,
+  forgetHooks,
+  type HookFate,
+  type HookKind,
+  type HookMessage,
+  type HookReport,
+  hookKinds,
+  readHooks,
+  settleHook,
+  tellHook,
+  waitingHooksMax,
+} from './hooks/queue.ts';
 export { readCatalog } from './inspect/read-catalog.ts';
 export {
   type Inspection,
