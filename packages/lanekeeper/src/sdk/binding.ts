@@ -9,6 +9,11 @@ import type { RequestScope } from './api.ts';
 export type Binding = {
   /** The account this work is for, if any. A request's changes when somebody signs in. */
   readonly account: AccountId | null;
+  /**
+   * Whose deed says where this work is written: the account's own, `*` with a single home for all, that of a fixed home on a route
+   * that has one. Null: nobody's.
+   */
+  readonly owner: AccountId | null;
   readonly dataCenter: DataCenterName;
   readonly requestId: string | undefined;
   /** The request it belongs to; null for jobs. */

@@ -4,6 +4,7 @@ import type { Answer } from './answer.ts';
 import type { Lanekeeper, RequestScope } from './api.ts';
 import { runBound } from './binding.ts';
 import { openVisit, type Visit } from './http.ts';
+import { requireFixedHome } from './runtime.ts';
 
 declare global {
   namespace Express {
@@ -22,13 +23,23 @@ export type LanekeeperExpressOptions = {
    * arrive, whatever the session's home. Default: none.
    */
   readonly anywhere?: (request: Request) => boolean;
+  /**
+   * Requests whose writes have a fixed home, whoever they are for; by name of `fixed` in the configuration, for example
+   * `{ checkout: (request) => request.path.startsWith('/checkout') }`. Default: none.
+   */
+  readonly homes?: Readonly<Record<string, (request: Request) => boolean>>;
 };
 
-/** `app.use(lanekeeperExpress(lanekeeper))` */
+/**
+ * `app.use(lanekeeperExpress(lanekeeper))`
+ * @throws {LanekeeperError} `LK_CONFIG` when `homes` names a fixed home that the configuration does not have
+ */
 export function lanekeeperExpress(
   lanekeeper: Lanekeeper,
-  { anywhere = () => false }: LanekeeperExpressOptions = {},
+  { anywhere = () => false, homes = {} }: LanekeeperExpressOptions = {},
 ): RequestHandler {
+  for (const name of Object.keys(homes)) requireFixedHome(lanekeeper.configuration, name);
+  const homeOf = (request: Request) => Object.keys(homes).find((name) => homes[name]?.(request));
   return (request, response, next) => {
     const { method, originalUrl, headers, socket } = request;
     const visit = openVisit(
@@ -38,7 +49,7 @@ export function lanekeeperExpress(
     );
     visits.set(request, visit);
     request.lanekeeper = visit.scope;
-    visit.arrive({ anywhere: anywhere(request) }).then((answer) => {
+    visit.arrive({ anywhere: anywhere(request), home: homeOf(request) }).then((answer) => {
       if (answer === null) return runBound(visit.binding, next);
       return send(response, answer);
     }, next);

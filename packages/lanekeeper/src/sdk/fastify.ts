@@ -4,6 +4,7 @@ import type { Answer } from './answer.ts';
 import type { Lanekeeper, RequestScope } from './api.ts';
 import { runBound } from './binding.ts';
 import { openVisit, type Visit } from './http.ts';
+import { requireFixedHome } from './runtime.ts';
 
 export type FastifyLanekeeperOptions = {
   /** What `createLanekeeper` returned. */
@@ -17,6 +18,8 @@ export type LanekeeperRouteConfig = {
    * arrives, whatever the session's home, and says by `signIn` or `forAccount` whose account it is about.
    */
   readonly anywhere?: boolean;
+  /** What the handler writes has this fixed home, a name of `fixed` in the configuration, whoever it is for. */
+  readonly home?: string;
   /** The handler may be run again at the account's home after a refusal in its middle: it did nothing but its own transaction. */
   readonly replayable?: boolean;
 };
@@ -44,6 +47,11 @@ const plugin: FastifyPluginCallback<FastifyLanekeeperOptions> = (app, { lanekeep
     },
   });
 
+  // Sees the routes of plugins that are registered after this one, and all of them where its registration was awaited.
+  app.addHook('onRoute', ({ config }) => {
+    if (config?.lanekeeper?.home !== undefined) requireFixedHome(lanekeeper.configuration, config.lanekeeper.home);
+  });
+
   app.addHook('onRequest', (request, reply, done) => {
     const { method, headers, raw } = request;
     const visit = openVisit(
@@ -51,10 +59,10 @@ const plugin: FastifyPluginCallback<FastifyLanekeeperOptions> = (app, { lanekeep
       { method, target: request.originalUrl, headers, encrypted: 'encrypted' in raw.socket },
       reply.raw,
     );
-    const { anywhere = false, replayable = false } = request.routeOptions.config?.lanekeeper ?? {};
+    const { anywhere = false, home, replayable = false } = request.routeOptions.config?.lanekeeper ?? {};
     if (replayable) visit.markReplayable();
     visits.set(request, visit);
-    visit.arrive({ anywhere }).then((answer) => {
+    visit.arrive({ anywhere, home }).then((answer) => {
       if (answer === null) return runBound(visit.binding, done);
       return send(reply, answer);
     }, done);

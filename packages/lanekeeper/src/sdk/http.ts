@@ -3,7 +3,8 @@
  * to its response before the head goes out.
  *
  * 1. A request that may write, of an account homed elsewhere, is answered with `Lanekeeper-Replay` before the handler runs; reads are
- *    served where they arrive, and so are routes that find out themselves for whom they work (`anywhere`).
+ *    served where they arrive, and so are routes that find out themselves for whom they work (`anywhere`). A route whose writes have a
+ *    fixed home goes by that instead (`home`).
  * 2. A request that may write is in flight for its account until its response is closed and its transactions have ended; while the
  *    account drains it waits, and then follows the new home. Whoever it is for, it is in flight, and waits while all of this dc drains.
  * 3. Every response says which dc it comes from; every refusal says why, where the home is, and when to try again (R6).
@@ -21,9 +22,9 @@ import type { Binding } from './binding.ts';
 import { consumeHandoff, findHandoff } from './handoff.ts';
 import { arrivalWaitMs } from './job.ts';
 import { findLanekeeperError } from './refusal.ts';
-import { CurrentRequest } from './request.ts';
+import { CurrentRequest, wasRoutedHere } from './request.ts';
 import { beforeHead } from './response-head.ts';
-import { ownerOf, type Runtime, runtimeOf } from './runtime.ts';
+import { ownerOf, type Runtime, requireFixedHome, runtimeOf } from './runtime.ts';
 
 export type IncomingRequest = {
   readonly method: string;
@@ -40,9 +41,9 @@ export type Visit = {
   readonly binding: Binding;
   /**
    * An answer to give instead of running the handler, or null. `anywhere`: the handler finds out itself for whom it works, so the
-   * session's home does not matter.
+   * session's home does not matter. `home`: what it writes has this fixed home, so that the session's does not matter either.
    */
-  arrive(options?: { readonly anywhere?: boolean }): Promise<Answer | null>;
+  arrive(options?: { readonly anywhere?: boolean; readonly home?: string | undefined }): Promise<Answer | null>;
   /** From now on a refusal in mid-handler may be repeated at the home. */
   markReplayable(): void;
   /** The answer to an error that a handler let through; null when the error is not ours. */
@@ -71,7 +72,7 @@ export function openVisit(lanekeeper: Lanekeeper, incoming: IncomingRequest, res
   return {
     scope: request,
     binding: request.binding,
-    arrive: ({ anywhere = false } = {}) => arrive(runtime, request, incoming, anywhere),
+    arrive: ({ anywhere = false, home } = {}) => arrive(runtime, request, incoming, anywhere, home),
     markReplayable: () => {
       replayable = true;
     },
@@ -89,7 +90,9 @@ async function arrive(
   request: CurrentRequest,
   incoming: IncomingRequest,
   anywhere: boolean,
+  home: string | undefined,
 ): Promise<Answer | null> {
+  if (home !== undefined) requireFixedHome(runtime.configuration, home);
   const handoff = findHandoff(incoming.target);
   const safe = safeMethods.has(incoming.method);
   if (handoff !== null) {
@@ -109,6 +112,7 @@ async function arrive(
   const owner = ownerOf(runtime, account ?? '');
   if (known && (safe || anywhere)) request.refresh(await quietly(runtime.deeds.whereIs(owner)));
   if (safe) return null;
+  if (home !== undefined) return admitWrite(runtime, request, request.fixHome(home), true);
   if (anywhere || !known) return admitAnybody(runtime, request);
   return admitWrite(runtime, request, owner);
 }
@@ -127,9 +131,15 @@ async function admitAnybody(runtime: Runtime, request: CurrentRequest): Promise<
   return null;
 }
 
-async function admitWrite(runtime: Runtime, request: CurrentRequest, owner: string): Promise<Answer | null> {
+/** `fixed`: the owner is a fixed home, of which the session says nothing. */
+async function admitWrite(
+  runtime: Runtime,
+  request: CurrentRequest,
+  owner: string,
+  fixed = false,
+): Promise<Answer | null> {
   const { here, configuration } = runtime;
-  const account = request.binding.account;
+  const account = fixed ? owner : request.binding.account;
   const details = { dataCenter: here, requestId: request.requestId, ...(account === null ? {} : { account }) };
   const answer = (error: LanekeeperError) => {
     request.noticeRefusal(error);
@@ -137,8 +147,9 @@ async function admitWrite(runtime: Runtime, request: CurrentRequest, owner: stri
   };
   const replay = ({ home, term }: { readonly home: string; readonly term: number }) =>
     new ReplayError(home, { ...details, term });
-  const { hint } = request;
-  const { hops } = request.facts;
+  const hint = fixed ? null : request.hint;
+  // An edge that followed the session here knew nothing of the route.
+  const hops = fixed && !wasRoutedHere(request.facts, here) ? 0 : request.facts.hops;
   let admission: Awaited<ReturnType<typeof admit>>;
   try {
     const waitMs = configuration.moves.drainMs + arrivalWaitMs;
@@ -151,12 +162,12 @@ async function admitWrite(runtime: Runtime, request: CurrentRequest, owner: stri
     const judgement = judge(here, null, known, hops);
     return judgement.kind === 'elsewhere' ? answer(replay(judgement)) : null;
   }
-  if ('where' in admission) request.refresh(admission.where);
+  if ('where' in admission && !fixed) request.refresh(admission.where);
   switch (admission.kind) {
     case 'here':
     case 'unknown':
       request.flight.add(owner, admission.leave);
-      if (account !== null) runtime.touch(account);
+      if (account !== null && !fixed) runtime.touch(account);
       return null;
     case 'elsewhere':
       return answer(replay(admission));

@@ -67,6 +67,7 @@ async function enter(
 function bindingFor(runtime: Runtime, account: AccountId, outer: Binding | null, flight: Flight): Binding {
   return {
     account,
+    owner: ownerOf(runtime, account),
     dataCenter: runtime.here,
     requestId: outer?.requestId,
     scope: outer?.scope ?? null,

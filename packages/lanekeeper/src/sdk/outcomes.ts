@@ -4,7 +4,7 @@
  */
 import type { AccountId } from '../model/index.ts';
 import type { Outcome, Queryable } from './api.ts';
-import { currentBinding } from './binding.ts';
+import { type Binding, currentBinding } from './binding.ts';
 import type { RunSql } from './deeds.ts';
 
 type OutcomeRow = {
@@ -24,13 +24,16 @@ export async function once<Result>(
   client: Queryable,
   work: () => Promise<Result>,
 ): Promise<{ readonly kind: 'done' | 'repeated'; readonly result: Result }> {
-  const account = currentBinding()?.account ?? null;
-  if (account === null) throw new TypeError('once() needs an account: sign in, or call it inside forAccount().');
+  const binding = currentBinding();
+  const account = binding?.owner ?? null;
+  if (binding === undefined || account === null)
+    throw new TypeError('once() needs an account: sign in, or call it inside forAccount().');
+  const key = keyOf(binding, requestId);
   // The same request may be under way twice (an impatient customer): the second waits here for the first to commit.
   await client.query('SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1, 0))', [
-    `lanekeeper:${account}:${requestId}`,
+    `lanekeeper:${account}:${key}`,
   ]);
-  const { rows } = await client.query(select, [requestId]);
+  const { rows } = await client.query(select, [key]);
   const recorded = (rows as readonly OutcomeRow[]).find((row) => row.account === account);
   if (recorded !== undefined) {
     if (recorded.ours) await client.query(reaffirm, []);
@@ -38,7 +41,7 @@ export async function once<Result>(
   }
   const result = await work();
   const written = await client.query('SELECT lanekeeper.record_outcome($1, $2, $3::jsonb) AS recorded', [
-    requestId,
+    key,
     account,
     JSON.stringify(result ?? null),
   ]);
@@ -50,16 +53,26 @@ export async function once<Result>(
 }
 
 export async function outcomeOf<Result>(run: RunSql, requestId: string): Promise<Outcome<Result>> {
-  const rows = (await run(select, [requestId])) as unknown as readonly OutcomeRow[];
   const binding = currentBinding();
+  const ask = async (key: string) => (await run(select, [key])) as unknown as readonly OutcomeRow[];
+  const rows = await ask(requestId);
   // Request ids are the clients' to choose, so another account's may be the same: nobody learns of results that are not his.
   const mine =
     binding === undefined ? (rows.length === 1 ? rows : []) : rows.filter((row) => row.account === binding.account);
-  const row = mine[0];
+  const row = mine[0] ?? (binding === undefined ? undefined : (await ask(keyWithin(binding, requestId)))[0]);
   if (row === undefined) return { kind: 'unknown' };
   // It is not known whether it will stay: without a lease somebody else may decide that.
   if (row.ours && !(await succeeds(run(reaffirm, [])))) return { kind: 'unknown' };
   return { kind: 'done', result: row.result as Result, dataCenter: row.dc };
+}
+
+/** A record is kept under the account whose deed it follows. Where many customers share one, the key says whose it is. */
+function keyOf(binding: Binding, requestId: string): string {
+  return binding.account === binding.owner ? requestId : keyWithin(binding, requestId);
+}
+
+function keyWithin({ account }: Binding, requestId: string): string {
+  return JSON.stringify([account, requestId]);
 }
 
 async function succeeds(work: Promise<unknown>): Promise<boolean> {

@@ -177,11 +177,11 @@ function meet(error: unknown, binding: Binding | null, uncertain: boolean): Met 
       : undefined);
   if (refusal !== undefined) {
     binding?.noticeRefusal(refusal);
-    const account = refusal.details.account ?? binding?.account ?? null;
+    const account = refusal.details.account ?? binding?.owner ?? null;
     if (binding === null || account === null || refusal.code !== 'LK_NO_LEASE') return { now: refusal };
     return { now: refusal, later: afterLostLease(refusal, binding, account) };
   }
-  const account = binding?.account ?? null;
+  const account = binding?.owner ?? null;
   if (binding === null || account === null || !isFenceConflict(error)) return { now: error };
   return { now: error, later: afterConflict(error, binding, account, context) };
 }

@@ -6,7 +6,14 @@
  * while all of this dc drains, is there nowhere else to go. 2: the token is a hint: what
  * the deed says replaces it (R1). 3: every sign-in has a new session id.
  */
-import { type AccountId, type DataCenterName, type Durability, LanekeeperError } from '../model/index.ts';
+import {
+  type AccountId,
+  type DataCenterName,
+  type Durability,
+  fixedAccount,
+  LanekeeperError,
+  singleAccount,
+} from '../model/index.ts';
 import {
   clearCookies,
   cookieFor,
@@ -54,6 +61,7 @@ export class CurrentRequest implements RequestScope {
   #refusal: LanekeeperError | null = null;
   #durability: Durability | null = null;
   #worked = false;
+  #fixed: AccountId | null = null;
 
   constructor(runtime: Runtime, facts: RequestFacts) {
     this.#runtime = runtime;
@@ -64,6 +72,11 @@ export class CurrentRequest implements RequestScope {
     this.binding = {
       get account() {
         return request.#session?.account ?? request.#session?.guest ?? null;
+      },
+      get owner() {
+        if (request.#fixed !== null) return request.#fixed;
+        if (this.account === null) return runtime.configuration.homes === 'single' ? singleAccount : null;
+        return ownerOf(runtime, this.account);
       },
       dataCenter: runtime.here,
       requestId: facts.requestId,
@@ -112,6 +125,12 @@ export class CurrentRequest implements RequestScope {
   /** True once work for some account was done to its end: from then on, repeating the request elsewhere would do it twice. */
   get worked(): boolean {
     return this.#worked;
+  }
+
+  /** The route is written in this fixed home, whoever it is for; says whose deed that is. */
+  fixHome(name: string): AccountId {
+    this.#fixed = fixedAccount(name);
+    return this.#fixed;
   }
 
   noticeRefusal(error: LanekeeperError): void {
@@ -260,6 +279,6 @@ export class CurrentRequest implements RequestScope {
 }
 
 /** Whether an application elsewhere sent it here, rather than an edge that followed its session. */
-function wasRoutedHere({ hops, session }: RequestFacts, here: DataCenterName): boolean {
+export function wasRoutedHere({ hops, session }: RequestFacts, here: DataCenterName): boolean {
   return hops > 1 || (hops === 1 && session?.home !== here);
 }

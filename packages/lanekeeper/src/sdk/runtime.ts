@@ -1,6 +1,6 @@
 /** What all rooms of one `createLanekeeper` share. Kept off the public object, so that applications see no internals. */
 import type { Configuration } from '../config/index.ts';
-import { type AccountId, type DataCenterName, singleAccount } from '../model/index.ts';
+import { type AccountId, type DataCenterName, fixedAccount, LanekeeperError, singleAccount } from '../model/index.ts';
 import type { HandoffMemory, KeyRing } from '../session/index.ts';
 import type { AgentClient } from './agent-client.ts';
 import type { Lanekeeper } from './api.ts';
@@ -35,7 +35,18 @@ export function runtimeOf(lanekeeper: Lanekeeper): Runtime {
   return runtime;
 }
 
-/** The account whose deed counts: with a single home there is one for everything. */
+/** The account whose deed counts: with a single home there is one for everything but what has a fixed home. */
 export function ownerOf({ configuration }: Runtime, account: AccountId): AccountId {
-  return configuration.homes === 'single' ? singleAccount : account;
+  return configuration.homes === 'single' && !isFixed(configuration, account) ? singleAccount : account;
+}
+
+function isFixed({ fixed }: Configuration, account: AccountId): boolean {
+  return Object.keys(fixed).some((name) => fixedAccount(name) === account);
+}
+
+/** @throws {LanekeeperError} `LK_CONFIG` when the configuration has no such fixed home */
+export function requireFixedHome({ fixed }: Configuration, name: string): void {
+  if (Object.hasOwn(fixed, name)) return;
+  const known = Object.keys(fixed).join(', ') || 'none';
+  throw new LanekeeperError('LK_CONFIG', `There is no fixed home ${name} in the configuration. There is: ${known}.`);
 }

@@ -3,14 +3,15 @@
  * trigger has had its say. Row triggers only where a row has something to say that the statement cannot: the birth of an
  * account, a parent that leaves, a row that changes hands, a partition that nobody has fenced yet.
  */
-import { singleAccount } from 'lanekeeper/model';
 import type { TableInfo } from '../catalog.ts';
 import type { Piece } from '../piece.ts';
 import { type AccountPath, accountColumns, accountExpression, partingRelation, rowKey } from './account-path.ts';
 import { functionName, quoteName, quoteTable, quoteText } from './names.ts';
 
-/** A single home for everything: no path, the one deed `*`. */
-export type Ownership = { readonly kind: 'path'; readonly path: AccountPath } | { readonly kind: 'single' };
+/** `single`: one deed for all rows, that of a single home for everything (`*`) or of a fixed home. */
+export type Ownership =
+  | { readonly kind: 'path'; readonly path: AccountPath }
+  | { readonly kind: 'single'; readonly account: string };
 
 export type HomedTable = {
   readonly table: TableInfo;
@@ -42,14 +43,23 @@ export function homedTablePieces(homed: HomedTable): Piece[] {
       `refuse TRUNCATE of ${table.name}`,
     ),
   ];
-  if (homed.ownership.kind === 'single') return pieces;
+  if (homed.ownership.kind === 'single') {
+    const { account } = homed.ownership;
+    const all = { before: quoteText(account), after: quoteText(account) };
+    return table.kind === 'partitioned' && table.partitionOf === null
+      ? [...pieces, ...newPartition(homed, all)]
+      : pieces;
+  }
   const path = homed.ownership.path;
   if (seesChanges(table)) pieces.push(...changeOfHands(homed, path));
   // Row triggers of a partitioned table are cloned to its partitions by PostgreSQL itself.
   if (table.partitionOf !== null) return pieces;
   if (homed.root) pieces.push(...birth(table, path));
   for (const key of homed.childKeys) pieces.push(...parting(table, path, key.referencedColumns));
-  if (table.kind === 'partitioned') pieces.push(...newPartition(homed, path));
+  if (table.kind === 'partitioned') {
+    const accounts = { before: accountExpression(path, 'OLD', true), after: accountExpression(path, 'NEW', false) };
+    pieces.push(...newPartition(homed, accounts));
+  }
   return pieces;
 }
 
@@ -60,7 +70,8 @@ function statementFence(
 ): Piece[] {
   const { table, ownership } = homed;
   const name = functionName(job, table.name);
-  const body = ownership.kind === 'single' ? singleBody(homed) : pathBody(homed, ownership.path, transitions);
+  const body =
+    ownership.kind === 'single' ? singleBody(homed, ownership.account) : pathBody(homed, ownership.path, transitions);
   const referencing =
     ownership.kind === 'single'
       ? ''
@@ -84,10 +95,10 @@ function fenceArguments({ table, durability }: HomedTable): string {
   return `${quoteText(table.name)}${durability === 0 ? '' : `, ${durability}`}`;
 }
 
-function singleBody(homed: HomedTable): string {
+function singleBody(homed: HomedTable, account: string): string {
   return `
 BEGIN
-  PERFORM lanekeeper.fence(ARRAY[${quoteText(singleAccount)}], ${fenceArguments(homed)});
+  PERFORM lanekeeper.fence(ARRAY[${quoteText(account)}], ${fenceArguments(homed)});
   RETURN NULL;
 END`;
 }
@@ -234,7 +245,7 @@ END`,
 }
 
 /** A partition attached after the last `apply` has no statement triggers, but PostgreSQL gives it this one. */
-function newPartition(homed: HomedTable, path: AccountPath): Piece[] {
+function newPartition(homed: HomedTable, accounts: { readonly before: string; readonly after: string }): Piece[] {
   const { table } = homed;
   const name = functionName('unfenced', table.name);
   const title = `fence partitions of ${table.name} that are attached later`;
@@ -252,10 +263,10 @@ BEGIN
     RETURN NULL;
   END IF;
   IF TG_OP <> 'INSERT' THEN
-    fenced := lanekeeper.fence(ARRAY[${accountExpression(path, 'OLD', true)}], ${fenceArguments(homed)});
+    fenced := lanekeeper.fence(ARRAY[${accounts.before}], ${fenceArguments(homed)});
   END IF;
   IF TG_OP <> 'DELETE' THEN
-    fenced := lanekeeper.fence(ARRAY[${accountExpression(path, 'NEW', false)}], ${fenceArguments(homed)});
+    fenced := lanekeeper.fence(ARRAY[${accounts.after}], ${fenceArguments(homed)});
   END IF;
   RETURN NULL;
 END`,

@@ -15,11 +15,11 @@
  *   6. Every table is fenced or named as left alone; the others are listed by `undeclaredTables` and turn `status` red.
  */
 import type { Configuration, Table } from 'lanekeeper/config';
-import { LanekeeperError } from 'lanekeeper/model';
+import { fixedAccount, LanekeeperError, singleAccount } from 'lanekeeper/model';
 import type { Catalog, TableInfo } from '../catalog.ts';
 import type { Piece } from '../piece.ts';
 import { type AccountPath, resolveAccountPath } from './account-path.ts';
-import { type HomedTable, homedTablePieces, trigger } from './homed-table.ts';
+import { type HomedTable, homedTablePieces, type Ownership, trigger } from './homed-table.ts';
 import { quoteText } from './names.ts';
 import { accountOfPiece, claimPieces, constantPieces, digestPiece, grantPieces, proofPiece } from './routine.ts';
 
@@ -31,7 +31,9 @@ export function fencePieces(configuration: Configuration, catalog: Catalog): Pie
   const paths = homed
     .filter(({ table }) => table.partitionOf === null)
     .flatMap(({ ownership }) => (ownership.kind === 'path' ? [ownership.path] : []));
-  const singles = homed.flatMap(({ table, ownership }) => (ownership.kind === 'single' ? [table] : []));
+  const singles = homed.flatMap(({ table, ownership }) =>
+    ownership.kind === 'single' ? [{ table, account: ownership.account }] : [],
+  );
   const claims = claimPieces(configuration, catalog);
   const tablePieces = [...homed.flatMap(homedTablePieces), ...feederPieces(configuration, catalog)];
   const constants = constantPieces(configuration);
@@ -43,7 +45,7 @@ export function fencePieces(configuration: Configuration, catalog: Catalog): Pie
   });
   return [
     ...constants,
-    digestPiece(paths),
+    digestPiece(paths, singles),
     accountOfPiece(paths, singles),
     ...routines,
     ...tablePieces,
@@ -104,30 +106,26 @@ function homedTables(configuration: Configuration, catalog: Catalog): HomedTable
     const declared = declaredAs(configuration, catalog, table);
     return declared?.class === 'system-of-record' ? [{ table, declared }] : [];
   });
-  if (configuration.homes === 'single') {
-    return tables.map(({ table, declared }) => ({
-      table,
-      ownership: { kind: 'single' },
-      durability: durabilityOf(declared),
-      root: false,
-      childKeys: [],
-      fencedPartitions: [],
-    }));
-  }
-  const resolved = tables.map(({ table, declared }) => ({
+  const owned = tables.map(({ table, declared }) => ({
     table,
     declared,
-    path: resolveAccountPath(table, declared, catalog),
+    ownership: ownershipOf(configuration, catalog, table, declared),
   }));
-  const steps = resolved.flatMap(({ path }) => path.steps);
-  return resolved.map(({ table, declared, path }) => ({
+  const steps = owned.flatMap(({ ownership }) => (ownership.kind === 'path' ? ownership.path.steps : []));
+  return owned.map(({ table, declared, ownership }) => ({
     table,
-    ownership: { kind: 'path', path },
+    ownership,
     durability: durabilityOf(declared),
     root: declared.root,
     childKeys: distinctKeys(steps.filter((step) => step.parent.name === table.name)),
-    fencedPartitions: resolved.map((other) => other.table).filter((other) => isWithin(other, table, catalog)),
+    fencedPartitions: owned.map((other) => other.table).filter((other) => isWithin(other, table, catalog)),
   }));
+}
+
+function ownershipOf(configuration: Configuration, catalog: Catalog, table: TableInfo, declared: Table): Ownership {
+  if (declared.home !== null) return { kind: 'single', account: fixedAccount(declared.home) };
+  if (configuration.homes === 'single') return { kind: 'single', account: singleAccount };
+  return { kind: 'path', path: resolveAccountPath(table, declared, catalog) };
 }
 
 function durabilityOf({ durability, whenAlone }: Table): HomedTable['durability'] {

@@ -43,6 +43,7 @@ export function constantPieces(configuration: Configuration): Piece[] {
   return [
     constant('dc', 'text', `${quoteText(configuration.here)}::text`, 'the name of this data center'),
     constant('dcs', 'text[]', `ARRAY[${names.join(', ')}]::text[]`, 'the names of all data centers'),
+    constant('homes', 'text', `${quoteText(configuration.homes)}::text`, 'one home for all accounts, or one for each'),
     constant('mode', 'text', `${quoteText(configuration.enforce)}::text`, 'refuse wrong writes, or only observe them'),
     constant(
       'lease_margin_ms',
@@ -53,14 +54,21 @@ export function constantPieces(configuration: Configuration): Piece[] {
   ];
 }
 
+/** A table whose rows all follow one deed. */
+export type SingleTable = { readonly table: TableInfo; readonly account: string };
+
+function rowsDigest(table: TableInfo): string {
+  const columns = table.columns
+    .filter((column) => !column.generated)
+    .map((column) => column.name)
+    .toSorted()
+    .map((column) => `r.${quoteName(column)}`);
+  return `count(*), coalesce(sum(hashtextextended(ROW(${columns.join(', ')})::text COLLATE "C", 0)), 0)`;
+}
+
 /** `lanekeeper.digest(account)`: count and hash sum of the account's own rows in every homed table. */
-export function digestPiece(paths: readonly AccountPath[]): Piece {
+export function digestPiece(paths: readonly AccountPath[], singles: readonly SingleTable[]): Piece {
   const parts = paths.map((path) => {
-    const columns = path.table.columns
-      .filter((column) => !column.generated)
-      .map((column) => column.name)
-      .toSorted()
-      .map((column) => `r.${quoteName(column)}`);
     const joins = path.steps.map((step, index) => {
       const from = index === 0 ? 'r' : `p${index}`;
       const on = step.columns.map(
@@ -70,10 +78,26 @@ export function digestPiece(paths: readonly AccountPath[]): Piece {
     });
     const last = path.steps.length === 0 ? 'r' : `p${path.steps.length}`;
     return `
-  SELECT count(*), coalesce(sum(hashtextextended(ROW(${columns.join(', ')})::text COLLATE "C", 0)), 0) INTO n, h
+  SELECT ${rowsDigest(path.table)} INTO n, h
     FROM ${quoteTable(path.table)} r${joins.join('')} WHERE ${last}.${quoteName(path.column)} = asked::${path.columnType};
   result := result || ' ' || n || ':' || h;`;
   });
+  // A fixed home takes whole tables along. The one home of everything moves by a switchover, which reads no rows.
+  const fixed = [...new Set(singles.map(({ account }) => account))]
+    .filter((account) => account !== singleAccount)
+    .map(
+      (account) => `
+  IF asked = ${quoteText(account)} THEN${singles
+    .filter((single) => single.account === account && single.table.partitionOf === null)
+    .map(
+      ({ table }) => `
+    SELECT ${rowsDigest(table)} INTO n, h FROM ${quoteTable(table)} r;
+    result := result || ' ' || n || ':' || h;`,
+    )
+    .join('')}
+    RETURN result;
+  END IF;`,
+    );
   return routine(
     'lanekeeper.digest(asked text)',
     'text',
@@ -88,7 +112,7 @@ BEGIN
     SELECT count(*), coalesce(sum(hashtextextended(ROW(c.account, c.confirmed, c.name, c.value)::text COLLATE "C", 0)), 0) INTO n, h
       FROM lanekeeper.claim c WHERE lanekeeper.claim_bucket(c.name, c.value) = asked;
     RETURN result || ' ' || n || ':' || h;
-  END IF;${parts.join('')}
+  END IF;${fixed.join('')}${parts.join('')}
   RETURN result;
 END
 `,
@@ -100,7 +124,7 @@ END
  * `lanekeeper.account_of(relation, columns, values)`: the account of a homed row that is known as text, through its
  * parents. NULL when the columns that lead there are not among the known ones, or a parent is not here.
  */
-export function accountOfPiece(paths: readonly AccountPath[], singles: readonly TableInfo[]): Piece {
+export function accountOfPiece(paths: readonly AccountPath[], singles: readonly SingleTable[]): Piece {
   const value = (column: string) => `vals[array_position(columns, ${quoteText(column)})]`;
   const parts = paths.map((path) => {
     const needed = accountColumns(path);
@@ -114,9 +138,9 @@ export function accountOfPiece(paths: readonly AccountPath[], singles: readonly 
   END IF;`;
   });
   const all = singles.map(
-    (table) => `
+    ({ table, account }) => `
   IF of_relation = ${quoteText(table.name)} THEN
-    RETURN ${quoteText(singleAccount)};
+    RETURN ${quoteText(account)};
   END IF;`,
   );
   return routine(
@@ -187,7 +211,12 @@ export function claimPieces(configuration: Configuration, catalog: Catalog): Pie
       `
 BEGIN
   ${claims.map(({ claim }) => `IF claim_name = ${quoteText(claim.name)} THEN RETURN ${normal(claim, 'raw')}; END IF;`).join('\n  ')}
-  RAISE EXCEPTION USING ERRCODE = 'LK008', MESSAGE = format('no claim is declared with the name %s', claim_name);
+  ${
+    // Applications that claim run unchanged where a unique index is enough.
+    configuration.homes === 'single'
+      ? 'RETURN raw;'
+      : `RAISE EXCEPTION USING ERRCODE = 'LK008', MESSAGE = format('no claim is declared with the name %s', claim_name);`
+  }
 END
 `,
       'how claimed values are compared',
