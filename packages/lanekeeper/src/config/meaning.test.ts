@@ -86,6 +86,16 @@ const mistakes: [string, (draft: Draft) => void, string, RegExp][] = [
     'tables.orders.home',
     /either in the home of its account or in a fixed home/,
   ],
+  [
+    'a claim in a table with a fixed home',
+    (d) => {
+      d.fixed = { accounts: 'ny' };
+      d.tables.letters = { class: 'system-of-record', home: 'accounts' };
+      d.claims = { number: { table: 'letters', column: 'number' } };
+    },
+    'claims.number.table',
+    /a unique index is enough/,
+  ],
   ['a fixed home nowhere', (d) => (d.fixed = { baskets: 'fra' }), 'fixed.baskets', /no data center `fra`/],
   ['another kind of homes', (d) => (d.homes = 'single'), 'homes', /means `homes: per-account`/],
   ['NATS nowhere', (d) => (d.buffer = { store: 'nats' }), 'buffer.urls', /Where is NATS/],

@@ -248,7 +248,13 @@ export function resolveClaims(
         'Claim the value in the homed table that holds it.',
       );
     }
-    if (homes === 'single') {
+    if (declared.home !== null) {
+      problems.error(
+        [...path, 'table'],
+        `\`${table}\` is written in one data center, so that a unique index is enough`,
+        'Remove the claim.',
+      );
+    } else if (homes === 'single') {
       problems.warn(
         path,
         'With one home for all accounts a unique index is enough',
@@ -274,6 +280,7 @@ export function resolveClaims(
         );
       checkDataCenterName(claim.dataCenter, [...path, 'dataCenter'], written, problems);
     }
+    if (homes === 'single') continue;
     resolved[name] = {
       name,
       table,
