@@ -46,6 +46,7 @@ export function statusCommand(context: LabContext): Command {
             [`${name} edge`, dc.edge, '/'] as const,
             [`${name} agent`, dc.agent, '/health'] as const,
             ...dc.apps.map((url, index) => [`${name} app ${index + 1}`, url, '/'] as const),
+            ...dc.backends.map((url, index) => [`${name} backend ${index + 1}`, url, '/health'] as const),
           ].map(async ([label, url, path]) => {
             services[label] = await look(url, path);
           }),
@@ -54,7 +55,9 @@ export function statusCommand(context: LabContext): Command {
       if (lab.payments) services['payment service'] = await look(lab.payments, '/health');
       const { directions } = await new LinksClient(lab.links).state();
       if (options.json) {
-        context.stdout.write(`${JSON.stringify({ dir: lab.dir, services, links: directions })}\n`);
+        context.stdout.write(
+          `${JSON.stringify({ dir: lab.dir, approach: lab.approach, services, links: directions })}\n`,
+        );
         return;
       }
       const { colors } = context;
@@ -66,7 +69,7 @@ export function statusCommand(context: LabContext): Command {
           return `  ${label.padEnd(22)} ${state}  ${colors.dim(url)}`;
         });
       context.stdout.write(
-        `${[colors.bold('Services'), ...lines, '', colors.bold('Links'), renderDirections(directions, context), '', colors.dim(`Logs in ${join(lab.dir, 'logs')}`)].join('\n')}\n`,
+        `${[`${colors.bold('Approach')}  ${lab.approach}`, '', colors.bold('Services'), ...lines, '', colors.bold('Links'), renderDirections(directions, context), '', colors.dim(`Logs in ${join(lab.dir, 'logs')}`)].join('\n')}\n`,
       );
     });
 }

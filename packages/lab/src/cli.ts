@@ -3,12 +3,14 @@ import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { dataCenterNamePattern, defaultFiles, parseDuration } from 'lanekeeper/config';
+import type { ApproachName } from 'lanekeeper/model';
 import { linkCommand } from './cli-link.ts';
 import { processCommand } from './cli-process.ts';
 import { statusCommand, stopCommand } from './cli-running.ts';
 import { missingEtcd } from './clusters/etcd.ts';
 import type { LabContext } from './context.ts';
 import { findApplication } from './lab/application.ts';
+import { approachNames } from './lab/approach.ts';
 import { findDescription, readDescription } from './lab/description.ts';
 import { Disposer } from './lab/disposer.ts';
 import { openFolder } from './lab/folder.ts';
@@ -19,9 +21,11 @@ import { liveProcesses } from './processes/leash.ts';
 type LabArguments = {
   readonly dataCenters?: readonly string[];
   readonly rtt: number;
+  readonly approach?: ApproachName;
   readonly leases: 'postgres' | 'etcd';
   readonly stickiness?: string;
   readonly app?: string;
+  readonly backend?: string;
   readonly schema?: string;
   readonly config?: string;
   readonly dir?: string;
@@ -50,6 +54,12 @@ export function labCommand(context: LabContext): Command {
     )
     .addOption(
       new Option(
+        '--approach <name>',
+        'one of the five, whatever the configuration of the application says (default: what it says, else full-active-active)',
+      ).choices(approachNames),
+    )
+    .addOption(
+      new Option(
         '--leases <store>',
         'what the witness is: one PostgreSQL, or three members of an etcd that is installed',
       )
@@ -57,6 +67,7 @@ export function labCommand(context: LabContext): Command {
         .default('postgres'),
     )
     .option('--app <command>', 'run this in place of the storefront: it must listen on HOST and PORT')
+    .option('--backend <command>', 'under stateless-frontends, the part of --app that has the database')
     .option('--schema <file>', 'SQL that makes the tables of --app')
     .option(
       '--config <file>',
@@ -75,6 +86,7 @@ export function labCommand(context: LabContext): Command {
       `
 Examples:
   $ lanekeeper lab
+  $ lanekeeper lab --approach active-passive
   $ lanekeeper lab --rtt 120ms --dir ./lab --keep
   $ lanekeeper lab --app 'node server.js' --schema schema.sql
   $ lanekeeper lab link ny la --cut
@@ -113,6 +125,7 @@ async function runLab(context: LabContext, options: LabArguments): Promise<void>
     {
       dataCenters: options.dataCenters ?? found.application.dataCenters ?? ['ny', 'la'],
       leases: options.leases,
+      approach: options.approach ?? null,
       rttMs: options.rtt,
       stickiness: options.stickiness ?? null,
       application: found.application,

@@ -13,6 +13,8 @@ export type DataCenterAddresses = {
   readonly edge: Address;
   readonly agent: Address;
   readonly apps: readonly Address[];
+  /** Used where the application is in two pieces. */
+  readonly backends: readonly Address[];
 };
 
 export type LabAddresses = {
@@ -62,10 +64,12 @@ export async function chooseAddresses(
     const edge = { host, port: await free([...new Set([host, namesHost])], wanted) };
     const agent = { host, port: await free([host], last?.agent.port) };
     const apps: Address[] = [];
+    const backends: Address[] = [];
     for (let instance = 0; instance < instancesPerDataCenter; instance += 1) {
       apps.push({ host, port: await free([host], last?.apps[instance]?.port) });
+      backends.push({ host, port: await free([host], last?.backends?.[instance]?.port) });
     }
-    dataCenters[name] = { edge, agent, apps };
+    dataCenters[name] = { edge, agent, apps, backends };
   }
   const payments = { host: paymentsHost, port: await free([paymentsHost], before?.payments?.port) };
   const etcd: { client: Address; peer: Address }[] = [];
@@ -94,9 +98,14 @@ function ownHost(index: number): string {
   return `127.0.1.${index + 1}`;
 }
 
-function read(file: string): (Omit<LabAddresses, 'payments' | 'etcd'> & Partial<LabAddresses>) | null {
+/** Of an earlier version some may be missing. */
+type Kept = Partial<LabAddresses> & {
+  readonly dataCenters: Readonly<Record<string, Omit<DataCenterAddresses, 'backends'> & Partial<DataCenterAddresses>>>;
+};
+
+function read(file: string): Kept | null {
   try {
-    return JSON.parse(readFileSync(file, 'utf8')) as LabAddresses;
+    return JSON.parse(readFileSync(file, 'utf8')) as Kept;
   } catch {
     return null;
   }

@@ -10,11 +10,16 @@ import { parseDocument } from 'yaml';
 import { runLeashed } from '../processes/leash.ts';
 import type { Sections } from './infer.ts';
 
-export type LabApplication = {
+export type Program = { readonly command: string; readonly args: readonly string[] };
+
+/** An application in two pieces, for the routing of calls. */
+export type Split = { readonly frontend: Program; readonly backend: Program };
+
+export type LabApplication = Program & {
   readonly kind: 'storefront' | 'own';
-  readonly command: string;
-  readonly args: readonly string[];
   readonly cwd: string;
+  /** Null: it is one piece only. */
+  readonly split: Split | null;
   /** Brings tables and first rows into a new database. `env` has what the application itself would have. */
   prepare(owner: { readonly url: string; readonly env: NodeJS.ProcessEnv }): Promise<void>;
   /** Null: there are none, guess from the tables. */
@@ -22,7 +27,7 @@ export type LabApplication = {
   /** The names of two data centers in its configuration; null: any will do. */
   readonly dataCenters: readonly string[] | null;
   /** A service outside of the data centers that its instances find under STOREFRONT_PAYMENT_URL. */
-  readonly payments?: { readonly command: string; readonly args: readonly string[] };
+  readonly payments?: Program;
   /** Publishes what one data center writes for all, once rows travel; `env` is that data center's. */
   publish?(owner: { readonly url: string; readonly env: NodeJS.ProcessEnv }): Promise<void>;
 };
@@ -34,15 +39,16 @@ export type ApplicationResult =
 export type ApplicationOptions = {
   readonly directory: string;
   readonly app?: string | undefined;
+  readonly backend?: string | undefined;
   readonly schema?: string | undefined;
   readonly config?: string | undefined;
 };
 
 export async function findApplication(options: ApplicationOptions): Promise<ApplicationResult> {
   if (options.app === undefined) {
-    if (options.schema !== undefined || options.config !== undefined) {
+    if (options.schema !== undefined || options.config !== undefined || options.backend !== undefined) {
       return wrong(
-        '--schema and --config belong to an application of your own',
+        '--schema, --config and --backend belong to an application of your own',
         'Add --app with the command that starts it.',
       );
     }
@@ -70,9 +76,9 @@ export async function findApplication(options: ApplicationOptions): Promise<Appl
     kind: 'found',
     application: {
       kind: 'own',
-      command: '/bin/sh',
-      args: ['-c', options.app],
+      ...shell(options.app),
       cwd: options.directory,
+      split: options.backend === undefined ? null : { frontend: shell(options.app), backend: shell(options.backend) },
       sections: read?.sections ?? null,
       dataCenters: read?.dataCenters ?? null,
       prepare: async ({ url }) => {
@@ -99,16 +105,27 @@ function findStorefront(): ApplicationResult {
     kind: 'found',
     application: {
       kind: 'storefront',
-      command: process.execPath,
-      args: [main],
+      ...node(main),
       cwd: folder,
+      split: { frontend: node(join(folder, 'dist', 'front.js')), backend: node(join(folder, 'dist', 'back.js')) },
       sections: read.sections,
       dataCenters: null,
-      payments: { command: process.execPath, args: [join(folder, 'dist', 'payment-service', 'main.js')] },
+      payments: node(join(folder, 'dist', 'payment-service', 'main.js')),
       prepare: (owner) => runStep(folder, 'migrate.js', owner),
       publish: (owner) => runStep(folder, 'seed.js', owner),
     },
   };
+}
+
+const shell = (command: string): Program => ({ command: '/bin/sh', args: ['-c', command] });
+const node = (file: string): Program => ({ command: process.execPath, args: [file] });
+
+/** Throws where there is only one piece. */
+export function splitOf(application: LabApplication): Split {
+  if (application.split !== null) return application.split;
+  throw new Error(
+    'Under stateless-frontends an application is two programs: name the one with the database by --backend, and the one without by --app',
+  );
 }
 
 async function runStep(
@@ -142,8 +159,8 @@ type SectionsResult =
   | { readonly kind: 'read'; readonly sections: Sections; readonly dataCenters: readonly string[] | null }
   | Extract<ApplicationResult, { kind: 'wrong' }>;
 
-/** What does not depend on where things run; the lab writes the rest itself. */
-const sectionNames = ['tables', 'claims', 'ignore', 'moves', 'sessions', 'approach', 'accounts', 'stride'] as const;
+/** What depends on where things run: the lab writes it itself. */
+const placed = new Set(['cluster', 'dataCenters', 'leases', 'roles', 'enforce', 'rollout']);
 
 async function readSections(file: string): Promise<SectionsResult> {
   if (!/\.[cm]?[jt]s$/.test(file)) return parseSections(file);
@@ -170,7 +187,7 @@ function pick(value: unknown, file: string): SectionsResult {
   if (typeof written.tables !== 'object' || written.tables === null) {
     return wrong(`${file} has no \`tables\``, 'Leave it away, and the tables are guessed from their foreign keys.');
   }
-  const sections = Object.fromEntries(sectionNames.flatMap((name) => (name in written ? [[name, written[name]]] : [])));
+  const sections = Object.fromEntries(Object.entries(written).filter(([name]) => !placed.has(name)));
   // The lab's hosts and keys are its own.
   if (typeof sections.sessions === 'object' && sections.sessions !== null) {
     const { keys: _keys, domain: _domain, ...rest } = sections.sessions as Record<string, unknown>;

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { checkText, renderDiagnostics, type WrittenConfiguration } from 'lanekeeper/config';
 import type { PublicJwk } from 'lanekeeper/session';
 import { stringify } from 'yaml';
+import { approachOf } from './approach.ts';
 import type { Sections } from './infer.ts';
 import { placeOf } from './places.ts';
 
@@ -16,6 +17,8 @@ export type View = {
   readonly agent: Address;
   /** Empty for other data centers: their edge is the way in. */
   readonly applications: readonly Address[];
+  /** Frontends call those of every data center. Empty where the application is one piece. */
+  readonly backends: readonly Address[];
   /** What customers type. */
   readonly url: string;
 };
@@ -45,13 +48,14 @@ export function writtenConfiguration(input: ConfigurationInput): WrittenConfigur
       edge: origin(view.edge),
       agents: [origin(view.agent)],
       applications: view.applications.map(origin),
+      ...(view.backends.length === 0 ? {} : { backends: view.backends.map(origin) }),
     },
   ]);
   const { leases, sections } = input;
   return {
     cluster: input.cluster,
-    approach: 'full-active-active',
     ...sections,
+    approach: approachOf(sections),
     dataCenters: Object.fromEntries(dataCenters),
     leases,
     sessions: {

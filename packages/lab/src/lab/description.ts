@@ -5,6 +5,7 @@
 import { chmodSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import type { RoleName } from 'lanekeeper/config';
+import type { ApproachName } from 'lanekeeper/model';
 import type { LinksAccess } from '../links/client.ts';
 
 export type DataCenterDescription = {
@@ -14,6 +15,8 @@ export type DataCenterDescription = {
   /** The edge as customers type it; a name below `localhost` where that works, so that sessions are shared. */
   readonly url: string;
   readonly apps: readonly string[];
+  /** Under `stateless-frontends`, what `apps` call; else empty. */
+  readonly backends: readonly string[];
   /** The database as its owner, password included. */
   readonly database: string;
   /** The same for every role, and for a superuser, which the product never uses. */
@@ -25,6 +28,7 @@ export type DataCenterDescription = {
 };
 
 export type LabDescription = {
+  readonly approach: ApproachName;
   /** Where to begin: the edge of the first data center. */
   readonly storefront: string;
   readonly dataCenters: Readonly<Record<string, DataCenterDescription>>;

@@ -80,7 +80,7 @@ test('a shop is understood from its foreign keys', () => {
         'public.customers': { class: 'system-of-record', account: 'id', root: true },
         'public.orders': { class: 'system-of-record', account: 'customer_id' },
         'public.order_lines': { class: 'system-of-record', account: 'order_id.customer_id' },
-        'public.products': { class: 'read-only', feeder: 'ny' },
+        'public.products': { class: 'system-of-reference', feeder: 'ny' },
         'public.web_sessions': { class: 'session-state' },
       },
       claims: { customers_email: { table: 'public.customers', column: 'email', mode: 'one-dc', dataCenter: 'ny' } },

@@ -11,7 +11,9 @@ import type { Catalog, ForeignKeyInfo, TableInfo } from '@lanekeeper/server/post
 import type { WrittenConfiguration } from 'lanekeeper/config';
 
 export type Sections = Pick<WrittenConfiguration, 'tables'> &
-  Partial<Pick<WrittenConfiguration, 'claims' | 'ignore' | 'moves' | 'sessions' | 'approach' | 'accounts' | 'stride'>>;
+  Partial<
+    Omit<WrittenConfiguration, 'cluster' | 'dataCenters' | 'leases' | 'roles' | 'enforce' | 'rollout' | 'tables'>
+  >;
 
 export type Inferred =
   | { readonly kind: 'inferred'; readonly sections: Sections; readonly remarks: readonly string[] }
@@ -59,7 +61,7 @@ export function inferSections(catalog: Catalog, firstDataCenter: string): Inferr
       written[table.name] = { class: 'session-state' };
       remarks.push(`${table.name}: session state, stays where it is written`);
     } else {
-      written[table.name] = { class: 'read-only', feeder: firstDataCenter };
+      written[table.name] = { class: 'system-of-reference', feeder: firstDataCenter };
       remarks.push(`${table.name}: no path to an account, so it is written in ${firstDataCenter} and read everywhere`);
     }
   }

@@ -4,7 +4,8 @@
  * - `lab.ts` (here): what is started, in which order, and how it is stopped
  * - `databases.ts`: clusters, roles, schema, `apply`, streams · `services.ts`: agents, edges, applications
  * - `folder.ts`, `secrets.ts`, `addresses.ts`: what a kept lab finds again · `configuration.ts`, `places.ts`: files written
- * - `application.ts`, `infer.ts`: the storefront or the user's own · `description.ts`: lab.json · `page.ts`: for people
+ * - `application.ts`, `infer.ts`, `approach.ts`: the storefront or the user's own, under one of the five approaches
+ * - `description.ts`: lab.json · `page.ts`: for people
  * - `payments.ts`: the service that the storefront has its orders charged by
  * - `etcd.ts`: the witness when it is not PostgreSQL
  * - `disposer.ts`: what must be stopped · `switchboard.ts`: stops, kills and starts single things, for drills
@@ -16,13 +17,15 @@
  */
 import { mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
+import type { ApproachName } from 'lanekeeper/model';
 import type { Cluster } from '../clusters/cluster.ts';
 import type { LinksAccess, LinksClient } from '../links/client.ts';
 import { startLinks } from '../links/start.ts';
 import { processStart } from '../processes/observe.ts';
 import { type ServiceEvent, Supervisor } from '../processes/supervisor.ts';
 import { chooseAddresses, type LabAddresses, namesHost, namesResolve } from './addresses.ts';
-import type { LabApplication } from './application.ts';
+import { type LabApplication, splitOf } from './application.ts';
+import { approachOf, isSplit, underApproach } from './approach.ts';
 import { type Address, type ConfigurationInput, type View, writeConfiguration } from './configuration.ts';
 import {
   applyEverywhere,
@@ -53,6 +56,8 @@ export type LabOptions = {
   readonly leases: 'postgres' | 'etcd';
   /** Round trip between data centers, and to the witness. */
   readonly rttMs: number;
+  /** Null: as the application's configuration says. */
+  readonly approach: ApproachName | null;
   /** Null: as configured. Otherwise accounts also move as often as anybody likes. */
   readonly stickiness: string | null;
   readonly application: LabApplication;
@@ -126,7 +131,8 @@ export async function startLab(options: LabOptions, disposer: Disposer): Promise
   );
   stopIfClosed();
   const guessed = await sectionsOf(options.application, clusters, names[0] as string, secrets, dir);
-  const sections = restless(fitSections(guessed.sections, names), options.stickiness);
+  const sections = underApproach(restless(fitSections(guessed.sections, names), options.stickiness), options.approach);
+  const approach = approachOf(sections);
   for (const text of guessed.remarks) options.onProgress({ kind: 'remark', text });
 
   const urls = await publicUrls(names, addresses, options.hosts);
@@ -140,10 +146,22 @@ export async function startLab(options: LabOptions, disposer: Disposer): Promise
   stopIfClosed();
 
   const { application } = options;
+  const pieces = isSplit(approach) ? splitOf(application) : null;
   const payments = await findPayments({ application, names, addresses, links, dir });
   await timed(`Agents, edges and ${application.kind === 'storefront' ? 'the storefront' : 'your application'}`, () =>
     all(
-      startServices({ supervisor, names, addresses, secrets, environments, clusters, application, payments, givenUp }),
+      startServices({
+        supervisor,
+        names,
+        addresses,
+        secrets,
+        environments,
+        clusters,
+        application,
+        pieces,
+        payments,
+        givenUp,
+      }),
       publish(application, sections, clusters, secrets, environments, givenUp),
     ),
   );
@@ -153,6 +171,7 @@ export async function startLab(options: LabOptions, disposer: Disposer): Promise
   const services = () => new Map([...supervisor.services(), ...witness.services()]);
   const switchboard = await startSwitchboard({ supervisor: { services }, clusters, names, off }, disposer);
   const description = await describe({
+    approach,
     switchboard,
     names,
     dir,
@@ -258,6 +277,7 @@ async function writeConfigurations(lab: {
         edge,
         agent,
         applications: name === here ? at.apps : [],
+        backends: isSplit(approachOf(lab.sections)) ? await Promise.all(at.backends.map(seen)) : [],
         url: lab.urls.byName[name] as string,
       };
     }
@@ -284,6 +304,7 @@ async function writeConfigurations(lab: {
 const origin = ({ host, port }: Address): string => `http://${host}:${port}`;
 
 async function describe(lab: {
+  readonly approach: ApproachName;
   readonly names: readonly string[];
   readonly dir: string;
   readonly addresses: LabAddresses;
@@ -305,6 +326,7 @@ async function describe(lab: {
       edge: origin(at.edge),
       url: lab.urls.byName[name] as string,
       apps: at.apps.map(origin),
+      backends: isSplit(lab.approach) ? at.backends.map(origin) : [],
       database: databases.owner,
       databases,
       agent: origin(at.agent),
@@ -313,6 +335,7 @@ async function describe(lab: {
     };
   }
   return {
+    approach: lab.approach,
     storefront: (dataCenters[lab.names[0] as string] as DataCenterDescription).edge,
     dataCenters,
     payments: lab.payments,

@@ -25,7 +25,9 @@ export function renderPage(facts: PageFacts, paint: Paint): string {
   const row = (name: string, value: string, remark = ''): number =>
     lines.push(`  ${name.padEnd(12)} ${paint.cyan(value)}${remark === '' ? '' : `  ${paint.dim(remark)}`}`);
 
-  heading(`Two data centers, ${facts.rttMs} ms apart, ready after ${(facts.tookMs / 1000).toFixed(1)} s`);
+  heading(
+    `Two data centers, ${facts.rttMs} ms apart, ${description.approach}, ready after ${(facts.tookMs / 1000).toFixed(1)} s`,
+  );
   for (const [name, { place, url }] of Object.entries(description.dataCenters)) row(name, url, place);
   if (description.payments !== null) row('payments', description.payments, 'charges the orders; outside of both');
   lines.push('');

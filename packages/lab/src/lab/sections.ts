@@ -16,6 +16,9 @@ export function fitSections(sections: Sections, names: readonly string[]): Secti
     ...sections,
     tables: Object.fromEntries(tables),
     claims: Object.fromEntries(claims),
+    ...(sections.fixed === undefined
+      ? {}
+      : { fixed: Object.fromEntries(Object.entries(sections.fixed).map(([name, dc]) => [name, fit(dc)])) }),
     ...(sections.accounts?.existing === undefined ? {} : { accounts: { existing: fit(sections.accounts.existing) } }),
   };
 }

@@ -1,8 +1,11 @@
-/** The processes of each data center: an agent, an edge, and two instances of the application. */
+/**
+ * The processes of each data center: an agent, an edge, and two instances of the application; where that is in two pieces, two
+ * frontends, which know of no database, and two backends.
+ */
 import { sleepMs } from '../processes/observe.ts';
 import type { ServiceSpec, Supervisor } from '../processes/supervisor.ts';
 import type { LabAddresses } from './addresses.ts';
-import { type LabApplication, lanekeeperProgram } from './application.ts';
+import { type LabApplication, lanekeeperProgram, type Program, type Split } from './application.ts';
 import type { Address } from './configuration.ts';
 import type { LabClusters } from './databases.ts';
 import type { Environments } from './environments.ts';
@@ -19,6 +22,8 @@ export async function startServices(lab: {
   readonly environments: Environments;
   readonly clusters: LabClusters;
   readonly application: LabApplication;
+  /** Null: the application is one piece. */
+  readonly pieces: Split | null;
   readonly payments: Payments | null;
   /** True when everything is being stopped, so that waiting has no end any more. */
   readonly givenUp: () => boolean;
@@ -30,7 +35,17 @@ export async function startServices(lab: {
     return [
       command('agent', name, at.agent, env),
       command('edge', name, at.edge, env, ['--drain', '3s']),
-      ...at.apps.map((address, index) => instance(lab, name, index, address, env, url)),
+      ...at.apps.map((address, index) =>
+        lab.pieces === null
+          ? instance(lab, lab.application, name, `${name}-app-${index + 1}`, address, { ...env, DATABASE_URL: url })
+          : instance(lab, lab.pieces.frontend, name, `${name}-app-${index + 1}`, address, withoutPasswords(env)),
+      ),
+      ...(lab.pieces === null ? [] : at.backends).map((address, index) =>
+        instance(lab, (lab.pieces as Split).backend, name, `${name}-backend-${index + 1}`, address, {
+          ...env,
+          DATABASE_URL: url,
+        }),
+      ),
     ];
   });
   if (lab.payments !== null) specs.push({ ...lab.payments.spec, env: { ...inherited(), ...lab.payments.spec.env } });
@@ -66,25 +81,23 @@ function command(
 
 function instance(
   lab: { readonly application: LabApplication; readonly secrets: LabSecrets; readonly payments: Payments | null },
+  program: Program,
   dataCenter: string,
-  index: number,
+  name: string,
   address: Address,
   env: NodeJS.ProcessEnv,
-  databaseUrl: string,
 ): ServiceSpec {
   const { application } = lab;
-  const name = `${dataCenter}-app-${index + 1}`;
   return {
     name,
-    command: application.command,
-    args: application.args,
+    command: program.command,
+    args: program.args,
     cwd: application.cwd,
     env: {
       ...(application.kind === 'own' ? withoutOurs(process.env) : {}),
       ...env,
       HOST: address.host,
       PORT: String(address.port),
-      DATABASE_URL: databaseUrl,
       LANEKEEPER_INSTANCE: name,
       NODE_ENV: 'production',
       ...(application.kind === 'storefront' ? storefrontSettings(lab.secrets) : {}),
@@ -93,6 +106,11 @@ function instance(
     address,
     readyTimeoutMs,
   };
+}
+
+/** A frontend has no database, and nothing to open one with. */
+function withoutPasswords(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !/^LANEKEEPER_.*_PASSWORD$/.test(name)));
 }
 
 /** Passwords of demonstrations cost less: here two cores do the work of two data centers. */

@@ -142,6 +142,7 @@ export type Configuration = {
   readonly tables: Readonly<Record<TableName, Table>>;
   /** Tables that Lanekeeper leaves alone: `schema.table`, `*` matches within a name. */
   readonly ignore: readonly string[];
+  /** Empty with one home for all: there a unique index says as much. */
   readonly claims: Readonly<Record<string, Claim>>;
   /** Homes that belong to no account, and where each starts; the deed is that of `fixedAccount(name)`. */
   readonly fixed: Readonly<Record<string, DataCenterName>>;

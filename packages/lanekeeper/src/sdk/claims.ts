@@ -1,4 +1,7 @@
-/** Values that must be unique in all dcs: the agents know who keeps each of them (protocol.md, Claims). */
+/**
+ * Values that must be unique in all dcs: the agents know who keeps each of them (protocol.md, Claims). With one home for all accounts
+ * everything is written in one database, whose unique index says it: nobody is asked.
+ */
 import { type AccountId, LanekeeperError } from '../model/index.ts';
 import type { ClaimResult, ReleaseResult } from './api.ts';
 import type { Runtime } from './runtime.ts';
@@ -27,6 +30,7 @@ export async function releaseValue(
 }
 
 async function ask(runtime: Runtime, method: 'POST' | 'DELETE', name: string, value: string, account: AccountId) {
+  if (runtime.configuration.homes === 'single') return { kind: method === 'POST' ? 'claimed' : 'released', reason: '' };
   if (!Object.hasOwn(runtime.configuration.claims, name)) {
     const known = Object.keys(runtime.configuration.claims).join(', ') || 'none';
     throw new LanekeeperError('LK_CONFIG', `There is no claim \`${name}\` in the configuration. There is: ${known}.`);

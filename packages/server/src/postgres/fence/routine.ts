@@ -302,6 +302,13 @@ export function grantPieces(configuration: Configuration): Piece[] {
     'reaffirm()',
     'enlist(text)',
     'drained(bigint, text)',
+    'refuse_plain_write(text, text)',
+    'buffer_append(text, jsonb, boolean)',
+    'direct_begin(text, jsonb, boolean, interval)',
+    'direct_end(bigint, text[], boolean)',
+    'spread_apply(text, text[], jsonb, bigint, text, bigint)',
+    'copy_as_of(text)',
+    'copy_state(text)',
   ].map((signature) => `lanekeeper.${signature}`);
   const grant = (role: string, schemaRights: string[], what: string): Piece => ({
     kind: 'grant',
