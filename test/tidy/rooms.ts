@@ -2,7 +2,7 @@
  * The rooms and the arrows between them. An import that is not in this table is a mistake in the import or a decision: then it
  * goes into this table and, with its reason, into ARCHITECTURE.md.
  *
- * Arrows go down only. Siblings (`postgres`, `lease`, `edge`, `ownership`) do not know each other; `agent` is handed its
+ * Arrows go down only. Siblings (`postgres`, `lease`, `buffer`, `edge`, `ownership`) do not know each other; `agent` is handed its
  * lease store, and `cli` and `lab` put things together.
  */
 
@@ -36,6 +36,12 @@ export const rooms: Readonly<Record<string, Room>> = {
     packages: ['pg', 'fastify', 'express'],
     node: 'all',
   },
+  frontend: {
+    folder: 'packages/lanekeeper/src/frontend',
+    rooms: ['model', 'config', 'session'],
+    packages: [],
+    node: ['node:crypto', 'node:http', 'node:https', 'node:stream', 'node:timers/promises'],
+  },
   lanekeeper: { folder: 'packages/lanekeeper/src', rooms: ['model', 'config', 'sdk'], packages: [], node: [] },
 
   ownership: { folder: 'packages/server/src/ownership', rooms: ['model'], packages: [], node: [] },
@@ -47,6 +53,12 @@ export const rooms: Readonly<Record<string, Room>> = {
     packages: ['undici', 'pino', 'prom-client'],
     node: 'all',
   },
+  buffer: {
+    folder: 'packages/server/src/buffer',
+    rooms: product,
+    packages: ['pg', '@nats-io/jetstream', '@nats-io/transport-node'],
+    node: 'all',
+  },
   agent: {
     folder: 'packages/server/src/agent',
     rooms: [...product, 'ownership', 'postgres'],
@@ -55,7 +67,7 @@ export const rooms: Readonly<Record<string, Room>> = {
   },
   cli: {
     folder: 'packages/server/src/cli',
-    rooms: [...product, 'ownership', 'postgres', 'lease', 'edge', 'agent'],
+    rooms: [...product, 'ownership', 'postgres', 'lease', 'buffer', 'edge', 'agent'],
     packages: ['commander', 'listr2', 'picocolors', 'pino', 'pg', 'undici'],
     node: 'all',
   },
@@ -118,7 +130,7 @@ export const rooms: Readonly<Record<string, Room>> = {
 
   storefront: {
     folder: 'examples/storefront/src',
-    rooms: [...product, ...sdk],
+    rooms: [...product, ...sdk, 'frontend'],
     packages: ['fastify', '@fastify/formbody', '@fontsource-variable/bricolage-grotesque', 'kysely', 'pg'],
     node: 'all',
   },

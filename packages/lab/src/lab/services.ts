@@ -38,7 +38,7 @@ export async function startServices(lab: {
       ...at.apps.map((address, index) =>
         lab.pieces === null
           ? instance(lab, lab.application, name, `${name}-app-${index + 1}`, address, { ...env, DATABASE_URL: url })
-          : instance(lab, lab.pieces.frontend, name, `${name}-app-${index + 1}`, address, withoutPasswords(env)),
+          : instance(lab, lab.pieces.frontend, name, `${name}-app-${index + 1}`, address, withoutSecrets(env)),
       ),
       ...(lab.pieces === null ? [] : at.backends).map((address, index) =>
         instance(lab, (lab.pieces as Split).backend, name, `${name}-backend-${index + 1}`, address, {
@@ -109,8 +109,10 @@ function instance(
 }
 
 /** A frontend has no database, and nothing to open one with. */
-function withoutPasswords(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(env).filter(([name]) => !/^LANEKEEPER_.*_PASSWORD$/.test(name)));
+function withoutSecrets(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(
+    Object.entries(env).filter(([name]) => !/^LANEKEEPER_(.*_PASSWORD|SIGNING_KEY(_FILE)?)$/.test(name)),
+  );
 }
 
 /** Passwords of demonstrations cost less: here two cores do the work of two data centers. */

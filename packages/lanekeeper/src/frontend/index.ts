@@ -1,0 +1,2 @@
+export type { Backend, BackendInit, CustomerRequest } from './backend.ts';
+export { createFrontend, type Frontend, type FrontendOptions } from './frontend.ts';
