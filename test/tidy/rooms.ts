@@ -46,6 +46,8 @@ export const rooms: Readonly<Record<string, Room>> = {
 
   ownership: { folder: 'packages/server/src/ownership', rooms: ['model'], packages: [], node: [] },
   postgres: { folder: 'packages/server/src/postgres', rooms: product, packages: ['pg'], node: 'all' },
+  // Judges what `postgres` has read: its plain types, and its judgement of a schema, of which there is one.
+  advise: { folder: 'packages/server/src/advise', rooms: ['model', 'config', 'postgres'], packages: [], node: [] },
   lease: { folder: 'packages/server/src/lease', rooms: product, packages: ['pg', 'undici'], node: 'all' },
   edge: {
     folder: 'packages/server/src/edge',
@@ -82,7 +84,7 @@ export const rooms: Readonly<Record<string, Room>> = {
   },
   'lab/lab': {
     folder: 'packages/lab/src/lab',
-    rooms: [...product, 'postgres', 'lab/processes', 'lab/links', 'lab/clusters'],
+    rooms: [...product, 'postgres', 'advise', 'lab/processes', 'lab/links', 'lab/clusters'],
     packages: ['pg', 'yaml'],
     node: 'all',
   },
