@@ -119,7 +119,9 @@ function readDescription(leashed: LeashedProcess): Promise<LabDescription> {
       const line = text.slice(0, end);
       text = '';
       try {
-        resolve(JSON.parse(line) as LabDescription);
+        const said = JSON.parse(line) as LabDescription | { readonly error: { readonly message: string } };
+        if ('error' in said) fail(`did not come up: ${said.error.message.slice(0, 2_000)}`);
+        else resolve(said);
       } catch {
         fail(`printed something else: ${line.slice(0, 400)}`);
       }
