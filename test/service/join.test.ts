@@ -18,7 +18,7 @@ import { databaseUrl, type RoleName, witnessUrl } from 'lanekeeper/config';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { run } from '../../packages/server/src/cli/main.ts';
 import { type TestAgents, testAgents } from '../support/agents.ts';
-import { applyPair, connectAs, lease } from '../support/applied.ts';
+import { applyPair, connectAs, lease, publish } from '../support/applied.ts';
 import { runSql } from '../support/clusters.ts';
 import { type TestDataCenter, type TestPair, testPair } from '../support/pair.ts';
 import { connectTo, using } from '../support/taken-over.ts';
@@ -94,8 +94,8 @@ async function loseNy(round: number): Promise<void> {
     ny,
     `INSERT INTO sales.orders (account_id, note) SELECT 'ny_${round}', 'order' FROM generate_series(1, 200)`,
   );
-  await write(ny, `INSERT INTO products VALUES ('p${round}', 'thing')`);
-  await write(la, `INSERT INTO prices VALUES ('p${round}', ${round})`);
+  await publish(ny, `INSERT INTO products VALUES ('p${round}', 'thing')`);
+  await publish(la, `INSERT INTO prices VALUES ('p${round}', ${round})`);
   await eventually('arrival', async () => {
     expect(await runSql(la.urls.agent, `SELECT FROM sales.orders WHERE account_id = 'ny_${round}'`)).toHaveLength(200);
     expect(await runSql(la.urls.agent, `SELECT FROM products WHERE sku = 'p${round}'`)).toHaveLength(1);
@@ -135,7 +135,7 @@ async function joined(round: number): Promise<void> {
   );
   expect(Number(order?.id)).toBeGreaterThanOrEqual(Number(drawn?.max) + 8_000);
   await write(la, `UPDATE accounts SET note = 'afterwards' WHERE id = 'ny_${round}'`);
-  await write(ny, `UPDATE products SET name = 'fed again'`);
+  await publish(ny, `UPDATE products SET name = 'fed again'`);
   await eventually('arrival', async () => {
     expect(await runSql(ny.urls.agent, `SELECT note FROM accounts WHERE id = 'ny_${round}'`)).toEqual([
       { note: 'afterwards' },

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { resendRow, verifyTables } from '@lanekeeper/server/postgres';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { run } from '../../packages/server/src/cli/main.ts';
-import { applyPair, lease } from '../support/applied.ts';
+import { applyPair, lease, publish } from '../support/applied.ts';
 import { runSql } from '../support/clusters.ts';
 import { type TestDataCenter, type TestPair, testPair } from '../support/pair.ts';
 import { settled } from '../support/settled.ts';
@@ -46,7 +46,7 @@ beforeAll(async () => {
     ny.urls.application,
     "INSERT INTO orders (account_id, note) SELECT 'n' || g, 'a' FROM generate_series(1, 20) g",
   );
-  await runSql(ny.urls.application, "INSERT INTO products VALUES ('s1', 'thing'), ('s2', 'other')");
+  await publish(ny, "INSERT INTO products VALUES ('s1', 'thing'), ('s2', 'other')");
   await runSql(ny.urls.application, "SELECT lanekeeper.record_outcome('r1', 'n1', '1')");
   for (const dc of [ny, la]) {
     await runSql(
@@ -212,7 +212,7 @@ test('verify --repair says first what it would do, does it, and leaves alone wha
   ]);
 
   await quietly(la, "DELETE FROM lanekeeper.deed WHERE account = 'n11'; DELETE FROM orders WHERE id = 900010");
-  await runSql(ny.urls.application, 'UPDATE products SET name = name');
+  await publish(ny, 'UPDATE products SET name = name');
   const rest = JSON.parse((await lanekeeper('la', 'verify', '--repair', '--json')).stdout);
   expect(rest).toMatchObject({
     clean: true,

@@ -9,7 +9,7 @@ import {
 } from '@lanekeeper/server/postgres';
 import { Client } from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { applyPair, connectAs, lease } from '../support/applied.ts';
+import { applyPair, connectAs, lease, publish } from '../support/applied.ts';
 import { runSql } from '../support/clusters.ts';
 import { type TestDataCenter, type TestPair, testPair } from '../support/pair.ts';
 
@@ -73,7 +73,7 @@ test('what is written in either data center arrives in the other, deeds and feed
     la.urls.application,
     "INSERT INTO accounts VALUES ('b'); INSERT INTO orders (account_id, note) VALUES ('b', 'l1')",
   );
-  await runSql(ny.urls.application, "INSERT INTO products VALUES ('p', 'pen')");
+  await publish(ny, "INSERT INTO products VALUES ('p', 'pen')");
   await expect(runSql(la.urls.application, "INSERT INTO products VALUES ('q', 'quill')")).rejects.toMatchObject({
     code: 'LK007',
   });
@@ -114,7 +114,7 @@ test('two that subscribe at the same moment do not hinder each other, and a half
   // What a process that died between the two leaves: the slot alone.
   await runSql(ny.urls.replication, "SELECT pg_create_logical_replication_slot('lanekeeper_la_rest', 'pgoutput')");
   await runSql(ny.urls.agent, 'DROP SUBSCRIPTION lanekeeper_la_rest');
-  await runSql(ny.urls.application, "INSERT INTO products VALUES ('r', 'rubber')");
+  await publish(ny, "INSERT INTO products VALUES ('r', 'rubber')");
   const results = await Promise.all([ensure(ny), ensure(la), ensure(ny), ensure(la)]);
   for (const result of results) expect(result).toMatchObject({ kind: 'ensured', ready: true });
   await expect

@@ -53,6 +53,11 @@ export async function lease(dc: TestDataCenter, forMs: number): Promise<void> {
   await runSql(dc.urls.agent, 'SELECT lanekeeper.set_lease(wall_ms + $1) FROM lanekeeper.clock()', [forMs]);
 }
 
+/** As an import job does: the tables that this data center feeds, written by their owner in a transaction that publishes. */
+export async function publish(dc: TestDataCenter, sql: string): Promise<void> {
+  await runSql(dc.urls.owner, `BEGIN; SELECT lanekeeper.publishing(); ${sql}; COMMIT`);
+}
+
 function plain(_key: string, value: unknown): unknown {
   return typeof value === 'bigint' ? String(value) : value;
 }

@@ -1,5 +1,5 @@
 /**
- * Publishes the catalog. `DATABASE_URL` is the owner's or the application's. Does nothing outside the data center that
+ * Publishes the catalog, as the owner of the table (`DATABASE_URL`). Does nothing outside the data center that
  * feeds `products`; the others receive it from there. Safe to repeat.
  */
 import pg from 'pg';

@@ -81,7 +81,7 @@ test('migrations run once, also when two start at the same moment; the catalog i
   await applyPair(pair);
   for (const name of pair.names) await lease(pair.dc(name), 600_000);
   const seed = async (dc: string) => {
-    const { code, out, err } = await run('seed', dc, { DATABASE_URL: pair.dc(dc).urls.application });
+    const { code, out, err } = await run('seed', dc, { DATABASE_URL: pair.dc(dc).urls.owner });
     expect([code, err]).toEqual([0, '']);
     return out;
   };

@@ -138,7 +138,7 @@ async function prepare(pair: TestPair, name: string): Promise<void> {
 
 /** What `dist/seed.js` does in the feeder; the other coast has it when its stream brought it. */
 async function publishCatalog(pair: TestPair): Promise<void> {
-  const db = connect(new pg.Pool({ connectionString: pair.dc('ny').urls.application, max: 1 }));
+  const db = connect(new pg.Pool({ connectionString: pair.dc('ny').urls.owner, max: 1 }));
   try {
     const written = await seed(db);
     for (let attempt = 0; attempt < 500; attempt += 1) {

@@ -4,7 +4,7 @@
  * Map: `leadership.ts` who leads · `reign.ts` a leader's time: events in, actions out, deciding in `../ownership` ·
  * `effects.ts` carrying actions out, `handover.ts` those about whole data centers, `rejoin.ts` coming back ·
  * `replication.ts` who reads our log · `successions.ts` news of them · `yield.ts` a database that broke · `observer.ts`, `gate-reasons.ts` streams and peers → gates · `moves.ts`, `arrivals.ts`
- * moves as people ask for them · `claims.ts` · `hooks.ts` · `upkeep.ts` · `api.ts`, `peers.ts` HTTP in and out · `status.ts`, `metrics.ts` ·
+ * moves as people ask for them · `claims.ts` · `copies.ts` · `hooks.ts` · `upkeep.ts` · `api.ts`, `peers.ts` HTTP in and out · `status.ts`, `metrics.ts` ·
  * `database.ts` connections.
  *
  * Invariants.
@@ -24,6 +24,7 @@ import type { Settings } from '../ownership/index.ts';
 import {
   countOpenStranded,
   mayReadOrigins,
+  readClasses,
   readFacts,
   readIncidents,
   readMoves,
@@ -34,6 +35,7 @@ import {
 import { buildApi, type Health } from './api.ts';
 import { Arrivals } from './arrivals.ts';
 import { requestClaim } from './claims.ts';
+import { Copies } from './copies.ts';
 import { Listener, LocalDatabase } from './database.ts';
 import { message } from './effect-context.ts';
 import { Handover } from './handover.ts';
@@ -163,6 +165,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     log,
     leads: () => reign() !== null,
   });
+  const copies = new Copies({ configuration, database, connect: options.connect, log, reign });
   const listener = new Listener(
     () => database.session('listen', 5_000),
     'lanekeeper_agent',
@@ -212,10 +215,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   async function status(): Promise<AgentStatus> {
     const present = reign();
     if (present === null) throw Object.assign(new Error('this agent does not lead'), { statusCode: 503 });
-    const [recent, incidents, stranded] = await database.run(async (client) => {
+    const [recent, incidents, stranded, classes] = await database.run(async (client) => {
       await observer.count(client);
       const moves = await readMoves(client, recentMoves);
-      return [moves, await readIncidents(client, recentIncidents), await countOpenStranded(client)] as const;
+      const classes = await readClasses(client);
+      return [moves, await readIncidents(client, recentIncidents), await countOpenStranded(client), classes] as const;
     });
     return buildStatus({
       configuration,
@@ -237,6 +241,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       replication: replication.report,
       syncProblem,
       stranded,
+      classes: { ...classes, problems: copies.problems },
     });
   }
 
@@ -324,6 +329,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   replication.start();
   successions.start();
   upkeep.start();
+  copies.start();
   hooks.start();
 
   return {
@@ -334,6 +340,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       replication.close();
       successions.close();
       observer.close();
+      await copies.close();
       await leadership.close();
       await Promise.all([api.close(), listener.close(), peers.close(), hooks.close()]);
       await Promise.all([

@@ -14,10 +14,12 @@ import {
 } from '../ownership/index.ts';
 import {
   type AgentRow,
+  type CopyState,
   type Incident,
   judgeIncoming,
   judgeOutgoing,
   type MoveEntry,
+  type PublishingEntry,
   type RecordedSuccession,
   type ReplicationReport,
   type StreamsReport,
@@ -70,6 +72,10 @@ export type AgentStatus = {
     readonly recent: readonly MoveEntry[];
   };
   readonly incidents: readonly Incident[];
+  /** Of when the copies of other tables are, as this database has them. */
+  readonly copies: readonly CopyState[];
+  /** Read-only tables that may be written now, by whom and until when. */
+  readonly publishing: readonly PublishingEntry[];
   readonly configuration: { readonly digest: string };
   /** What needs somebody's attention, in words. Empty when all is well. */
   readonly problems: readonly string[];
@@ -118,6 +124,7 @@ export type StatusInput = {
   readonly replication: ReplicationReport | null;
   readonly syncProblem: string | null;
   readonly stranded: number;
+  readonly classes: Pick<AgentStatus, 'copies' | 'publishing'> & { readonly problems: readonly string[] };
 };
 
 export function buildStatus(input: StatusInput): AgentStatus {
@@ -152,6 +159,8 @@ export function buildStatus(input: StatusInput): AgentStatus {
       recent: input.recent,
     },
     incidents: input.incidents,
+    copies: input.classes.copies,
+    publishing: input.classes.publishing,
     configuration: { digest: configurationDigest(configuration) },
     problems: problemsIn(input, lease, peers),
   };
@@ -206,7 +215,7 @@ function rejoinStatus({ rejoin }: Ownership): AgentStatus['rejoin'] {
 }
 
 function problemsIn(
-  { state, streams, incidents, mayFreeze, transactionProblem, syncProblem, stranded }: StatusInput,
+  { state, streams, incidents, mayFreeze, transactionProblem, syncProblem, stranded, classes }: StatusInput,
   lease: AgentStatus['lease'],
   peers: AgentStatus['peers'],
 ): readonly string[] {
@@ -231,6 +240,7 @@ function problemsIn(
   const kinds = new Map<string, number>();
   for (const { kind } of incidents) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
   for (const [kind, count] of kinds) problems.push(`${count} incident${count === 1 ? '' : 's'} within a day: ${kind}`);
+  problems.push(...classes.problems);
   if (!mayFreeze) problems.push(`nothing can be taken over: ${explain(reason('cannot-freeze'))}`);
   if (transactionProblem !== null) problems.push(transactionProblem);
   if (syncProblem !== null) problems.push(`\`remote\` commits cannot wait: ${syncProblem}`);

@@ -8,9 +8,12 @@
  */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { adoptCommand } from './adopt.ts';
+import { adviseCommand } from './advise.ts';
 import { agentCommand } from './agent.ts';
 import { applyCommand } from './apply.ts';
 import { configCommand } from './config.ts';
+import { copiesCommand } from './copies.ts';
 import { doctorCommand } from './doctor.ts';
 import { edgeCommand } from './edge.ts';
 import { failoverCommand } from './failover.ts';
@@ -20,6 +23,7 @@ import { keysCommand } from './keys.ts';
 import { drillCommand, labCommand, loadLab } from './lab.ts';
 import { type CliContext, colorsFor, exitCodes, processContext, reportError } from './output.ts';
 import { planCommand } from './plan.ts';
+import { publishCommand } from './publish.ts';
 import { rehomeCommand } from './rehome.ts';
 import { rejoinCommand } from './rejoin.ts';
 import { removeCommand } from './remove.ts';
@@ -35,6 +39,8 @@ export type CommandFactory = (context: CliContext) => Command;
 /** In the order in which `lanekeeper help` lists them: the order in which one meets them. */
 const commands: readonly CommandFactory[] = [
   initCommand,
+  adoptCommand,
+  adviseCommand,
   configCommand,
   keysCommand,
   doctorCommand,
@@ -49,6 +55,8 @@ const commands: readonly CommandFactory[] = [
   switchoverCommand,
   failoverCommand,
   rejoinCommand,
+  publishCommand,
+  copiesCommand,
   strandedCommand,
   joinCommand,
 ];

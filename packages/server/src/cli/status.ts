@@ -189,6 +189,19 @@ export function rowsOf(report: Report): readonly Row[] {
         return gate.open ? cell('open', 'good') : cell('closed', 'bad');
       }),
     ),
+    ...[...new Set(names.flatMap((name) => report[name]?.copies.map(({ table }) => table) ?? []))].map((table) =>
+      row(`copy ${table}`, ({ copies }) => {
+        const copy = copies.find((one) => one.table === table);
+        if (copy === undefined) return cell('not here yet', 'bad');
+        const asOf = `as of ${new Date(copy.asOf).toISOString().replace(/(:00)?\.\d+Z$/, 'Z')}`;
+        return copy.complete ? cell(asOf, 'good') : cell(`${asOf}, incomplete`, 'bad');
+      }),
+    ),
+    row('publishing', ({ publishing }) => {
+      const [open] = publishing;
+      if (open === undefined) return cell('no', 'quiet');
+      return cell(`${open.tables.join(', ')} until ${open.until.slice(11, 16)}, by ${open.openedBy}`, 'bad');
+    }),
     row('moves under way', ({ moves }) => cell(String(moves.underWay.length))),
     row('undeclared tables', ({ streams }) => {
       const { length } = streams?.undeclared ?? [];

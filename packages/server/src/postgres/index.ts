@@ -7,6 +7,7 @@
  *   fence/         who may write (R1), generated from the configuration
  *   plan/          from what is there to what is declared, step by step; `apply` does it
  *   deeds/         the lease, moves and claims: what the agent asks of the SQL functions
+ *   classes/       publishing, copies as of a moment, tables that never leave
  *   streams/       publications, slots and subscriptions; what state they are in
  *   sync/          whom a `remote` commit waits for
  *   decode/        what was written here, out of PostgreSQL's own log
@@ -18,6 +19,22 @@
  *   remove/        takes everything out again
  */
 export type { Catalog, ForeignKeyInfo, SequenceInfo, TableInfo, UniqueIndexInfo } from './catalog.ts';
+export {
+  beginPublishing,
+  type CopyState,
+  endPublishing,
+  forgetPublishing,
+  latestDue,
+  type PublishingEntry,
+  type PublishingRequest,
+  type RefreshOptions,
+  type RefreshResult,
+  readClasses,
+  readCopies,
+  readPublishing,
+  refreshCopy,
+  renewPublishing,
+} from './classes/index.ts';
 export { type Connect, type ConnectOptions, type ConnectResult, connect, type Unavailable } from './connect.ts';
 export {
   type Change,
@@ -106,6 +123,8 @@ export {
 } from './deeds/index.ts';
 export { type DoctorOptions, type DoctorReport, doctor } from './doctor/doctor.ts';
 export type { Finding, Severity } from './doctor/finding.ts';
+export { judgeSchema } from './doctor/judge.ts';
+export { namesConfiguration, namesRandom } from './doctor/lint-names.ts';
 export { fencePieces, leaseMarginMs, undeclaredTables } from './fence/index.ts';
 export {
   dueHooks,
@@ -120,7 +139,10 @@ export {
   tellHook,
   waitingHooksMax,
 } from './hooks/queue.ts';
+export type { Hazards } from './inspect/hazards.ts';
 export { readCatalog } from './inspect/read-catalog.ts';
+export type { Statistics, TableUse } from './inspect/statistics.ts';
+export { type Survey, type SurveyResult, surveyDatabase } from './inspect/survey.ts';
 export {
   type Inspection,
   inspectJoin,

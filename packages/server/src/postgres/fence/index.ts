@@ -17,10 +17,11 @@
 import type { Configuration, Table } from 'lanekeeper/config';
 import { fixedAccount, LanekeeperError, singleAccount } from 'lanekeeper/model';
 import type { Catalog, TableInfo } from '../catalog.ts';
+import { fedPiece, feederPieces } from '../classes/pieces.ts';
+import { everywherePieces } from '../everywhere/pieces.ts';
 import type { Piece } from '../piece.ts';
 import { type AccountPath, resolveAccountPath } from './account-path.ts';
-import { type HomedTable, homedTablePieces, type Ownership, trigger } from './homed-table.ts';
-import { quoteText } from './names.ts';
+import { type HomedTable, homedTablePieces, type Ownership } from './homed-table.ts';
 import { accountOfPiece, claimPieces, constantPieces, digestPiece, grantPieces, proofPiece } from './routine.ts';
 
 export { leaseMarginMs, pinnedSettings } from './routine.ts';
@@ -35,7 +36,11 @@ export function fencePieces(configuration: Configuration, catalog: Catalog): Pie
     ownership.kind === 'single' ? [{ table, account: ownership.account }] : [],
   );
   const claims = claimPieces(configuration, catalog);
-  const tablePieces = [...homed.flatMap(homedTablePieces), ...feederPieces(configuration, catalog)];
+  const declared = [...catalog.tables.values()].flatMap((table) => {
+    const found = declaredAs(configuration, catalog, table);
+    return found ? [{ table, declared: found }] : [];
+  });
+  const tablePieces = [...homed.flatMap(homedTablePieces), ...feederPieces(declared), ...everywherePieces(declared)];
   const constants = constantPieces(configuration);
   const routines = claims.filter((piece) => piece.table === null);
   const claimTriggers = claims.filter((piece) => piece.table !== null);
@@ -48,6 +53,7 @@ export function fencePieces(configuration: Configuration, catalog: Catalog): Pie
     digestPiece(paths, singles),
     accountOfPiece(paths, singles),
     ...routines,
+    fedPiece(declared),
     ...tablePieces,
     ...claimTriggers,
     proofPiece(guarded),
@@ -146,31 +152,4 @@ function isWithin(table: TableInfo, top: TableInfo, catalog: Catalog): boolean {
     if (at.name === top.name) return true;
   }
   return false;
-}
-
-/** Tables that one data center publishes are read only in the others. */
-function feederPieces(configuration: Configuration, catalog: Catalog): Piece[] {
-  return [...catalog.tables.values()].flatMap((table) => {
-    const feeder = declaredAs(configuration, catalog, table)?.feeder;
-    if (!feeder) return [];
-    const title = `let only ${feeder} write ${table.name}`;
-    return [
-      trigger(
-        table,
-        'lanekeeper_feeder',
-        'BEFORE INSERT OR UPDATE OR DELETE',
-        'STATEMENT',
-        `lanekeeper.refuse_unless_feeder(${quoteText(feeder)})`,
-        title,
-      ),
-      trigger(
-        table,
-        'lanekeeper_fence_truncate',
-        'BEFORE TRUNCATE',
-        'STATEMENT',
-        'lanekeeper.refuse_truncate()',
-        `refuse TRUNCATE of ${table.name}`,
-      ),
-    ];
-  });
 }

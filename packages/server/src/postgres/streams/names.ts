@@ -34,6 +34,9 @@ export const ownHomedTables: readonly TableName[] = [
   'lanekeeper.repair',
 ];
 
+/** Those that travel with what is shared. */
+export const ownRestTables: readonly TableName[] = ['lanekeeper.copy'];
+
 /** The other data centers, in the order of their numbers. */
 export function peersOf(configuration: Configuration): readonly DataCenterName[] {
   return Object.values(configuration.dataCenters)

@@ -4,7 +4,14 @@ import type { Catalog } from '../catalog.ts';
 import { quoteName, quoteTable, quoteText } from '../fence/names.ts';
 import type { Piece } from '../piece.ts';
 import { splitName } from '../sql-text.ts';
-import { ownHomedTables, publicationName, publishedTables, type StreamName, streamNames } from './names.ts';
+import {
+  ownHomedTables,
+  ownRestTables,
+  publicationName,
+  publishedTables,
+  type StreamName,
+  streamNames,
+} from './names.ts';
 
 const titles: Readonly<Record<StreamName, string>> = {
   homed: 'publish homed rows and their deeds to the other data centers',
@@ -18,7 +25,7 @@ const titles: Readonly<Record<StreamName, string>> = {
 export function publicationPieces(configuration: Configuration, catalog: Catalog): Piece[] {
   return streamNames.map((stream) => {
     const name = publicationName(stream);
-    const own = stream === 'homed' ? ownHomedTables : [];
+    const own = stream === 'homed' ? ownHomedTables : ownRestTables;
     const tables = [...own, ...publishedTables(configuration, catalog, stream, configuration.here)];
     // ONLY: what inherits from a table is declared by itself. Partitions come with theirs in any case.
     const list = tables.map((table) => `ONLY ${quoteTable(splitName(table))}`).join(', ');

@@ -13,7 +13,7 @@ import type { Client } from 'pg';
 import type { TableInfo } from '../catalog.ts';
 import type { Connect, Unavailable } from '../connect.ts';
 import { readCatalog, readOwnTables } from '../inspect/read-catalog.ts';
-import { ownHomedTables, type StreamName, streamOf } from '../streams/names.ts';
+import { ownHomedTables, ownRestTables, type StreamName, streamOf } from '../streams/names.ts';
 import { databaseProblem } from '../transaction.ts';
 import { type Comparable, comparableOf, type Incomparable, type Range, textOrderSql } from './comparable.ts';
 import { settle } from './settle.ts';
@@ -152,7 +152,10 @@ async function comparables(
   options: VerifyOptions,
 ): Promise<readonly (Comparable | Incomparable)[]> {
   const [ours, theirs] = await Promise.all([readAll(here.client), readAll(there.client)]);
-  const names: (readonly [TableName, StreamName])[] = ownHomedTables.map((name) => [name, 'homed']);
+  const names: (readonly [TableName, StreamName])[] = [
+    ...ownHomedTables.map((name) => [name, 'homed'] as const),
+    ...ownRestTables.map((name) => [name, 'rest'] as const),
+  ];
   for (const name of Object.keys(options.configuration.tables).sort()) {
     // A table that a third data center feeds is the same on both sides too, but no stream between them carries it.
     const stream =
