@@ -29,6 +29,8 @@ export type Admission =
       readonly home: DataCenterName;
       readonly term: number;
       readonly where: Whereabouts | null;
+      /** Of use only when it is done from here all the same (`follows`). */
+      readonly leave: () => void;
     }
   | { readonly kind: 'arriving' | 'moving'; readonly where: Whereabouts | null };
 
@@ -44,6 +46,8 @@ export type AdmissionQuestion = {
   readonly waitMs: number;
   /** It is part of work in flight, for which a drain of everything waits: then it must not wait for that. Default false. */
   readonly within?: boolean;
+  /** Whether what is written in another dc can be done from here, over its database; it is in flight here then. Default: no. */
+  readonly follows?: (home: DataCenterName) => boolean;
 };
 
 export type Admitter = { readonly here: DataCenterName; readonly gate: DrainGate; readonly deeds: Deeds };
@@ -112,7 +116,10 @@ export async function admit({ here, gate, deeds }: Admitter, question: Admission
         admitted = true;
         return { kind: 'unknown', leave };
       }
-      if (judgement.kind === 'elsewhere') return { ...judgement, where };
+      if (judgement.kind === 'elsewhere') {
+        admitted = question.follows?.(judgement.home) === true;
+        return { ...judgement, where, leave };
+      }
     } finally {
       if (!admitted) leave();
     }

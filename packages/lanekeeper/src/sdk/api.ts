@@ -16,6 +16,11 @@ export type LanekeeperOptions = {
    */
   readonly databaseUrl?: string;
   /**
+   * With `routing: connection`: connection strings for application queries to other data centers, for those that do not go
+   * straight to the database of the configuration. Default: that, with the application role and its password.
+   */
+  readonly databaseUrls?: Readonly<Record<DataCenterName, string>>;
+  /**
    * Connection string that leads straight to PostgreSQL, for the one connection that LISTENs. Default:
    * `LANEKEEPER_CONTROL_URL`, else the local database of the configuration.
    */
@@ -51,6 +56,15 @@ export type Outcome<Result> =
   | { readonly kind: 'done'; readonly result: Result; readonly dataCenter: DataCenterName }
   /** Nothing is recorded here: it was not done, or its record has not arrived here yet. */
   | { readonly kind: 'unknown' };
+
+/** Of when a copy of other tables is. */
+export type CopyAsOf = {
+  readonly asOf: Date;
+  readonly madeAt: Date;
+  /** False: writes before `asOf` may be missing, of the dcs named. */
+  readonly complete: boolean;
+  readonly missing: readonly DataCenterName[];
+};
 
 /**
  * The one method of a connection that `once` needs; a client from `lanekeeper/pg` fits as it is. A query builder's
@@ -107,14 +121,24 @@ export interface RequestScope {
   forAccount<Result>(account: AccountId, work: () => Promise<Result>): Promise<Result>;
 }
 
+export type PoolOptions = pg.PoolConfig & {
+  /** With `routing: connection`: false keeps all connections of this pool in the local database. Default true. */
+  readonly follow?: boolean;
+};
+
 export interface Lanekeeper {
   readonly here: DataCenterName;
   readonly instance: string;
   readonly configuration: Configuration;
   /** `Client` of `lanekeeper/pg`, for libraries that want the class. */
   readonly Client: typeof pg.Client;
-  /** A pool on the local database, as the application's role. `options` are pg's own. */
-  pool(options?: pg.PoolConfig): pg.Pool;
+  /** `lanekeeper/pg` for this instance, for libraries that want the module: with `routing: connection` its connections follow. */
+  readonly pg: typeof pg;
+  /**
+   * A pool on the local database, as the application's role. `options` are pg's own. With `routing: connection` whoever asks for
+   * a connection gets one to the database where his work is written; requests that only read get one to the local database.
+   */
+  pool(options?: PoolOptions): pg.Pool;
   /** The scope of the request this code runs for. */
   current(): RequestScope | undefined;
   /** As `RequestScope.forAccount`, also where there is no request. */
@@ -145,11 +169,102 @@ export interface Lanekeeper {
   durabilityOf(client: pg.ClientBase): Durability | null;
   /** Whether the work of that request id was committed, as far as this dc knows. */
   outcome<Result = unknown>(requestId: string): Promise<Outcome<Result>>;
+  /**
+   * Runs `work` in one process only: of this dc (the default), or with `scope: 'cluster'` of the dc where the fixed home of that name is.
+   * When `work` returns it is called again after `pauseMs`; when it throws, another process may take its turn. One that dies or is
+   * stopped is replaced within seconds.
+   * @throws {LanekeeperError} `LK_CONFIG` when `fixed` has no such name, with `scope: 'cluster'`
+   */
+  singleton(name: string, work: (run: SingletonRun) => Promise<unknown>, options?: SingletonOptions): Singleton;
+  /** Of when a table declared with `copy` is, as it has arrived in this dc. Null: it was not made yet. */
+  asOf(table: string): Promise<CopyAsOf | null>;
+  /**
+   * A table with `writes: direct` or `buffered`, which is written this way only. `put` takes a whole row: what is not given gets its
+   * default, or NULL. Of two writes to one key the later one stays, everywhere.
+   * @throws {LanekeeperError} `LK_CONFIG` for any other table
+   */
+  everywhere<Row extends object = Record<string, unknown>>(table: string): TableEverywhere<Row>;
   /** Asks the agents to move an account. Throws `LK_AGENT_UNAVAILABLE` when the local one does not answer. */
   move(account: AccountId, to: DataCenterName, options?: MoveOptions): Promise<MoveResult>;
   /** Closes its own connections; pools made by `pool()` are the application's to end. Safe to repeat. */
   close(): Promise<void>;
 }
+
+export type SingletonOptions = {
+  /** Default `dc`. */
+  readonly scope?: 'dc' | 'cluster';
+  /** Default 1000. */
+  readonly pauseMs?: number;
+  /** Is told what `work` threw. Default: a warning of the process. */
+  readonly onError?: (error: unknown) => void;
+};
+
+/** One process's turn at a singleton. */
+export type SingletonRun = {
+  readonly name: string;
+  /** Greater than that of every turn before, also in other dcs with `scope: 'cluster'`: for whatever outside of the database can compare. */
+  readonly number: bigint;
+  /** Aborts when the turn is over: `work` should end. Its reason is an error with code `LK_SINGLETON_LOST`. */
+  readonly signal: AbortSignal;
+  /**
+   * First in a transaction: it commits while the turn lasts, or not at all; whoever is next waits for it.
+   * @throws {LanekeeperError} `LK_SINGLETON_LOST`; `LK_WRONG_HOME`, `LK_NO_LEASE` with `scope: 'cluster'`
+   */
+  guard(client: Queryable): Promise<void>;
+};
+
+export interface Singleton {
+  /** This process's turn, null while it has none. */
+  readonly running: SingletonRun | null;
+  /** Ends the turn, and takes no other one. Resolves when `work` has ended. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Both throw `LK_NOT_LOGGED` when nothing was written, `LK_OUTCOME_UNKNOWN` when nobody knows (writing again does no harm), and
+ * PostgreSQL's own error when the row is wrong in itself.
+ */
+export interface TableEverywhere<Row extends object = Record<string, unknown>> {
+  /** The row is JSON to the database: dates, bytes and big integers are converted. */
+  put(row: Row, options?: EverywhereOptions): Promise<BufferedWrite | DirectWrite>;
+  /** The columns of the primary key are enough. Removing what is not there is a write as well. */
+  remove(key: Partial<Row>, options?: EverywhereOptions): Promise<BufferedWrite | DirectWrite>;
+}
+
+export type EverywhereOptions = {
+  /** For `buffered` with the log in PostgreSQL: append in the transaction of this connection, and commit with it. */
+  readonly client?: Queryable;
+};
+
+/** Is in the log, and will be in every data center. */
+export type BufferedWrite = {
+  readonly kind: 'buffered';
+  /**
+   * What it survives now. `local`: on the disk of one server. `unsynced`: with one server of NATS, which may not have put it on the
+   * disk yet. `replicated(n)`: with n servers. `transaction`: nothing before the caller's transaction commits, then `local`.
+   */
+  readonly durability: 'local' | 'unsynced' | 'transaction' | `replicated(${number})`;
+  /** Names it in its log. */
+  readonly position: string;
+};
+
+export type DirectWrite = {
+  /**
+   * `written`: everywhere. `incomplete`: somewhere; the agents bring it to the others. `refused`: nowhere, and it will be nowhere.
+   */
+  readonly kind: 'written' | 'incomplete' | 'refused';
+  readonly dataCenters: Readonly<Record<DataCenterName, DirectOutcome>>;
+  /** Which dc's agents repair it, if need be. */
+  readonly recordedIn: DataCenterName | null;
+};
+
+export type DirectOutcome =
+  | { readonly kind: 'written' }
+  | { readonly kind: 'refused'; readonly sqlstate: string; readonly message: string }
+  /** Not there yet. */
+  | { readonly kind: 'unavailable'; readonly reason: string }
+  /** It was sent and nobody answered. */
+  | { readonly kind: 'unknown'; readonly reason: string };
 
 export type ReleaseResult = { readonly kind: 'released' } | { readonly kind: 'unavailable'; readonly reason: string };
 

@@ -15,6 +15,8 @@ export type Binding = {
    */
   readonly owner: AccountId | null;
   readonly dataCenter: DataCenterName;
+  /** In which database its statements are to run: here, or with `routing: connection` where it is written. */
+  readonly lane: DataCenterName;
   readonly requestId: string | undefined;
   /** The request it belongs to; null for jobs. */
   readonly scope: RequestScope | null;
@@ -26,12 +28,14 @@ export type Binding = {
   isCounted(): boolean;
   /** Keeps the work in flight, so that a move of its account waits, until the returned function is called (once or more). */
   hold(): () => void;
-  /** Where the database says the account is written at this moment; null when nobody can say. Never rejects. */
-  homeNow(account: AccountId): Promise<DataCenterName | null>;
-  /** While this dc may not write: who has taken the account over, if any agents know. Never rejects. */
-  successorOf(account: AccountId): Promise<DataCenterName | null>;
+  /** Where the database in `at` says the account is written at this moment; null when nobody can say. Never rejects. */
+  homeNow(account: AccountId, at: DataCenterName): Promise<DataCenterName | null>;
+  /** While `at` may not write: who has taken the account over, if any agents know. Never rejects. */
+  successorOf(account: AccountId, at: DataCenterName): Promise<DataCenterName | null>;
   /** Is told of every refusal met on the way, so that the answer can say where to go (R6). */
   noticeRefusal(error: LanekeeperError): void;
+  /** What was refused has been done in `lane`, without anybody noticing: so is what follows for that account. */
+  wentTo(lane: DataCenterName, refusal: LanekeeperError): void;
   /** Is told of every transaction that wrote something, and what it reached. */
   noticeDurability(durability: Durability): void;
 };
@@ -46,12 +50,12 @@ export function runBound<Result>(binding: Binding, work: () => Result): Result {
   return storage.run(binding, work);
 }
 
-/** Whether `binding`, or work around it, is already in flight for this account: then it must not wait for the account's gate. */
-export function isWithin(binding: Binding | undefined, account: AccountId): boolean {
-  for (let at: Binding | null = binding ?? null; at !== null; at = at.outer) {
-    if (at.covers(account)) return true;
+/** `binding`, or work around it, that is in flight for this account: who is part of that must not wait for the account's gate. */
+export function workAround(binding: Binding | null, account: AccountId): Binding | null {
+  for (let at = binding; at !== null; at = at.outer) {
+    if (at.covers(account)) return at;
   }
-  return false;
+  return null;
 }
 
 /** Whether `binding`, or work around it, is in flight at all: then it must not wait for a drain of everything. */

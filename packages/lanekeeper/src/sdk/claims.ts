@@ -4,6 +4,7 @@
  */
 import { type AccountId, LanekeeperError } from '../model/index.ts';
 import type { ClaimResult, ReleaseResult } from './api.ts';
+import { currentBinding } from './binding.ts';
 import type { Runtime } from './runtime.ts';
 
 const timeoutMs = 5_000;
@@ -35,8 +36,10 @@ async function ask(runtime: Runtime, method: 'POST' | 'DELETE', name: string, va
     const known = Object.keys(runtime.configuration.claims).join(', ') || 'none';
     throw new LanekeeperError('LK_CONFIG', `There is no claim \`${name}\` in the configuration. There is: ${known}.`);
   }
+  // They answer when the database in which it will be used has it.
+  const agents = runtime.agentsOf(currentBinding()?.lane ?? runtime.here);
   try {
-    const answer = await runtime.agents.call({ method, path: '/v1/claims', body: { name, value, account }, timeoutMs });
+    const answer = await agents.call({ method, path: '/v1/claims', body: { name, value, account }, timeoutMs });
     return { kind: answer.kind, reason: typeof answer.reason === 'string' ? answer.reason : answer.kind };
   } catch (error) {
     if (!(error instanceof LanekeeperError)) throw error;

@@ -98,10 +98,7 @@ export class Deeds {
   }
 
   async #ask(account: AccountId): Promise<Whereabouts | null> {
-    const rows = await this.#run('SELECT home, term, counter, accepted, draining FROM lanekeeper.where_is($1)', [
-      account,
-    ]);
-    const where = toWhereabouts(rows[0]);
+    const where = await askWhereIs(this.#run, account);
     return where === null ? null : this.#present(where);
   }
 
@@ -135,6 +132,12 @@ export class Deeds {
       },
     };
   }
+}
+
+/** Where the database says the account is; null when it has no deed for it. */
+export async function askWhereIs(run: RunSql, account: AccountId): Promise<Whereabouts | null> {
+  const rows = await run('SELECT home, term, counter, accepted, draining FROM lanekeeper.where_is($1)', [account]);
+  return toWhereabouts(rows[0]);
 }
 
 function toWhereabouts(row: Record<string, unknown> | undefined): Whereabouts | null {

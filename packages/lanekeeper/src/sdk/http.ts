@@ -13,7 +13,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
-import { compareEpochs, headers, LanekeeperError } from '../model/index.ts';
+import { compareEpochs, type DataCenterName, headers, LanekeeperError } from '../model/index.ts';
 import { type Session, sessionOf } from '../session/index.ts';
 import { admit, enterWhenOpen, judge } from './admission.ts';
 import { type Answer, answerTo, ReplayError, retryHeaders } from './answer.ts';
@@ -21,6 +21,7 @@ import type { Lanekeeper, RequestScope, Whereabouts } from './api.ts';
 import type { Binding } from './binding.ts';
 import { consumeHandoff, findHandoff } from './handoff.ts';
 import { arrivalWaitMs } from './job.ts';
+import { reaches } from './lane.ts';
 import { findLanekeeperError } from './refusal.ts';
 import { CurrentRequest, wasRoutedHere } from './request.ts';
 import { beforeHead } from './response-head.ts';
@@ -113,7 +114,10 @@ async function arrive(
   if (known && (safe || anywhere)) request.refresh(await quietly(runtime.deeds.whereIs(owner)));
   if (safe) return null;
   if (home !== undefined) return admitWrite(runtime, request, request.fixHome(home), true);
-  if (anywhere || !known) return admitAnybody(runtime, request);
+  if (anywhere || !known) {
+    // With one home for all it is where anybody is registered and signed in as well.
+    return single && runtime.lanes !== null ? admitWrite(runtime, request, owner) : admitAnybody(runtime, request);
+  }
   return admitWrite(runtime, request, owner);
 }
 
@@ -149,28 +153,35 @@ async function admitWrite(
     new ReplayError(home, { ...details, term });
   const hint = fixed ? null : request.hint;
   // An edge that followed the session here knew nothing of the route.
-  const hops = fixed && !wasRoutedHere(request.facts, here) ? 0 : request.facts.hops;
+  const hops = runtime.lanes !== null || (fixed && !wasRoutedHere(request.facts, here)) ? 0 : request.facts.hops;
+  const follows = (home: DataCenterName) => reaches(runtime, home);
   let admission: Awaited<ReturnType<typeof admit>>;
   try {
     const waitMs = configuration.moves.drainMs + arrivalWaitMs;
-    admission = await admit(runtime, { account: owner, hint, hops, waitMs });
+    admission = await admit(runtime, { account: owner, hint, hops, waitMs, follows });
   } catch {
     // The database cannot be asked: go by what the session says, and by whoever may have taken over since. If it is this dc's, the
     // handler will find out.
     await runtime.successions.learn();
     const known = hint === null ? null : runtime.successions.present({ ...hint, accepted: true, draining: false });
     const judgement = judge(here, null, known, hops);
-    return judgement.kind === 'elsewhere' ? answer(replay(judgement)) : null;
+    if (judgement.kind !== 'elsewhere') return null;
+    if (!follows(judgement.home)) return answer(replay(judgement));
+    request.lane.goTo(judgement.home);
+    return null;
   }
   if ('where' in admission && !fixed) request.refresh(admission.where);
+  if (admission.kind === 'elsewhere') {
+    if (!follows(admission.home)) return answer(replay(admission));
+    request.lane.goTo(admission.home);
+  }
   switch (admission.kind) {
     case 'here':
     case 'unknown':
-      request.flight.add(owner, admission.leave);
-      if (account !== null && !fixed) runtime.touch(account);
-      return null;
     case 'elsewhere':
-      return answer(replay(admission));
+      request.flight.add(owner, admission.leave);
+      if (account !== null && !fixed) runtime.touch(account, request.lane.dataCenter);
+      return null;
     case 'arriving':
       return answer(new LanekeeperError('LK_ARRIVING', undefined, { ...details, home: here }));
     case 'moving':

@@ -3,9 +3,13 @@
  *
  * - `api.ts`: the public face · `lanekeeper.ts` (here): puts it together · `runtime.ts`: what the parts share
  * - `binding.ts`: which work the running code is for · `pg.ts` with `refusal.ts`, `uncertain.ts`: connections that follow it
+ * - `connections.ts` with `lanes.ts`, `lane-health.ts`, `routed-pool.ts`, `routed-client.ts`, `second-try.ts`, `lane.ts`: those that lead
+ *   to other data centers (`routing: connection`)
  * - `http.ts` with `request.ts`, `answer.ts`, `handoff.ts`, `response-head.ts`: requests; `fastify.ts`, `express.ts`: thin adapters
  * - `admission.ts`, `deeds.ts`, `gate.ts`, `flight.ts`, `job.ts`: may this work start here, and who waits for whom
  * - `control.ts`: what the database announces · `successions.ts`: what agents know beyond it · `agent-client.ts`, `moves.ts`, `claims.ts`: what the agents are asked
+ * - `singleton.ts`: what runs once
+ * - `everywhere.ts`, `direct.ts`, `databases.ts`: rows that every data center gets without replication
  * - `outcomes.ts`, `durability.ts`: what became of a commit · `ids.ts`
  *
  * Invariants. 1: nothing here decides who may write; without any of it the fence still does (R1). 2: a refusal says why, where the
@@ -26,16 +30,20 @@ import { AgentClient } from './agent-client.ts';
 import type { Lanekeeper, LanekeeperOptions } from './api.ts';
 import { currentBinding } from './binding.ts';
 import { claimValue, releaseValue } from './claims.ts';
+import { type Connections, openConnections } from './connections.ts';
 import { ControlConnection, type ControlMessage } from './control.ts';
+import { copyAsOf } from './copies.ts';
+import { Databases } from './databases.ts';
 import { Deeds, type RunSql } from './deeds.ts';
 import { durabilityOf } from './durability.ts';
+import { tableEverywhere } from './everywhere.ts';
 import { DrainGate } from './gate.ts';
 import { createIds } from './ids.ts';
 import { runForAccount } from './job.ts';
 import { requestMove } from './moves.ts';
 import { once, outcomeOf } from './outcomes.ts';
-import { Client, Pool } from './pg.ts';
 import { ownerOf, type Runtime, setRuntime } from './runtime.ts';
+import { requireHomeOf, Singletons } from './singleton.ts';
 import { Successions } from './successions.ts';
 import { createTouch } from './touch.ts';
 
@@ -64,9 +72,10 @@ export async function createLanekeeper(options: LanekeeperOptions = {}): Promise
 
   const own = createOwnPool(queriesUrl, instance);
   const run: RunSql = async (text, values) => (await own.query<Record<string, unknown>>(text, values)).rows;
-  const agents = createAgentClient(configuration, ring, here);
-  const everywhere = Object.keys(configuration.dataCenters).map((dc) => createAgentClient(configuration, ring, dc));
-  const successions = new Successions(here, everywhere, () => deeds.allChanged());
+  const names = Object.keys(configuration.dataCenters);
+  const everywhere = new Map(names.map((dc) => [dc, createAgentClient(configuration, ring, dc)]));
+  const agents = everywhere.get(here) ?? createAgentClient(configuration, ring, here);
+  const successions = new Successions(here, [...everywhere.values()], () => deeds.allChanged());
   const deeds = new Deeds(run, (where) => successions.present(where));
   const gate = new DrainGate((move) => control.reportDrained(move));
   const control = new ControlConnection(controlUrl, instance, run, {
@@ -81,28 +90,58 @@ export async function createLanekeeper(options: LanekeeperOptions = {}): Promise
     },
     message: (message) => hear(message, gate, deeds, successions),
   });
+  const connections = openConnections({
+    configuration,
+    env,
+    instance,
+    url: queriesUrl,
+    urls: options.databaseUrls ?? {},
+    run,
+    onLost: () => void successions.learn(),
+  });
+  const databases = new Databases({
+    here,
+    urls: new Map(
+      names.map((dc) => [
+        dc,
+        dc === here ? queriesUrl : (options.databaseUrls?.[dc] ?? databaseUrl(configuration, dc, 'application', env)),
+      ]),
+    ),
+    applicationName: `lanekeeper:${instance}`,
+  });
   const runtime: Runtime = {
     configuration,
+    databases,
     here,
     ring,
     handoffs: createHandoffMemory(),
     gate,
     deeds,
     agents,
+    agentsOf: (dc) => everywhere.get(dc) ?? agents,
     successions,
     run,
-    touch: createTouch(run),
+    lanes: connections.lanes,
+    touch: createTouch(here, (at, text, values) => connections.lanes?.run(at, text, values) ?? run(text, values)),
+    singletons: new Singletons(controlUrl, instance),
   };
-  const lanekeeper = createFace(runtime, instance, queriesUrl, async () => {
+  const lanekeeper = createFace(runtime, instance, connections, async () => {
+    await runtime.singletons.close();
     await control.close();
     gate.openAll();
+    await Promise.all([connections.close(), databases.close()]);
     await own.end();
   });
   await control.start();
   return lanekeeper;
 }
 
-function createFace(runtime: Runtime, instance: string, url: string, shutDown: () => Promise<void>): Lanekeeper {
+function createFace(
+  runtime: Runtime,
+  instance: string,
+  connections: Connections,
+  shutDown: () => Promise<void>,
+): Lanekeeper {
   const { here, configuration, deeds, run } = runtime;
   let closed: Promise<void> | null = null;
   const forAccount = <Result>(account: AccountId, work: () => Promise<Result>) =>
@@ -111,8 +150,9 @@ function createFace(runtime: Runtime, instance: string, url: string, shutDown: (
     here,
     instance,
     configuration,
-    Client,
-    pool: (options = {}) => new Pool({ connectionString: url, ...options }),
+    Client: connections.pg.Client,
+    pg: connections.pg,
+    pool: connections.pool,
     current: () => currentBinding()?.scope ?? undefined,
     forAccount,
     whereIs: (account) => deeds.whereIsNow(ownerOf(runtime, account)),
@@ -121,7 +161,13 @@ function createFace(runtime: Runtime, instance: string, url: string, shutDown: (
     id: createIds(here, { nowMs: Date.now, randomBytes }),
     once,
     durabilityOf,
-    outcome: (requestId) => outcomeOf(run, requestId),
+    asOf: (table) => copyAsOf(run, table),
+    outcome: (requestId) => outcomeOf(runtime, requestId),
+    singleton: (name, work, options = {}) => {
+      requireHomeOf(name, options.scope, configuration.fixed);
+      return runtime.singletons.add(name, work, options);
+    },
+    everywhere: (table) => tableEverywhere(runtime, table),
     move: (account, to, options) => requestMove(runtime, account, to, options),
     close: () => {
       closed ??= shutDown();

@@ -2,10 +2,11 @@
  * Outcome records: the result of a request, committed in the transaction of its work, so that a repetition is answered instead of
  * done again and any dc can say what became of it (R6). They belong to the account they were made for.
  */
-import type { AccountId } from '../model/index.ts';
+import { type AccountId, singleAccount } from '../model/index.ts';
 import type { Outcome, Queryable } from './api.ts';
 import { type Binding, currentBinding } from './binding.ts';
 import type { RunSql } from './deeds.ts';
+import type { Runtime } from './runtime.ts';
 
 type OutcomeRow = {
   readonly account: AccountId;
@@ -52,7 +53,18 @@ export async function once<Result>(
   return { kind: 'done', result };
 }
 
-export async function outcomeOf<Result>(run: RunSql, requestId: string): Promise<Outcome<Result>> {
+/** Asked of the database here, and if it does not know of the one where it was recorded if it was. */
+export async function outcomeOf<Result>(runtime: Runtime, requestId: string): Promise<Outcome<Result>> {
+  const outcome = await outcomeIn<Result>(runtime.run, requestId);
+  const { lanes, here, deeds } = runtime;
+  if (outcome.kind !== 'unknown' || lanes === null) return outcome;
+  const owner = currentBinding()?.owner ?? (runtime.configuration.homes === 'single' ? singleAccount : null);
+  const home = owner === null ? undefined : (await deeds.whereIs(owner))?.home;
+  if (home === undefined || home === here || !lanes.has(home)) return outcome;
+  return outcomeIn((text, values) => lanes.run(home, text, values), requestId);
+}
+
+async function outcomeIn<Result>(run: RunSql, requestId: string): Promise<Outcome<Result>> {
   const binding = currentBinding();
   const ask = async (key: string) => (await run(select, [key])) as unknown as readonly OutcomeRow[];
   const rows = await ask(requestId);

@@ -12,6 +12,7 @@
  */
 import { AsyncResource } from 'node:async_hooks';
 import pg from 'pg';
+import type { DataCenterName } from '../model/index.ts';
 import { type Binding, currentBinding } from './binding.ts';
 import {
   CommitWatch,
@@ -32,7 +33,14 @@ type Callback = (error: unknown, ...results: unknown[]) => unknown;
 /** The work for which a client was taken out of its pool, until it goes back. */
 const checkouts = new WeakMap<pg.ClientBase, Binding>();
 
+/** The work that uses this connection. */
+export function bindingOf(client: pg.ClientBase): Binding | null {
+  return checkouts.get(client) ?? currentBinding() ?? null;
+}
+
 class LaneClient extends pg.Client {
+  /** Whose database it leads to; null: the one here. */
+  readonly leadsTo: DataCenterName | null = null;
   readonly #holds: (() => void)[] = [];
   readonly #commits: CommitWatch;
   /** The commit of which nobody knows what became, until PostgreSQL is heard of again on this connection. */
@@ -57,7 +65,7 @@ class LaneClient extends pg.Client {
   }
 
   override query(config: Any, values?: Any, callback?: Any): Any {
-    const binding = checkouts.get(this) ?? currentBinding() ?? null;
+    const binding = bindingOf(this);
     const text = typeof config === 'string' ? config : ((config as { text?: unknown } | null)?.text ?? '');
     // A statement that never left this process has a certain outcome: nothing.
     const sent = !this.connection.stream.destroyed;
@@ -66,7 +74,7 @@ class LaneClient extends pg.Client {
     const failure = (error: unknown): Met => {
       // Libraries answer a failed COMMIT with ROLLBACK, and some report only that this failed, too: then it must say the same.
       if (this.#uncertainty !== null) return { now: this.#uncertainty };
-      const met = meet(error, binding, uncertain);
+      const met = meet(error, { binding, leadsTo: this.leadsTo }, uncertain);
       if (met.now instanceof DatabaseRefusal && met.now.code === 'LK_OUTCOME_UNKNOWN') this.#uncertainty = met.now;
       return met;
     };
@@ -116,7 +124,12 @@ class LaneClient extends pg.Client {
     setDurability(this, durability);
     binding?.noticeDurability(durability);
     if (durability === 'remote' || !waited.refusesAlone) return null;
-    const uncertain = new DatabaseRefusal('LK_OUTCOME_UNKNOWN', undefined, contextOf(binding), null);
+    const uncertain = new DatabaseRefusal(
+      'LK_OUTCOME_UNKNOWN',
+      undefined,
+      contextOf({ binding, leadsTo: this.leadsTo }),
+      null,
+    );
     binding?.noticeRefusal(uncertain);
     return uncertain;
   }
@@ -168,8 +181,12 @@ function checkOut(client: pg.PoolClient, binding: Binding | undefined): void {
 /** What the caller gets to see of an error: at once, or after asking the database where the account is. */
 type Met = { readonly now: unknown; readonly later?: Promise<unknown> };
 
-function meet(error: unknown, binding: Binding | null, uncertain: boolean): Met {
-  const context = contextOf(binding);
+/** Who asked, and what was asked. */
+type Asked = { readonly binding: Binding | null; readonly leadsTo: DataCenterName | null };
+
+function meet(error: unknown, asked: Asked, uncertain: boolean): Met {
+  const { binding } = asked;
+  const context = contextOf(asked);
   const refusal =
     translateRefusal(error, context) ??
     (uncertain && leavesOutcomeOpen(error)
@@ -179,7 +196,7 @@ function meet(error: unknown, binding: Binding | null, uncertain: boolean): Met 
     binding?.noticeRefusal(refusal);
     const account = refusal.details.account ?? binding?.owner ?? null;
     if (binding === null || account === null || refusal.code !== 'LK_NO_LEASE') return { now: refusal };
-    return { now: refusal, later: afterLostLease(refusal, binding, account) };
+    return { now: refusal, later: afterLostLease(refusal, binding, account, asked.leadsTo ?? binding.dataCenter) };
   }
   const account = binding?.owner ?? null;
   if (binding === null || account === null || !isFenceConflict(error)) return { now: error };
@@ -195,16 +212,17 @@ function whole(met: Met): unknown {
  * Repeating it here would be in vain, so say where the account went; if it is still here, 40001 stays what it is: try again.
  */
 async function afterConflict(error: unknown, binding: Binding, account: string, context: RefusalContext) {
-  const home = await binding.homeNow(account);
-  if (home === null || home === binding.dataCenter) return error;
+  const { dataCenter = binding.dataCenter } = context;
+  const home = await binding.homeNow(account, dataCenter);
+  if (home === null || home === dataCenter) return error;
   const refusal = new DatabaseRefusal('LK_WRONG_HOME', undefined, { ...context, account, home }, error);
   binding.noticeRefusal(refusal);
   return refusal;
 }
 
-/** This dc may not write. Perhaps it has a successor already: then say where to go (R6). */
-async function afterLostLease(refusal: DatabaseRefusal, binding: Binding, account: string) {
-  const home = await binding.successorOf(account);
+/** That dc may not write. Perhaps it has a successor already: then say where to go (R6). */
+async function afterLostLease(refusal: DatabaseRefusal, binding: Binding, account: string, at: DataCenterName) {
+  const home = await binding.successorOf(account, at);
   if (home === null) return refusal;
   const told = new DatabaseRefusal(refusal.code, refusal.message, { ...refusal.details, account, home }, refusal.cause);
   binding.noticeRefusal(told);
@@ -216,10 +234,10 @@ function isFenceConflict(error: unknown): boolean {
   return code === '40001' && typeof where === 'string' && where.includes('lanekeeper.');
 }
 
-function contextOf(binding: Binding | null): RefusalContext {
+function contextOf({ binding, leadsTo }: Asked): RefusalContext {
   if (binding === null) return {};
   return {
-    dataCenter: binding.dataCenter,
+    dataCenter: leadsTo ?? binding.dataCenter,
     ...(binding.account === null ? {} : { account: binding.account }),
     ...(binding.requestId === undefined ? {} : { requestId: binding.requestId }),
   };

@@ -33,6 +33,7 @@ import { weaker } from './durability.ts';
 import { Flight } from './flight.ts';
 import { handoffAddress } from './handoff.ts';
 import { arrivalWaitMs, homeNow, runForAccount, successorOf } from './job.ts';
+import { Lane, reaches } from './lane.ts';
 import { moveHereIfIdle } from './moves.ts';
 import { ownerOf, type Runtime } from './runtime.ts';
 
@@ -54,6 +55,7 @@ export class CurrentRequest implements RequestScope {
   readonly requestId: string;
   readonly binding: Binding;
   readonly flight = new Flight();
+  readonly lane: Lane;
   readonly facts: RequestFacts;
   readonly #runtime: Runtime;
   #session: NewSession | null;
@@ -68,6 +70,7 @@ export class CurrentRequest implements RequestScope {
     this.facts = facts;
     this.#session = facts.session;
     this.requestId = facts.requestId;
+    this.lane = new Lane(runtime);
     const request = this;
     this.binding = {
       get account() {
@@ -79,15 +82,22 @@ export class CurrentRequest implements RequestScope {
         return ownerOf(runtime, this.account);
       },
       dataCenter: runtime.here,
+      get lane() {
+        return request.lane.dataCenter;
+      },
       requestId: facts.requestId,
       scope: this,
       outer: null,
       covers: (account) => this.flight.covers(account),
       isCounted: () => this.flight.isCounted,
       hold: () => this.flight.hold(),
-      homeNow: (account) => homeNow(runtime, account),
-      successorOf: (account) => successorOf(runtime, account),
+      homeNow: (account, at) => homeNow(runtime, account, at),
+      successorOf: (account, at) => successorOf(runtime, account, at),
       noticeRefusal: (error) => this.noticeRefusal(error),
+      wentTo: (dataCenter, refusal) => {
+        this.lane.followed(dataCenter, refusal, this.binding.owner);
+        if (this.#refusal === refusal) this.#refusal = null;
+      },
       noticeDurability: (durability) => {
         this.#durability = weaker(this.#durability, durability);
       },
@@ -142,7 +152,8 @@ export class CurrentRequest implements RequestScope {
     const admission = await this.#admitSignIn(account, owner, options.registered === true);
     const { here } = this.#runtime;
     const details = { account, dataCenter: here, requestId: this.requestId };
-    if (admission.kind === 'elsewhere') {
+    const follows = admission.kind === 'elsewhere' && reaches(this.#runtime, admission.home);
+    if (admission.kind === 'elsewhere' && !follows) {
       this.#refuse(new ReplayError(admission.home, { ...details, term: admission.term }));
     }
     if (admission.kind === 'unknown' && options.registered !== true) {
@@ -150,14 +161,11 @@ export class CurrentRequest implements RequestScope {
       this.#refuse(new LanekeeperError('LK_UNKNOWN_ACCOUNT', undefined, details));
     }
     // Reads are served while an account comes or goes, so signing in is possible; what is written meanwhile, the fence decides.
-    if (admission.kind === 'here' || admission.kind === 'unknown') this.flight.add(owner, admission.leave);
-    this.#runtime.touch(account);
-    this.#become({
-      id: newSessionId(),
-      account,
-      guest: this.guest,
-      ...this.#placeOf('where' in admission ? admission.where : null),
-    });
+    if ('leave' in admission) this.flight.add(owner, admission.leave);
+    const where = 'where' in admission ? admission.where : await this.#bornElsewhere(owner);
+    const place = this.#placeOf(where);
+    this.#workIn(place.home, account);
+    this.#become({ id: newSessionId(), account, guest: this.guest, ...place });
   }
 
   async beGuest(account: AccountId): Promise<void> {
@@ -165,9 +173,10 @@ export class CurrentRequest implements RequestScope {
     const owner = ownerOf(this.#runtime, account);
     const leave = await enterWhenOpen(this.#runtime.gate, owner, { within: isWithinAny(currentBinding()) });
     if (leave !== null) this.flight.add(owner, leave);
-    const where = await this.#runtime.deeds.whereIsNow(owner);
-    this.#runtime.touch(account);
-    this.#become({ id: newSessionId(), account: null, guest: account, ...this.#placeOf(where) });
+    const where = (await this.#bornElsewhere(owner)) ?? (await this.#runtime.deeds.whereIsNow(owner));
+    const place = this.#placeOf(where);
+    this.#workIn(place.home, account);
+    this.#become({ id: newSessionId(), account: null, guest: account, ...place });
   }
 
   async signOut(): Promise<void> {
@@ -238,22 +247,31 @@ export class CurrentRequest implements RequestScope {
     const { moves, homes } = runtime.configuration;
     const startMs = performance.now();
     const leftMs = () => Math.max(0, startMs + moves.signInWaitMs - performance.now());
-    const { hops } = this.facts;
+    const hops = runtime.lanes === null ? this.facts.hops : 0;
     const within = isWithinAny(currentBinding());
     const waitMs = wasRoutedHere(this.facts, runtime.here) ? arrivalWaitMs : moves.signInWaitMs;
     const admission = await admit(runtime, { account: owner, hint: null, hops, waitMs, within });
     if (admission.kind === 'moving' && admission.where !== null && admission.where.home !== runtime.here) {
       const { home, epoch } = admission.where;
-      return { kind: 'elsewhere', home, term: epoch.term, where: admission.where };
+      return { kind: 'elsewhere', home, term: epoch.term, where: admission.where, leave: () => {} };
     }
-    if (admission.kind !== 'elsewhere' || registered || homes === 'single') return admission;
+    if (admission.kind !== 'elsewhere') return admission;
+    if (registered || homes === 'single') return this.#counted(admission, owner, within);
     const answer = await moveHereIfIdle(runtime, account, leftMs());
     if (answer.home === runtime.here && answer.epoch !== null) {
       const hint = { home: answer.home, epoch: answer.epoch };
       return admit(runtime, { account: owner, hint, hops: 0, waitMs: leftMs(), within });
     }
-    if (answer.home === null || answer.home === runtime.here) return admission;
-    return { ...admission, home: answer.home, term: answer.epoch?.term ?? admission.term };
+    const { home, epoch } = answer;
+    if (home === null || home === runtime.here) return this.#counted(admission, owner, within);
+    const where = epoch === null ? admission.where : { home, epoch, accepted: true, draining: false };
+    return this.#counted({ ...admission, where, home, term: epoch?.term ?? admission.term }, owner, within);
+  }
+
+  /** It is done from here, so it is in flight here; since now, because moves wait for what is in flight. */
+  #counted(admission: Extract<Admission, { kind: 'elsewhere' }>, owner: AccountId, within: boolean): Admission {
+    if (!reaches(this.#runtime, admission.home)) return admission;
+    return { ...admission, leave: this.#runtime.gate.enter(owner, { within }) ?? admission.leave };
   }
 
   /** Where the deed says; or here, with the epoch at birth, when it is not committed yet. */
@@ -261,6 +279,18 @@ export class CurrentRequest implements RequestScope {
     if (where !== null) return { home: where.home, epoch: where.epoch };
     const { here, successions } = this.#runtime;
     return { home: here, epoch: { term: successions.bornTerm, counter: 0 } };
+  }
+
+  /** The deed of an account that this request has just created in another database, before it arrives in the one here. */
+  async #bornElsewhere(owner: AccountId): Promise<Whereabouts | null> {
+    const { lanes, here } = this.#runtime;
+    const lane = this.lane.dataCenter;
+    return lanes === null || lane === here ? null : lanes.whereIs(lane, owner);
+  }
+
+  #workIn(home: DataCenterName, account: AccountId): void {
+    if (reaches(this.#runtime, home)) this.lane.goTo(home);
+    this.#runtime.touch(account, this.lane.dataCenter);
   }
 
   #refuse(error: LanekeeperError): never {

@@ -4,23 +4,33 @@ import { type AccountId, type DataCenterName, fixedAccount, LanekeeperError, sin
 import type { HandoffMemory, KeyRing } from '../session/index.ts';
 import type { AgentClient } from './agent-client.ts';
 import type { Lanekeeper } from './api.ts';
+import type { Databases } from './databases.ts';
 import type { Deeds, RunSql } from './deeds.ts';
 import type { DrainGate } from './gate.ts';
+import type { Lanes } from './lanes.ts';
+import type { Singletons } from './singleton.ts';
 import type { Successions } from './successions.ts';
 
 export type Runtime = {
   readonly configuration: Configuration;
   readonly here: DataCenterName;
+  /** For questions to any data center's database, with the application's role. */
+  readonly databases: Databases;
   readonly ring: KeyRing;
   readonly handoffs: HandoffMemory;
   readonly gate: DrainGate;
   readonly deeds: Deeds;
   readonly agents: AgentClient;
+  /** Those of another data center. */
+  agentsOf(dataCenter: DataCenterName): AgentClient;
   readonly successions: Successions;
+  /** The databases of all data centers; null unless `routing: connection`. */
+  readonly lanes: Lanes | null;
   /** One statement on a connection of the SDK's own. */
   readonly run: RunSql;
-  /** Records that the account is in use here; at most once a minute, and never in anybody's way. */
-  touch(account: AccountId): void;
+  /** Records in its home (default: here) that the account is in use; at most once a minute, and never in anybody's way. */
+  touch(account: AccountId, at?: DataCenterName): void;
+  readonly singletons: Singletons;
 };
 
 const runtimes = new WeakMap<Lanekeeper, Runtime>();

@@ -1,0 +1,168 @@
+/** `routing: connection`: applications in every data center, each statement in the database where the account is written. */
+import { createLanekeeper, findLanekeeperError, type Lanekeeper } from 'lanekeeper';
+import type pg from 'pg';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { runSql } from '../../support/clusters.ts';
+import { type Application, startFastify } from './applications.ts';
+import { Browser } from './browser.ts';
+import { type HandAgent, startHandAgent } from './hand-agent.ts';
+import { type Shop, startShop, until } from './shop.ts';
+
+type Site = { lanekeeper: Lanekeeper; pool: pg.Pool; app: Application; agent: HandAgent };
+
+let shop: Shop;
+const sites = new Map<string, Site>();
+const site = (dc: string) => sites.get(dc) as Site;
+let number = 0;
+
+beforeAll(async () => {
+  shop = await startShop({ approach: 'mostly-active-active' });
+  for (const dc of shop.pair.names) {
+    const agent = await startHandAgent(shop.pair.dc(dc));
+    const configuration = shop.pair.configure(dc, (written) => {
+      const own = written.dataCenters[dc];
+      if (own === undefined) throw new Error(`no data center ${dc}`);
+      return { ...written, dataCenters: { ...written.dataCenters, [dc]: { ...own, agents: [agent.url] } } };
+    });
+    const lanekeeper = await createLanekeeper({ config: configuration, env: shop.env(dc) });
+    const pool = lanekeeper.pool({ max: 4 });
+    sites.set(dc, { lanekeeper, pool, agent, app: await startFastify({ lanekeeper, pool }) });
+  }
+});
+beforeEach(() => {
+  for (const { agent } of sites.values()) agent.answer = () => ({ kind: 'in-use', home: null, epoch: null });
+});
+afterAll(async () => {
+  for (const { lanekeeper, pool, app, agent } of sites.values()) {
+    await app.stop();
+    await pool.end();
+    await lanekeeper.close();
+    await agent.stop();
+  }
+  await shop?.stop();
+});
+
+async function newAccount(dc: string): Promise<string> {
+  number += 1;
+  await shop.register(dc, `c${number}`);
+  return `c${number}`;
+}
+
+async function ordersIn(dc: string, account: string): Promise<string[]> {
+  const rows = await runSql<{ id: string }>(
+    shop.pair.dc(dc).urls.superuser,
+    'SELECT id FROM orders WHERE account_id = $1 ORDER BY id',
+    [account],
+  );
+  return rows.map(({ id }) => id);
+}
+
+const at = (dc: string, path: string) => `${site(dc).app.url}${path}`;
+const whereAmI = 'SELECT lanekeeper.dc() AS dc';
+const dcOf = async (on: pg.Pool | pg.ClientBase) => (await on.query(whereAmI)).rows[0].dc as string;
+
+test('a write goes to the home over its database, from wherever the request arrived; reads stay where they are', async () => {
+  const account = await newAccount('ny');
+  const browser = new Browser();
+  const signedIn = await browser.post(at('la', '/sign-in'), { account });
+  expect(signedIn.json).toMatchObject({ account, home: 'ny', dataCenter: 'la' });
+  const page = await browser.post(at('la', '/orders'), { id: `o-${account}` });
+  expect(page.status).toBe(200);
+  expect(page.headers).toMatchObject({ 'lanekeeper-data-center': 'la', 'lanekeeper-durability': 'local' });
+  expect(page.headers['lanekeeper-replay']).toBeUndefined();
+  expect(await ordersIn('ny', account)).toEqual([`o-${account}`]);
+  expect((await browser.get(at('la', '/who'))).json).toMatchObject({ account, home: 'ny' });
+  expect(site('la').pool.totalCount).toBeGreaterThan(1);
+});
+
+test('who signs in takes an idle account along', async () => {
+  const account = await newAccount('ny');
+  site('la').agent.answer = async () => {
+    await shop.move(account, 'la');
+    return { kind: 'moved', home: 'la', epoch: { term: 1, counter: 1 } };
+  };
+  const browser = new Browser();
+  expect((await browser.post(at('la', '/sign-in'), { account })).json).toMatchObject({ home: 'la' });
+  expect((await browser.post(at('la', '/orders'), { id: `o-${account}` })).status).toBe(200);
+  expect(await ordersIn('la', account)).toEqual([`o-${account}`]);
+});
+
+test('jobs go to the home as well; without an account, or with a pool that does not follow, they are here', async () => {
+  const account = await newAccount('ny');
+  const { lanekeeper, pool } = site('la');
+  expect(await dcOf(pool)).toBe('la');
+  expect(await lanekeeper.forAccount(account, () => dcOf(pool))).toBe('ny');
+  const fixed = lanekeeper.pool({ follow: false });
+  expect(await lanekeeper.forAccount(account, () => dcOf(fixed))).toBe('la');
+  await fixed.end();
+});
+
+test('a connection taken before the account is known follows from the next transaction on, never within one', async () => {
+  const account = await newAccount('ny');
+  const { lanekeeper, pool } = site('la');
+  const client = await pool.connect();
+  expect(await dcOf(client)).toBe('la');
+  await client.query('BEGIN');
+  expect(await dcOf(client)).toBe('la');
+  await lanekeeper.forAccount(account, async () => {
+    expect(await dcOf(client)).toBe('la');
+    await client.query('COMMIT');
+    expect(await dcOf(client)).toBe('ny');
+    await client.query('BEGIN');
+  });
+  expect(await dcOf(client)).toBe('ny');
+  await client.query('INSERT INTO orders VALUES ($1, $2)', [`t-${account}`, account]);
+  await client.query('COMMIT');
+  expect(lanekeeper.durabilityOf(client)).toBe('local');
+  expect(await dcOf(client)).toBe('la');
+  client.release();
+  expect(await ordersIn('ny', account)).toEqual([`t-${account}`]);
+});
+
+test('what was refused before anything was done is done at the home, and only then', async () => {
+  const account = await newAccount('ny');
+  const { pool } = site('la');
+  const insert = 'INSERT INTO orders VALUES ($1, $2)';
+  await pool.query(insert, [`a-${account}`, account]);
+  await new Promise<void>((resolve, reject) => {
+    pool.query(insert, [`b-${account}`, account], (error) => (error ? reject(error) : resolve()));
+  });
+  const client = await pool.connect();
+  try {
+    await client.query('BEGIN');
+    await client.query('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ');
+    await client.query(insert, [`c-${account}`, account]);
+    expect((await client.query('SHOW transaction_isolation')).rows[0].transaction_isolation).toBe('repeatable read');
+    expect(await dcOf(client)).toBe('ny');
+    await client.query('COMMIT');
+    await client.query('BEGIN');
+    await client.query('SELECT count(*) FROM orders');
+    const error = await client.query(insert, [`d-${account}`, account]).catch((caught: unknown) => caught);
+    expect(findLanekeeperError(error)).toMatchObject({ code: 'LK_WRONG_HOME', details: { home: 'ny' } });
+    await client.query('ROLLBACK');
+    const both = `INSERT INTO visits (page) VALUES ('x'); INSERT INTO orders VALUES ('e-${account}', '${account}')`;
+    await expect(client.query(both)).rejects.toMatchObject({ code: 'LK_WRONG_HOME' });
+  } finally {
+    client.release();
+  }
+  expect(await ordersIn('ny', account)).toEqual(['a', 'b', 'c'].map((id) => `${id}-${account}`));
+});
+
+test('an account that moves is followed by the next request, and by one under way', async () => {
+  const account = await newAccount('ny');
+  const browser = new Browser();
+  await browser.post(at('la', '/sign-in'), { account });
+  await browser.post(at('la', '/orders'), { id: `1-${account}` });
+  await shop.move(account, 'la');
+  expect((await browser.post(at('la', '/orders'), { id: `2-${account}` })).status).toBe(200);
+  expect((await browser.post(at('ny', '/orders'), { id: `3-${account}` })).status).toBe(200);
+  expect(await ordersIn('la', account)).toEqual([1, 2, 3].map((n) => `${n}-${account}`));
+  // From la, where nobody drains it: it leaves while the request waits.
+  const job = site('ny').lanekeeper.forAccount(account, async () => {
+    await shop.move(account, 'ny', { evenIfBusy: true, drainMs: 100 });
+    await site('ny').pool.query('INSERT INTO orders VALUES ($1, $2)', [`4-${account}`, account]);
+    return dcOf(site('ny').pool);
+  });
+  expect(await job).toBe('ny');
+  await until('the order', async () => (await ordersIn('la', account)).length === 4);
+});
