@@ -2,7 +2,11 @@
 export { type Durability, type ErrorCode, type ErrorDetails, errors, LanekeeperError } from './model/index.ts';
 export { type AnswerBody, ReplayError } from './sdk/answer.ts';
 export type {
+  BufferedWrite,
   ClaimResult,
+  CopyAsOf,
+  DirectOutcome,
+  DirectWrite,
   Lanekeeper,
   LanekeeperOptions,
   MoveOptions,
@@ -11,6 +15,10 @@ export type {
   Queryable,
   ReleaseResult,
   RequestScope,
+  Singleton,
+  SingletonOptions,
+  SingletonRun,
+  TableEverywhere,
   Whereabouts,
 } from './sdk/api.ts';
 export { createLanekeeper } from './sdk/lanekeeper.ts';

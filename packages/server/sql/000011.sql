@@ -29,3 +29,98 @@ BEGIN
 END $$;
 
 REVOKE ALL ON FUNCTION lanekeeper.tell_hook(text, text, json, integer) FROM PUBLIC;
+
+-- ── Singletons ───────────────────────────────────────────────────────────────────────────────────────────────────────
+-- Who runs what may run once only, in this data center or (`everywhere`) in the cluster. The session advisory lock of the runner's
+-- connection says that somebody does; the number says who, and rises with every one who takes over.
+
+CREATE TABLE lanekeeper.singleton (
+  name text NOT NULL,
+  everywhere boolean NOT NULL,
+  number bigint NOT NULL,
+  instance text NOT NULL,
+  since timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (name, everywhere)
+);
+COMMENT ON TABLE lanekeeper.singleton IS 'Who ran a singleton last in this data center, and its number. Not replicated: in the cluster, numbers start from the epoch of the fixed home, which no two data centers share.';
+
+CREATE FUNCTION lanekeeper.singleton_lock(of_name text, of_everywhere boolean) RETURNS bigint
+LANGUAGE sql IMMUTABLE AS $$ SELECT pg_catalog.hashtextextended('lanekeeper.singleton ' || of_name, of_everywhere::integer) $$;
+
+-- Numbers below it belong to former epochs of the home, NULL: it is not here. A move or a succession leaves room for 16 million runners.
+CREATE FUNCTION lanekeeper.singleton_base(of_name text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  p record;
+  c bigint;
+BEGIN
+  IF coalesce(lanekeeper.lease_left_ms(), 0) < lanekeeper.lease_margin_ms() THEN
+    RETURN NULL;
+  END IF;
+  SELECT x.home, x.term, x.accepted, d.counter INTO p FROM lanekeeper.deed d, lanekeeper.present(d) x WHERE d.account = 'fixed:' || of_name;
+  IF NOT FOUND OR p.home <> lanekeeper.dc() OR NOT p.accepted
+     OR EXISTS (SELECT FROM lanekeeper.drain x WHERE x.account IN ('fixed:' || of_name, '*') AND x.until > clock_timestamp()) THEN
+    RETURN NULL;
+  END IF;
+  RETURN (p.term << 42) + (p.counter << 24);
+END $$;
+
+-- Once a second for all singletons of a process, on the connection that holds their locks. `numbers`: NULL for those it would like to run.
+-- Answers the number of each, NULL for those that it may not run, or not any more.
+CREATE FUNCTION lanekeeper.tend_singletons(of_instance text, names text[], everywheres boolean[], numbers bigint[])
+RETURNS TABLE (at integer, granted bigint)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  base bigint;
+BEGIN
+  FOR i IN 1 .. coalesce(cardinality(names), 0) LOOP
+    at := i;
+    granted := NULL;
+    base := CASE WHEN everywheres[i] THEN lanekeeper.singleton_base(names[i]) ELSE 0 END;
+    IF numbers[i] IS NOT NULL THEN
+      -- A number of an epoch before: the home went away and came back.
+      SELECT s.number INTO granted FROM lanekeeper.singleton s
+        WHERE s.name = names[i] AND s.everywhere = everywheres[i] AND s.number = numbers[i] AND s.number > base;
+    ELSIF base IS NOT NULL AND pg_try_advisory_lock(lanekeeper.singleton_lock(names[i], everywheres[i])) THEN
+      BEGIN
+        -- Whoever ran before may be in a transaction that guards itself: it ends first.
+        PERFORM FROM lanekeeper.singleton s WHERE s.name = names[i] AND s.everywhere = everywheres[i] FOR UPDATE NOWAIT;
+        INSERT INTO lanekeeper.singleton AS s (name, everywhere, number, instance) VALUES (names[i], everywheres[i], base + 1, of_instance)
+          ON CONFLICT (name, everywhere) DO UPDATE SET number = greatest(s.number, base) + 1, instance = excluded.instance, since = excluded.since
+          RETURNING s.number INTO granted;
+      EXCEPTION WHEN lock_not_available THEN
+        granted := NULL;
+      END;
+      IF granted IS NULL THEN
+        PERFORM pg_advisory_unlock(lanekeeper.singleton_lock(names[i], everywheres[i]));
+      END IF;
+    END IF;
+    RETURN NEXT;
+  END LOOP;
+END $$;
+
+CREATE FUNCTION lanekeeper.leave_singleton(of_name text, of_everywhere boolean) RETURNS boolean
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT pg_advisory_unlock(lanekeeper.singleton_lock(of_name, of_everywhere))
+$$;
+
+-- In a transaction of the runner's: it commits as the present one, or not at all. Who takes over waits for it.
+CREATE FUNCTION lanekeeper.guard_singleton(of_name text, of_everywhere boolean, of_number bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  present bigint;
+BEGIN
+  IF of_everywhere THEN
+    PERFORM lanekeeper.fence(ARRAY['fixed:' || of_name], 'lanekeeper.singleton');
+  END IF;
+  SELECT s.number INTO present FROM lanekeeper.singleton s WHERE s.name = of_name AND s.everywhere = of_everywhere FOR SHARE;
+  IF present IS DISTINCT FROM of_number OR of_everywhere AND of_number <= coalesce(lanekeeper.singleton_base(of_name), 0) THEN
+    RAISE EXCEPTION USING ERRCODE = 'LK011',
+      MESSAGE = format('number %s of %s was taken over by number %s', of_number, of_name, coalesce(present::text, 'of another data center')),
+      HINT = 'Stop what this singleton was doing: somebody else does it now.';
+  END IF;
+END $$;
+
+REVOKE ALL ON FUNCTION lanekeeper.singleton_lock(text, boolean), lanekeeper.singleton_base(text),
+  lanekeeper.tend_singletons(text, text[], boolean[], bigint[]), lanekeeper.leave_singleton(text, boolean),
+  lanekeeper.guard_singleton(text, boolean, bigint) FROM PUBLIC;

@@ -76,6 +76,23 @@ export const errors = {
     retryable: true,
     help: 'No other data center would hold this write, and its table refuses it then: nothing was written.',
   },
+  LK_SINGLETON_LOST: {
+    sqlstate: 'LK011',
+    status: 500,
+    retryable: false,
+    help: 'This singleton runs somewhere else by now: what it was doing has to stop.',
+  },
+  LK_PLAIN_WRITE: {
+    sqlstate: 'LK020',
+    status: 500,
+    retryable: false,
+    help: 'This table is written in every data center by Lanekeeper: use everywhere(table).put() or remove() instead of SQL.',
+  },
+  LK_NOT_LOGGED: {
+    status: 503,
+    retryable: true,
+    help: 'The log that would take this write cannot be reached: nothing was written.',
+  },
   LK_CLAIM_TAKEN: {
     status: 409,
     retryable: false,

@@ -164,6 +164,7 @@ export function proofPiece(triggers: readonly { readonly table: TableInfo; reado
     ['lanekeeper', 'deed', 'tell_deed', 'R'],
     ['lanekeeper', 'claim', 'guard_claim', 'R'],
     ['lanekeeper', 'repair', 'apply_repair', 'R'],
+    ['lanekeeper', 'change', 'apply_change', 'R'],
   ];
   const rows = [...own, ...triggers.map(({ table, name }) => [table.schema, table.relation, name, 'O'] as const)].map(
     (row) => `(${row.map(quoteText).join(', ')})`,
