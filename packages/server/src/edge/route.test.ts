@@ -69,6 +69,62 @@ describe('route', () => {
     expect(route(facts({ session: at('la'), safe: false }), table({ routing }), nowMs).kind).toBe('application');
   });
 
+  describe.each(['connection', 'call'] as const)(
+    'with routing: %s, when no application takes requests here',
+    (routing) => {
+      const empty = (over: Partial<RoutingTable> = {}) => {
+        const out = table({ routing, ...over });
+        for (const instance of out.instances) instance.ejectedUntilMs = nowMs + 1;
+        return out;
+      };
+
+      test('another data center serves, whoever it is for', () => {
+        for (const session of [null, at('ny'), at('la')]) {
+          expect(route(facts({ session, safe: false }), empty(), nowMs)).toMatchObject({
+            kind: 'edge',
+            peer: { name: 'la' },
+            hops: 1,
+          });
+        }
+        expect(route(facts(), empty({ instances: [] }), nowMs).kind).toBe('edge');
+      });
+
+      test('not for another edge, nor when that one is lost, nor when somebody is only busy', () => {
+        const lost = empty();
+        for (const peer of lost.peers.values()) peer.reachable = false;
+        const busy = table({ routing });
+        for (const instance of busy.instances) instance.busy = busy.maxBusy;
+        expect(route(facts({ sender: fromEdge(1) }), empty(), nowMs).kind).toBe('application');
+        expect(route(facts({ sender: fromEdge(1) }), empty({ instances: [] }), nowMs)).toMatchObject({
+          kind: 'refuse',
+          code: 'LK_NO_APPLICATION',
+        });
+        expect(route(facts(), lost, nowMs).kind).toBe('application');
+        expect(route(facts(), busy, nowMs)).toMatchObject({ kind: 'refuse', code: 'LK_NO_APPLICATION' });
+      });
+
+      test('also when the last one turns out to be gone, and the request can be sent again', () => {
+        const [instance] = table().instances;
+        if (instance === undefined) throw new Error('no instance');
+        const failure = {
+          destination: { kind: 'application', instance } as const,
+          kind: 'unreachable' as const,
+          again: false,
+        };
+        const after = (body: 'kept' | 'gone', over: Partial<RequestFacts> = {}) =>
+          afterFailure(
+            facts({ safe: false, ...over }),
+            table({ routing, instances: [instance] }),
+            { ...failure, tried: [instance], body },
+            nowMs,
+          );
+        expect(after('kept')).toMatchObject({ kind: 'edge', peer: { name: 'la' } });
+        expect(after('gone')).toMatchObject({ kind: 'refuse', code: 'LK_NO_APPLICATION' });
+        expect(after('kept', { sender: fromEdge(1) })).toMatchObject({ kind: 'refuse', code: 'LK_NO_APPLICATION' });
+      });
+    },
+  );
+
   test('a home that the configuration does not know is left to the application', () => {
     expect(route(facts({ session: at('fra') }), table(), nowMs).kind).toBe('application');
   });

@@ -4,6 +4,7 @@
  * 1. A customer whose session names a home is served there, or where successions since have moved it, with all his requests;
  *    without a session, here. The session is a hint: the application may still say `Lanekeeper-Replay`, and the database
  *    decides (R1).
+ *    With routing of connections or calls he is served where he arrives; elsewhere only when no application takes requests here.
  * 2. What another edge passed on is served here: it has decided already. Only the application may pass it on again.
  * 3. No request is passed on more than `maxHops` times, nor to the data center it is in.
  * 4. Nothing is sent twice, unless it provably was not sent, or is safe by its method, or the application said that
@@ -14,7 +15,7 @@
  * 7. An application that has not heard of a succession yet does not undo it: it is asked again, for a moment.
  */
 import { type DataCenterName, type ErrorCode, maxHops, type Routing } from 'lanekeeper/model';
-import { chooseInstance, type Instance } from './instances.ts';
+import { chooseInstance, type Instance, isHealthy } from './instances.ts';
 import { type Place, presentHome, type Successions } from './successions.ts';
 
 export type Sender =
@@ -86,7 +87,8 @@ export function route(facts: RequestFacts, table: RoutingTable, nowMs: number): 
     return { kind: 'refuse', code: 'LK_LOOP', home: null }; // Rule 3: for example a peer's address that leads back here.
   }
   if (sender.kind !== 'client') return serveHere(facts, table, nowMs, []); // Rule 2.
-  if (facts.session === null || table.routing !== 'customer') return serveHere(facts, table, nowMs, []);
+  if (table.routing !== 'customer') return serveAnywhere(facts, table, nowMs);
+  if (facts.session === null) return serveHere(facts, table, nowMs, []);
   return bringTo(facts, table, facts.session, 'kept', nowMs); // Nothing has been read of the body yet.
 }
 
@@ -116,6 +118,21 @@ function serveHere(facts: RequestFacts, table: RoutingTable, nowMs: number, trie
   const instance = chooseInstance(table.instances, nowMs, table.turn, tried, table.maxBusy);
   if (instance === null) return { kind: 'refuse', code: 'LK_NO_APPLICATION', home: homeOf(facts, table) };
   return { kind: 'application', instance };
+}
+
+/** Any data center will do, the nearest is best. One that is busy is alive: only without a healthy instance it goes elsewhere. */
+function serveAnywhere(facts: RequestFacts, table: RoutingTable, nowMs: number): Decision {
+  if (table.instances.some((instance) => isHealthy(instance, nowMs))) return serveHere(facts, table, nowMs, []);
+  return serveElsewhere(facts, table, 'kept', nowMs) ?? serveHere(facts, table, nowMs, []);
+}
+
+/** Null when there is nobody, or when it is not this edge's to decide (rule 2). */
+function serveElsewhere(facts: RequestFacts, table: RoutingTable, body: BodyState, nowMs: number): Decision | null {
+  if (table.routing === 'customer' || facts.sender.kind !== 'client') return null;
+  const peer = [...table.peers.values()].find(({ reachable }) => reachable);
+  return peer === undefined
+    ? null
+    : passOn(facts, table, { place: { home: peer.name, term: null }, peer }, body, nowMs);
 }
 
 function passOn(
@@ -207,9 +224,9 @@ export function afterFailure(facts: RequestFacts, table: RoutingTable, failure: 
     return redirect(facts, destination.peer, 'LK_HOME_UNREACHABLE');
   }
   if (failure.kind === 'unreachable') {
-    return failure.body === 'gone'
-      ? { kind: 'refuse', code: 'LK_NO_APPLICATION', home }
-      : serveHere(facts, table, nowMs, failure.tried);
+    if (failure.body === 'gone') return { kind: 'refuse', code: 'LK_NO_APPLICATION', home };
+    const next = serveHere(facts, table, nowMs, failure.tried);
+    return next.kind === 'refuse' ? (serveElsewhere(facts, table, failure.body, nowMs) ?? next) : next;
   }
   // Only once more: a request that breaks every instance it meets shall not meet them all. The same instance will do
   // when there is no other, because the usual reason is an idle connection that it closed at that moment.
