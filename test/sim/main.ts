@@ -2,6 +2,7 @@
  * `npm run sim -- --seeds N --from S`: runs schedules, prints how it goes, and for one that fails the schedule, a smaller one
  * that fails in the same way, and how to run that again. `--mutants`: lets every mutant be hunted, and prints the kill table.
  */
+import { huntMergeMutants, runMerges } from './merge/main.ts';
 import { hunt, type Kill, mutants } from './mutants.ts';
 import { run } from './run.ts';
 import { describe, type Schedule, scheduleOf } from './schedule.ts';
@@ -10,7 +11,8 @@ import { traced } from './trace.ts';
 
 const usage = `npm run sim -- [--seeds N] [--from SEED]      N schedules (100) from a seed on (1)
 npm run sim -- --from SEED --faults 0,2 --asked 1,5 [--trace]   some of one schedule's faults and requests, by number
-npm run sim -- --mutants [NAME] [--seeds N]   each mutant on at most N schedules (400), and which invariant caught it`;
+npm run sim -- --mutants [NAME] [--seeds N]   each mutant on at most N schedules (400), and which invariant caught it
+npm run sim -- --merge [--seeds N] [--from SEED]   the rules of merging: N schedules (20000); --merge --mutants [NAME] as above`;
 
 const progressEveryMs = 5_000;
 const shownMax = 3;
@@ -19,6 +21,11 @@ export function main(args: readonly string[]): number {
   if (args.includes('--help')) {
     console.log(usage);
     return 0;
+  }
+  if (args.includes('--merge')) {
+    if (args.includes('--mutants'))
+      return huntMergeMutants(textOption(args, '--mutants'), numberOption(args, '--seeds', 5_000));
+    return runMerges({ from: numberOption(args, '--from', 1), seeds: numberOption(args, '--seeds', 20_000) });
   }
   if (args.includes('--mutants')) return huntAll(textOption(args, '--mutants'), numberOption(args, '--seeds', 400));
   if (args.includes('--faults') || args.includes('--trace')) return replay(args);
