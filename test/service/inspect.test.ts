@@ -83,7 +83,7 @@ test('odd names, dropped columns, user types, identity and generated columns, co
     { name: 'Das Ding', type: 'integer', notNull: true, generated: false, identity: 'always' },
     { name: 'b', type: 'character varying(20)', notNull: true, generated: false, identity: null },
     { name: 'mood', type: '"Other Schema"."Mood"[]', notNull: false, generated: false, identity: null },
-    { name: 'p', type: 'public.positive', notNull: false, generated: false, identity: null },
+    { name: 'p', type: 'public.positive', base: 'integer', notNull: false, generated: false, identity: null },
     { name: 'doubled', type: 'integer', notNull: false, generated: true, identity: null },
   ]);
 });

@@ -5,6 +5,10 @@ export type ColumnInfo = {
   readonly name: string;
   /** As `format_type` prints it, e.g. `character varying(20)`. */
   readonly type: string;
+  /** Of a domain: the type below, without its modifier, e.g. `numeric`. `enum` for every enum. */
+  readonly base?: string;
+  /** Its collation calls different texts equal. */
+  readonly nondeterministic?: true;
   readonly notNull: boolean;
   /** `GENERATED ALWAYS AS (…) STORED` (or VIRTUAL): not replicated, not written. */
   readonly generated: boolean;

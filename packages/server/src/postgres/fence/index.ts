@@ -19,6 +19,7 @@ import { fixedAccount, LanekeeperError, singleAccount } from 'lanekeeper/model';
 import type { Catalog, TableInfo } from '../catalog.ts';
 import { fedPiece, feederPieces } from '../classes/pieces.ts';
 import { everywherePieces } from '../everywhere/pieces.ts';
+import { mergePieces } from '../merge/index.ts';
 import type { Piece } from '../piece.ts';
 import { type AccountPath, resolveAccountPath } from './account-path.ts';
 import { type HomedTable, homedTablePieces, type Ownership } from './homed-table.ts';
@@ -40,7 +41,13 @@ export function fencePieces(configuration: Configuration, catalog: Catalog): Pie
     const found = declaredAs(configuration, catalog, table);
     return found ? [{ table, declared: found }] : [];
   });
-  const tablePieces = [...homed.flatMap(homedTablePieces), ...feederPieces(declared), ...everywherePieces(declared)];
+  const merge = mergePieces(configuration, catalog);
+  const tablePieces = [
+    ...homed.flatMap(homedTablePieces),
+    ...feederPieces(declared),
+    ...everywherePieces(declared),
+    ...merge.tables,
+  ];
   const constants = constantPieces(configuration);
   const routines = claims.filter((piece) => piece.table === null);
   const claimTriggers = claims.filter((piece) => piece.table !== null);
@@ -53,6 +60,7 @@ export function fencePieces(configuration: Configuration, catalog: Catalog): Pie
     digestPiece(paths, singles),
     accountOfPiece(paths, singles),
     ...routines,
+    ...merge.routines,
     fedPiece(declared),
     ...tablePieces,
     ...claimTriggers,

@@ -31,6 +31,14 @@ SELECT n.nspname AS schema, c.relname AS relation, pg_catalog.pg_get_userbyid(c.
     ELSE greatest(c.reltuples, 0) END::float8 AS "estimatedRows",
   (SELECT coalesce(json_agg(json_build_object(
       'name', a.attname, 'notNull', a.attnotnull, 'generated', a.attgenerated <> '', 'identity', a.attidentity,
+      'base', CASE WHEN ty.typtype = 'e' THEN 'enum' WHEN ty.typtype = 'd' THEN (
+        WITH RECURSIVE below(type) AS (SELECT a.atttypid UNION ALL
+          SELECT d.typbasetype FROM below JOIN pg_catalog.pg_type d ON d.oid = below.type AND d.typtype = 'd')
+        SELECT CASE WHEN b.typtype = 'e' THEN 'enum' WHEN bn.nspname = 'pg_catalog' THEN pg_catalog.format_type(b.oid, NULL)
+            ELSE bn.nspname || '.' || b.typname END
+          FROM below JOIN pg_catalog.pg_type b ON b.oid = below.type JOIN pg_catalog.pg_namespace bn ON bn.oid = b.typnamespace
+          WHERE b.typtype <> 'd') END,
+      'nondeterministic', (SELECT NOT co.collisdeterministic FROM pg_catalog.pg_collation co WHERE co.oid = a.attcollation),
       'type', CASE WHEN tn.nspname <> 'pg_catalog' AND pg_catalog.pg_type_is_visible(a.atttypid)
         THEN pg_catalog.quote_ident(tn.nspname) || '.' ELSE '' END || pg_catalog.format_type(a.atttypid, a.atttypmod)
     ) ORDER BY a.attnum), '[]')

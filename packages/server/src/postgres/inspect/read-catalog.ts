@@ -15,7 +15,15 @@ type TableRow = {
   readonly replicaIdentity: TableInfo['replicaIdentity'];
   readonly partitionOf: Pair | null;
   readonly estimatedRows: number;
-  readonly columns: readonly { name: string; type: string; notNull: boolean; generated: boolean; identity: string }[];
+  readonly columns: readonly {
+    name: string;
+    type: string;
+    notNull: boolean;
+    generated: boolean;
+    identity: string;
+    base: string | null;
+    nondeterministic: boolean | null;
+  }[];
   readonly foreignKeys: readonly {
     name: string;
     columns: readonly string[];
@@ -77,7 +85,12 @@ function tableOf(row: TableRow): TableInfo {
     partitionOf: row.partitionOf && nameOf(row.partitionOf),
     unlogged: row.unlogged,
     replicaIdentity: row.replicaIdentity,
-    columns: row.columns.map((column) => ({ ...column, identity: identityOf(column.identity) })),
+    columns: row.columns.map(({ base, nondeterministic, ...column }) => ({
+      ...column,
+      identity: identityOf(column.identity),
+      ...(base === null ? {} : { base }),
+      ...(nondeterministic === true ? { nondeterministic } : {}),
+    })),
     primaryKey: row.uniqueIndexes.find((index) => index.primary)?.columns ?? [],
     foreignKeys: row.foreignKeys.map((key) => ({
       ...key,

@@ -10,7 +10,7 @@ import { readCatalog } from '../inspect/read-catalog.ts';
 import { splitName } from '../sql-text.ts';
 import { dropSlot, dropSubscription } from '../streams/drop.ts';
 import { createSlot, subscribe } from '../streams/ensure.ts';
-import { publicationName, publishedTables, slotName, streamNames, subscriptionName } from '../streams/names.ts';
+import { publicationNames, publishedTables, slotName, streamNames, subscriptionName } from '../streams/names.ts';
 import { readSlot, readSubscription } from '../streams/rows.ts';
 import { type JoinSides, type Sessions, travellingTables } from './sides.ts';
 
@@ -96,10 +96,10 @@ export async function startCopy(sessions: Sessions, sides: JoinSides): Promise<v
       stream,
       name: subscriptionName(there, stream),
       slot: slotName(here, stream),
-      publication: publicationName(stream),
+      publications: publicationNames(stream),
     })),
     ...((await seedTables(sessions, sides))
-      ? [{ stream: 'rest', name: seedName(there), slot: seedSlot(here), publication: seedPublication } as const]
+      ? [{ stream: 'rest', name: seedName(there), slot: seedSlot(here), publications: [seedPublication] } as const]
       : []),
   ];
   for (const one of wanted) {

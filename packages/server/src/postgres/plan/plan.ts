@@ -8,9 +8,11 @@
  */
 import { createHash } from 'node:crypto';
 import type { Configuration } from 'lanekeeper/config';
+import { cachedPieces } from '../cached/pieces.ts';
 import type { Catalog } from '../catalog.ts';
 import { fencePieces, undeclaredTables } from '../fence/index.ts';
 import { quoteText } from '../fence/names.ts';
+import { layoutShape, mergedNames, mergeProblems } from '../merge/index.ts';
 import { type Migration, pendingMigrations } from '../migrate/index.ts';
 import type { Piece } from '../piece.ts';
 import { peersOf } from '../streams/names.ts';
@@ -29,6 +31,7 @@ export function planSteps(configuration: Configuration, present: PresentState, m
     ...migrationProblems,
     ...otherInstallation(configuration, present),
     ...missingTables(configuration, present.catalog),
+    ...mergeProblems(configuration, present.catalog),
   ];
   if (problems.length > 0) return { steps: [], problems, undeclared, closed: [] };
   const closed = closedTables(configuration, present);
@@ -36,10 +39,12 @@ export function planSteps(configuration: Configuration, present: PresentState, m
     ...closingPieces(present.catalog, closed),
     ...fencePieces(configuration, present.catalog),
     ...publicationPieces(configuration, present.catalog),
+    ...cachedPieces(configuration, present.catalog),
   ];
   const steps = [
     ...pending.map(migrationStep),
     ...installationSteps(configuration, present),
+    ...layoutSteps(configuration, present),
     ...pieceSteps(pieces, present, pending.length > 0),
     ...sequenceSteps(configuration, present),
     ...removalSteps(pieces, present),
@@ -160,6 +165,31 @@ function reasonToReplace(
 function pieceLock(piece: Piece): StepLock | null {
   if (piece.table === null || piece.kind !== 'trigger') return null;
   return { table: piece.table, mode: 'SHARE ROW EXCLUSIVE', blocks: 'writers wait, readers do not' };
+}
+
+/** Before the triggers, which need one from the first write on. */
+function layoutSteps(configuration: Configuration, present: PresentState): Step[] {
+  return mergedNames(configuration).flatMap((name): Step[] => {
+    const shape = layoutShape(configuration, name);
+    const latest = present.layouts.get(name);
+    if (latest === shape) return [];
+    return [
+      {
+        id: `layout of ${name}`,
+        kind: latest === undefined ? 'create' : 'change',
+        title: `begin an era of ${name}: ${shape}`,
+        why:
+          latest === undefined
+            ? 'every stamp says in which order its places count'
+            : 'the data centers, the weights, the applications or the policy are others than before',
+        sql: `SELECT lanekeeper.declare_layout(${quoteText(name)}, ${quoteText(shape)})`,
+        lock: null,
+        estimatedRows: null,
+        waitsFor: null,
+        action: { do: 'run' },
+      },
+    ];
+  });
 }
 
 function sequenceSteps(configuration: Configuration, present: PresentState): Step[] {

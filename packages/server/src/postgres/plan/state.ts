@@ -8,7 +8,7 @@ import { type AppliedMigration, readAppliedMigrations } from '../migrate/index.t
 import type { Piece } from '../piece.ts';
 import type { Queryable } from '../queryable.ts';
 import { splitName } from '../sql-text.ts';
-import { publicationName, type StreamName, slotName, streamNames } from '../streams/names.ts';
+import { type StreamName, slotName, streamNames } from '../streams/names.ts';
 import { readPublishedTables } from '../streams/rows.ts';
 import { readFingerprints } from './fingerprint.ts';
 import { type SequenceUse, sequencesToStride } from './sequences.ts';
@@ -40,6 +40,8 @@ export type PresentState = {
   readonly ownDeeds: ReadonlySet<string>;
   /** What the publications hold now; null: there is none. */
   readonly published: Readonly<Record<StreamName, readonly TableName[] | null>>;
+  /** The latest layout of each merged table's stamps. */
+  readonly layouts: ReadonlyMap<TableName, string>;
   /** Which peers have said that they read a table from here. */
   readonly readBy: ReadonlyMap<TableName, ReadonlySet<DataCenterName>>;
   /** Peers for which this data center keeps both slots, so that nothing written here is lost to them. */
@@ -72,9 +74,10 @@ export async function readPresentState(
     fills: bookkeeping ? await readFills(client) : new Map(),
     ownDeeds: await readOwnDeeds(client, migrations, ownAccounts),
     published: {
-      homed: await readPublishedTables(client, publicationName('homed')),
-      rest: await readPublishedTables(client, publicationName('rest')),
+      homed: await readPublishedTables(client, 'homed'),
+      rest: await readPublishedTables(client, 'rest'),
     },
+    layouts: migrations.some((done) => done.number >= 8) ? await readLayouts(client) : new Map(),
     readBy: migrations.some((done) => done.number >= 4) ? await readReaders(client, configuration) : new Map(),
     slotsFor: await readSlots(client, configuration),
   };
@@ -149,6 +152,13 @@ async function readReaders(
     [configuration.here],
   );
   return new Map(rows.map((row) => [row.relation, new Set(row.subscribers)]));
+}
+
+async function readLayouts(client: Queryable): Promise<ReadonlyMap<TableName, string>> {
+  const { rows } = await client.query<{ relation: TableName; shape: string }>(
+    'SELECT DISTINCT ON (relation) relation, shape FROM lanekeeper.layout ORDER BY relation, era DESC',
+  );
+  return new Map(rows.map((row) => [row.relation, row.shape]));
 }
 
 async function readSlots(client: Queryable, configuration: Configuration): Promise<ReadonlySet<DataCenterName>> {

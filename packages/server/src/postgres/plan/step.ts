@@ -1,6 +1,7 @@
 /** What `plan` shows and `apply` does. */
 import type { TableName } from 'lanekeeper/config';
 import type { SequenceInfo } from '../catalog.ts';
+import type { MergeProblem } from '../merge/index.ts';
 import type { Migration, MigrationProblem } from '../migrate/index.ts';
 import type { Piece } from '../piece.ts';
 import type { Fill } from './fill.ts';
@@ -46,6 +47,7 @@ export type PlanProblem =
   | MigrationProblem
   | { readonly kind: 'other-installation'; readonly message: string }
   | { readonly kind: 'missing-table'; readonly table: TableName; readonly message: string }
+  | MergeProblem
   | { readonly kind: 'missing-column'; readonly table: TableName; readonly message: string };
 
 export type Plan = {

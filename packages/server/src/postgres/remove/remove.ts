@@ -9,7 +9,7 @@ import type { Connect, Unavailable } from '../connect.ts';
 import { readCatalog } from '../inspect/read-catalog.ts';
 import { readPieces } from '../plan/state.ts';
 import { dropSlot, dropSubscription } from '../streams/drop.ts';
-import { peersOf, publicationName, slotName, streamNames, subscriptionName } from '../streams/names.ts';
+import { peersOf, publicationNames, slotName, streamNames, subscriptionName } from '../streams/names.ts';
 import { membersIn } from '../sync/index.ts';
 import { type DatabaseProblem, databaseProblem, inTransaction, type LockPatience } from '../transaction.ts';
 import { planRemoval, type Removal, type RemovalState, type RemovalStep } from './plan-removal.ts';
@@ -128,7 +128,7 @@ async function readState(client: Client, configuration: Configuration): Promise<
   );
   const { rows: publications } = await client.query<{ name: string }>(
     'SELECT pubname AS name FROM pg_catalog.pg_publication WHERE pubname = ANY ($1) ORDER BY 1',
-    [streamNames.map(publicationName)],
+    [streamNames.flatMap(publicationNames)],
   );
   const { rows: standbys } = await client.query<{ names: string }>(
     "SELECT current_setting('synchronous_standby_names') AS names",

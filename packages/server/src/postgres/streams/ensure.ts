@@ -24,9 +24,18 @@ import type { Client } from 'pg';
 import { releaseApplyLock, takeApplyLock } from '../apply-lock.ts';
 import { type Connect, connect as connectTo, type Unavailable } from '../connect.ts';
 import { quoteName, quoteText } from '../fence/names.ts';
+import { quoteList } from '../sql-text.ts';
 import { databaseProblem } from '../transaction.ts';
 import { hashConnection, isSameConnection, subscriptionConnection } from './connection.ts';
-import { peersOf, publicationName, type StreamName, slotName, streamNames, subscriptionName } from './names.ts';
+import {
+  peersOf,
+  publicationName,
+  publicationNames,
+  type StreamName,
+  slotName,
+  streamNames,
+  subscriptionName,
+} from './names.ts';
 import { readPublishedTables, readSlot, readSubscription, readSubscriptions, type SubscriptionRow } from './rows.ts';
 
 export type StreamOutcome = {
@@ -149,7 +158,7 @@ async function guarded(work: () => Promise<Outcome>): Promise<Outcome> {
 
 async function ensureOne(context: Context): Promise<Outcome> {
   const { client, peer, here, publisher, stream } = context;
-  const published = await readPublishedTables(peer, publicationName(stream));
+  const published = await readPublishedTables(peer, stream);
   if (published === null) {
     return { kind: 'waiting', message: `${publisher} publishes nothing yet: run \`lanekeeper apply\` there` };
   }
@@ -177,7 +186,7 @@ async function create(context: Context, slotIsThere: boolean): Promise<Outcome> 
   const slot = slotName(here, stream);
   const name = subscriptionName(publisher, stream);
   if (!slotIsThere) await createSlot(peer, slot);
-  await subscribe(client, { name, slot, stream, url, publication: publicationName(stream), copyData: false });
+  await subscribe(client, { name, slot, stream, url, publications: publicationNames(stream), copyData: false });
   // What was said of an earlier subscription says nothing of this one.
   await client.query('DELETE FROM lanekeeper.subscribed WHERE publisher = $1 AND subscriber = $2', [publisher, here]);
   const how = slotIsThere ? 'with the slot that was there' : 'and its slot';
@@ -194,7 +203,7 @@ export type NewSubscription = {
   /** Is there already. */
   readonly slot: string;
   readonly stream: StreamName;
-  readonly publication: string;
+  readonly publications: readonly string[];
   /** Of the replication role, as seen from here, with its password. */
   readonly url: string;
   /** First copy what the tables hold; only into empty tables. */
@@ -202,10 +211,10 @@ export type NewSubscription = {
 };
 
 export async function subscribe(client: Client, subscription: NewSubscription): Promise<void> {
-  const { name, slot, stream, publication, url, copyData } = subscription;
+  const { name, slot, stream, publications, url, copyData } = subscription;
   const connection = subscriptionConnection(url, slot);
   await client.query(`CREATE SUBSCRIPTION ${quoteName(name)} CONNECTION ${quoteText(connection)}
-    PUBLICATION ${quoteName(publication)}
+    PUBLICATION ${quoteList(publications)}
     WITH (create_slot = false, slot_name = ${quoteText(slot)}, copy_data = ${copyData}, ${optionsOf(stream)})`);
   await rememberConnection(client, name, connection);
 }
@@ -242,6 +251,11 @@ async function adjust(context: Context, present: SubscriptionRow, published: rea
   if (!present.enabled && frozen.rows.length === 0) {
     await client.query(`ALTER SUBSCRIPTION ${name} ENABLE`);
     changes.push('enabled it');
+  }
+  const publications = publicationNames(stream);
+  if (publications.toSorted().join() !== present.publications.join()) {
+    await client.query(`ALTER SUBSCRIPTION ${name} SET PUBLICATION ${quoteList(publications)} WITH (refresh = false)`);
+    changes.push('set its publications');
   }
   if (present.tables.join('\n') !== published.join('\n')) {
     await client.query(`ALTER SUBSCRIPTION ${name} REFRESH PUBLICATION WITH (copy_data = false)`);

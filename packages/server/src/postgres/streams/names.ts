@@ -3,12 +3,21 @@ import type { Configuration, TableName } from 'lanekeeper/config';
 import type { DataCenterName } from 'lanekeeper/model';
 import type { Catalog } from '../catalog.ts';
 
-/** `homed`: records, deeds and what belongs to them. `rest`: what a feeder publishes; it never delays a commit. */
+/** `homed`: records, deeds and what belongs to them. `rest`: what a feeder publishes, and the merge log; it never delays a commit. */
 export const streamNames = ['homed', 'rest'] as const;
 export type StreamName = (typeof streamNames)[number];
 
+/** The publication that holds what changes as it is in its table. */
 export function publicationName(stream: StreamName): string {
   return `lanekeeper_${stream}`;
+}
+
+/** The merge log is published by its inserts alone: what is inserted is deleted by the same transaction. */
+export const mergePublication = 'lanekeeper_merge';
+
+/** What a stream carries. */
+export function publicationNames(stream: StreamName): readonly string[] {
+  return stream === 'rest' ? [publicationName(stream), mergePublication] : [publicationName(stream)];
 }
 
 /** The slot on the publisher: named after the data center that reads it. */
@@ -36,6 +45,9 @@ export const ownHomedTables: readonly TableName[] = [
 
 /** Those that travel with what is shared. */
 export const ownRestTables: readonly TableName[] = ['lanekeeper.copy'];
+
+/** What the merge log travels in. */
+export const mergeTables: readonly TableName[] = ['lanekeeper.change'];
 
 /** The other data centers, in the order of their numbers. */
 export function peersOf(configuration: Configuration): readonly DataCenterName[] {

@@ -1,10 +1,12 @@
-/** The two publications of a data center, as pieces that `apply` keeps. */
+/** The publications of a data center, as pieces that `apply` keeps. */
 import type { Configuration } from 'lanekeeper/config';
 import type { Catalog } from '../catalog.ts';
 import { quoteName, quoteTable, quoteText } from '../fence/names.ts';
 import type { Piece } from '../piece.ts';
 import { splitName } from '../sql-text.ts';
 import {
+  mergePublication,
+  mergeTables,
   ownHomedTables,
   ownRestTables,
   publicationName,
@@ -23,7 +25,7 @@ const titles: Readonly<Record<StreamName, string>> = {
  * published as their partitioned table, so that the data centers need not have the same partitions on the same day.
  */
 export function publicationPieces(configuration: Configuration, catalog: Catalog): Piece[] {
-  return streamNames.map((stream) => {
+  const pieces = streamNames.map((stream): Piece => {
     const name = publicationName(stream);
     const own = stream === 'homed' ? ownHomedTables : ownRestTables;
     const tables = [...own, ...publishedTables(configuration, catalog, stream, configuration.here)];
@@ -39,6 +41,20 @@ export function publicationPieces(configuration: Configuration, catalog: Catalog
       drop: `DROP PUBLICATION IF EXISTS ${quoteName(name)}`,
     };
   });
+  return [...pieces, mergePiece()];
+}
+
+/** Inserts alone: everybody deletes what is in the log himself, in the transaction that writes it. */
+function mergePiece(): Piece {
+  const list = mergeTables.map((table) => `ONLY ${quoteTable(splitName(table))}`).join(', ');
+  return {
+    kind: 'publication',
+    id: `publication ${mergePublication}`,
+    table: null,
+    title: 'publish the log of changes to shared rows',
+    create: createOrSet(mergePublication, list, `(publish = 'insert')`),
+    drop: `DROP PUBLICATION IF EXISTS ${quoteName(mergePublication)}`,
+  };
 }
 
 /** There is no CREATE OR REPLACE PUBLICATION; SET TABLE changes the list at one position of the stream. */

@@ -9,15 +9,7 @@ import { undeclaredTables } from '../fence/index.ts';
 import { readCatalog } from '../inspect/read-catalog.ts';
 import { readAppliedMigrations } from '../migrate/index.ts';
 import type { Queryable } from '../queryable.ts';
-import {
-  declaredName,
-  peersOf,
-  publicationName,
-  type StreamName,
-  slotName,
-  streamNames,
-  subscriptionName,
-} from './names.ts';
+import { declaredName, peersOf, type StreamName, slotName, streamNames, subscriptionName } from './names.ts';
 import { readPublishedTables, readSubscriptions, type SubscriptionRow } from './rows.ts';
 import { tableHashes } from './schema-hash.ts';
 
@@ -89,8 +81,8 @@ export async function readStreams(client: Queryable, configuration: Configuratio
     incoming: await readIncoming(client, configuration),
     outgoing: await readOutgoing(client, configuration),
     published: {
-      homed: await readPublishedTables(client, publicationName('homed')),
-      rest: await readPublishedTables(client, publicationName('rest')),
+      homed: await readPublishedTables(client, 'homed'),
+      rest: await readPublishedTables(client, 'rest'),
     },
     tables: tableHashes(catalog, configuration),
     version: last ? `${last.file} ${last.checksum.slice(0, 16)}` : null,

@@ -1,5 +1,6 @@
 /** What PostgreSQL's catalogs say about publications, slots and subscriptions, for any role that may connect. */
 import type { Queryable } from '../queryable.ts';
+import { publicationNames, type StreamName } from './names.ts';
 
 export type SubscriptionRow = {
   readonly name: string;
@@ -10,6 +11,8 @@ export type SubscriptionRow = {
   readonly binary: boolean;
   readonly streaming: 'off' | 'on' | 'parallel';
   readonly slot: string | null;
+  /** Sorted. */
+  readonly publications: readonly string[];
   /** `ALTER SUBSCRIPTION … SKIP` is waiting for this position; null when not. */
   readonly skipLsn: string | null;
   /** Sorted. */
@@ -27,6 +30,7 @@ export async function readSubscriptions(client: Queryable, names: readonly strin
   const { rows } = await client.query<SubscriptionRow & { relations: { table: string; state: string }[] }>(
     `SELECT s.subname AS name, s.subenabled AS enabled, s.suborigin AS origin, s.subsynccommit AS "synchronousCommit",
         s.subdisableonerr AS "disableOnError", s.subbinary AS binary, s.subslotname AS slot,
+        ARRAY(SELECT x FROM unnest(s.subpublications) x ORDER BY x COLLATE "C") AS publications,
         CASE s.substream WHEN 'f' THEN 'off' WHEN 't' THEN 'on' ELSE 'parallel' END AS streaming,
         CASE WHEN s.subskiplsn <> '0/0' THEN s.subskiplsn::text END AS "skipLsn",
         (SELECT coalesce(json_agg(json_build_object('table', n.nspname || '.' || c.relname, 'state', r.srsubstate)
@@ -44,15 +48,16 @@ export async function readSubscriptions(client: Queryable, names: readonly strin
   }));
 }
 
-/** The tables of a publication, sorted; null when there is no such publication. */
-export async function readPublishedTables(client: Queryable, publication: string): Promise<readonly string[] | null> {
-  const { rows } = await client.query<{ tables: string[] }>(
+/** The tables of a stream's publications, sorted; null when one of them is not there. */
+export async function readPublishedTables(client: Queryable, stream: StreamName): Promise<readonly string[] | null> {
+  const names = publicationNames(stream);
+  const { rows } = await client.query<{ tables: string[]; found: number }>(
     `SELECT (SELECT coalesce(json_agg(t.schemaname || '.' || t.tablename ORDER BY t.schemaname || '.' || t.tablename COLLATE "C"), '[]')
-        FROM pg_catalog.pg_publication_tables t WHERE t.pubname = p.pubname) AS tables
-      FROM pg_catalog.pg_publication p WHERE p.pubname = $1`,
-    [publication],
+        FROM pg_catalog.pg_publication_tables t WHERE t.pubname = ANY ($1)) AS tables,
+        (SELECT count(*)::int FROM pg_catalog.pg_publication p WHERE p.pubname = ANY ($1)) AS found`,
+    [names],
   );
-  return rows[0]?.tables ?? null;
+  return rows[0]?.found === names.length ? rows[0].tables : null;
 }
 
 export type SlotRow = { readonly ours: boolean; readonly plugin: string | null; readonly walStatus: string | null };

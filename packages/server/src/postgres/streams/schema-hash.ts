@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import type { Configuration, TableName } from 'lanekeeper/config';
 import type { Catalog, TableInfo } from '../catalog.ts';
+import { isMerged } from '../merge/index.ts';
 
 /** Of every declared table that travels, by name. */
 export function tableHashes(catalog: Catalog, configuration: Configuration): Readonly<Record<TableName, string>> {
@@ -12,7 +13,7 @@ export function tableHashes(catalog: Catalog, configuration: Configuration): Rea
   for (const name of Object.keys(configuration.tables).sort()) {
     const declared = configuration.tables[name];
     const table = catalog.tables.get(name);
-    const travels = declared?.class === 'system-of-record' || (declared?.feeder ?? null) !== null;
+    const travels = declared?.class === 'system-of-record' || (declared?.feeder ?? null) !== null || isMerged(declared);
     if (table && travels) hashes[name] = hashTable(table);
   }
   return hashes;
