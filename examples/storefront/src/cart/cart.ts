@@ -1,21 +1,7 @@
 /** Carts: one for each account, guests included. Everything that writes runs in the caller's transaction. */
 import { sql } from 'kysely';
 import type { Reader, Writer } from '../database/connect.ts';
-
-export const maxQuantity = 99;
-
-export type CartLine = {
-  readonly sku: string;
-  readonly name: string;
-  readonly quantity: number;
-  /** US cents: each, and all of them. */
-  readonly price: number;
-  readonly total: number;
-};
-
-export type Cart = { readonly lines: readonly CartLine[]; readonly count: number; readonly total: number };
-
-export const emptyCart: Cart = { lines: [], count: 0, total: 0 };
+import { type Cart, maxQuantity } from './lines.ts';
 
 export async function readCart(db: Reader, account: string): Promise<Cart> {
   const rows = await db

@@ -22,7 +22,8 @@ export type Order = {
   readonly total: number;
   readonly revision: number;
   readonly placedIn: string;
-  readonly placedAt: Date;
+  /** ISO 8601. */
+  readonly placedAt: string;
   readonly lines: readonly OrderLine[];
   readonly payment: Payment;
 };
@@ -87,7 +88,7 @@ async function select(db: Reader, column: 'id' | 'account_id', value: string): P
     total: row.total,
     revision: row.revision,
     placedIn: row.placed_in,
-    placedAt: row.placed_at,
+    placedAt: row.placed_at.toISOString(),
     lines: lines
       .filter((line) => line.order_id === row.id)
       .map(({ order_id, ...line }) => ({ ...line, total: line.price * line.quantity })),

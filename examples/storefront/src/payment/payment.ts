@@ -17,7 +17,8 @@ export type Payment = {
   readonly problem: string | null;
   /** The payment service's number of the latest step. */
   readonly receipt: string | null;
-  readonly settledAt: Date | null;
+  /** ISO 8601. */
+  readonly settledAt: string | null;
 };
 
 type Step = {
@@ -41,7 +42,7 @@ export function paymentOf(steps: readonly Step[]): Payment {
     asked: open.some((step) => step.attempts > 0),
     problem: open.find((step) => step.problem !== null)?.problem ?? null,
     receipt: done.at(-1)?.receipt ?? null,
-    settledAt: done.at(-1)?.settled_at ?? null,
+    settledAt: done.at(-1)?.settled_at?.toISOString() ?? null,
   };
 }
 

@@ -1,14 +1,14 @@
 /** `/assets/…`: compressed once, kept by browsers for ever under a name that changes with the content. */
 import type { FastifyInstance } from 'fastify';
-import type { Shop } from '../shop.ts';
 import { sendProblem } from '../web/answer.ts';
 import { encodingFor } from '../web/assets.ts';
+import type { Front } from '../web/front.ts';
 import { notFound } from '../web/problems.ts';
 
-export function assetRoutes(app: FastifyInstance, shop: Shop): void {
+export function assetRoutes(app: FastifyInstance, front: Front): void {
   app.get<{ Params: { file: string } }>('/assets/:file', async (request, reply) => {
-    const found = shop.assets.find(request.params.file);
-    if (found === null) return sendProblem(shop, request, reply, notFound());
+    const found = front.assets.find(request.params.file);
+    if (found === null) return sendProblem(front, request, reply, notFound());
     const { asset, name, current } = found;
     const encoding = encodingFor(request.headers['accept-encoding'], asset.type);
     if (encoding !== 'identity') reply.header('content-encoding', encoding);
@@ -18,9 +18,9 @@ export function assetRoutes(app: FastifyInstance, shop: Shop): void {
         .header('cache-control', current ? 'public, max-age=31536000, immutable' : 'public, max-age=60')
         .header('vary', 'accept-encoding')
         .type(asset.type)
-        .send(await shop.assets.encoded(name, encoding))
+        .send(await front.assets.encoded(name, encoding))
     );
   });
 
-  app.get('/favicon.ico', async (_request, reply) => reply.redirect(shop.assets.path('mark.svg'), 302));
+  app.get('/favicon.ico', async (_request, reply) => reply.redirect(front.assets.path('mark.svg'), 302));
 }

@@ -1,35 +1,25 @@
-/**
- * `/desk`, the call center. Looking works in every data center; a change is made at the customer's home: `forAccount`
- * throws before anything is done when that is elsewhere, and the edge repeats the request there.
- */
+/** `/desk`, the call center. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { findAccount } from '../accounts/accounts.ts';
 import { cookieOf, DeskPass, deskCookie, deskPassAgeMs } from '../accounts/desk-pass.ts';
-import { type Change, changeOrder } from '../orders/edit.ts';
-import { calledPattern, findCalledOrder, listOrders, type Order, readOrder } from '../orders/orders.ts';
-import { listSetAside, tryAgain } from '../payment/outbox.ts';
-import type { Shop } from '../shop.ts';
-import { type DeskCustomer, deskOrderPage, deskPage, deskSignInPage } from '../views/desk.ts';
+import { doing } from '../shop/calls.ts';
+import { deskOrderPage, deskPage, deskSignInPage } from '../views/desk.ts';
 import { goTo, sendJson, sendPage, sendProblem, wantsJson } from '../web/answer.ts';
-import { type Fields, fieldsOf, idPattern, quantity, text } from '../web/input.ts';
-import { invalid, notFound, type Problem, problem } from '../web/problems.ts';
+import type { Front } from '../web/front.ts';
+import { fieldsOf, text } from '../web/input.ts';
+import { invalid, notFound, type Problem, problem, tooMany } from '../web/problems.ts';
 import { plainVisit } from '../web/visit.ts';
-import { tooMany } from './account.ts';
 
-/** Whoever sits here may also be signed in as a customer, whose home has nothing to do with it. */
-const ours = { config: { lanekeeper: { anywhere: true, replayable: true } } };
+/** Opening and shutting it concerns nobody's account. */
+const door = doing('changeOrder');
 
-/** More are not looked at in one day. */
-const mostSetAside = 50;
-
-export function deskRoutes(app: FastifyInstance, shop: Shop): void {
-  const { db, assets, attempts, lanekeeper, settings } = shop;
+export function deskRoutes(app: FastifyInstance, front: Front): void {
+  const { assets, attempts, settings } = front;
   const pass = settings.deskPassphrase === null ? null : new DeskPass(settings.deskPassphrase);
-  const view = (request: FastifyRequest) => ({ visit: plainVisit(shop, request), assets });
+  const view = (request: FastifyRequest) => ({ visit: plainVisit(front, request), assets });
 
-  app.post('/desk/sign-in', ours, async (request, reply) => {
+  app.post('/desk/sign-in', door, async (request, reply) => {
     const refuse = (refusal: Problem) =>
-      sendProblem(shop, request, reply, refusal, () =>
+      sendProblem(front, request, reply, refusal, () =>
         deskSignInPage(view(request), { closed: pass === null, problem: refusal }),
       );
     if (pass === null) return refuse(closedProblem);
@@ -44,7 +34,7 @@ export function deskRoutes(app: FastifyInstance, shop: Shop): void {
     return wantsJson(request) ? sendJson(reply, { desk: 'open' }) : goTo(reply, '/desk');
   });
 
-  app.post('/desk/sign-out', ours, async (request, reply) => {
+  app.post('/desk/sign-out', door, async (request, reply) => {
     reply.header('set-cookie', cookie(request, '', 0));
     return wantsJson(request) ? sendJson(reply, { desk: 'closed' }) : goTo(reply, '/desk');
   });
@@ -53,63 +43,57 @@ export function deskRoutes(app: FastifyInstance, shop: Shop): void {
     if (!open(request)) return shut(request, reply);
     const query = text(fieldsOf(request.query), 'find', 254);
     if (query === null) {
-      const setAside = await listSetAside(db, mostSetAside);
+      const setAside = await front.shop(request).setAside();
       if (wantsJson(request)) return sendJson(reply, { setAside });
       return sendPage(reply, deskPage(view(request), { setAside }));
     }
-    const account = await lookUp(query);
-    if (account === null) {
+    const found = await front.shop(request).customer({ find: query });
+    if (found === null) {
       const missing = notFound('customer');
-      return sendProblem(shop, request, reply, missing, () => deskPage(view(request), { query, problem: missing }));
+      return sendProblem(front, request, reply, missing, () => deskPage(view(request), { query, problem: missing }));
     }
-    const [customer, orders] = [await customerOf(account), await listOrders(db, account)];
-    if (customer === null) return sendProblem(shop, request, reply, notFound('customer'));
-    if (wantsJson(request)) return sendJson(reply, { customer, orders });
-    return sendPage(reply, deskPage(view(request), { query, customer, orders }));
+    if (wantsJson(request)) return sendJson(reply, found);
+    return sendPage(reply, deskPage(view(request), { query, ...found }));
   });
 
   app.get<{ Params: { id: string } }>('/desk/orders/:id', async (request, reply) => {
     if (!open(request)) return shut(request, reply);
-    const found = await orderOf(request.params.id);
-    if (found === null) return sendProblem(shop, request, reply, notFound('order'));
+    const found = await front.shop(request).deskOrder({ id: request.params.id });
+    if (found === null) return sendProblem(front, request, reply, notFound('order'));
     if (wantsJson(request)) return sendJson(reply, found);
     const saved = fieldsOf(request.query).saved === '1';
     return sendPage(reply, deskOrderPage(view(request), { ...found, saved }));
   });
 
-  app.post<{ Params: { id: string } }>('/desk/orders/:id', ours, async (request, reply) => {
+  app.post<{ Params: { id: string } }>('/desk/orders/:id', doing('changeOrder'), async (request, reply) => {
     if (!open(request)) return shut(request, reply);
-    const body = fieldsOf(request.body);
-    const found = await orderOf(request.params.id);
-    if (found === null) return sendProblem(shop, request, reply, notFound('order'));
-    const { order } = found;
-    const asked = readChange(body, order);
-    if (asked.kind === 'invalid') return sendProblem(shop, request, reply, invalid({ quantity: asked.message }));
-    const changed = await request.lanekeeper.forAccount(order.account, () =>
-      db.transaction().execute((trx) => changeOrder(trx, { order: order.id, ...asked })),
-    );
-    const refusal = refusals[changed.kind];
-    if (refusal !== undefined) {
-      return sendProblem(shop, request, reply, refusal, async () => {
-        const now = await orderOf(order.id);
-        return deskOrderPage(view(request), { ...(now ?? found), problem: refusal });
-      });
+    const { id } = request.params;
+    const changed = await front.shop(request).changeOrder({ ...fieldsOf(request.body), id });
+    switch (changed.kind) {
+      case 'invalid':
+        return sendProblem(front, request, reply, invalid({ quantity: changed.message }));
+      case 'not-found':
+        return sendProblem(front, request, reply, notFound('order'));
+      case 'changed': {
+        const { order, customer } = changed;
+        if (wantsJson(request)) return sendJson(reply, { order, customer });
+        return goTo(reply, `/desk/orders/${order.id}?saved=1`);
+      }
+      default: {
+        const refusal = refusals[changed.kind];
+        return sendProblem(front, request, reply, refusal, () =>
+          deskOrderPage(view(request), { ...changed, problem: refusal }),
+        );
+      }
     }
-    if (wantsJson(request)) return sendJson(reply, await orderOf(order.id));
-    return goTo(reply, `/desk/orders/${order.id}?saved=1`);
   });
 
-  app.post<{ Params: { id: string } }>('/desk/orders/:id/payment', ours, async (request, reply) => {
+  app.post<{ Params: { id: string } }>('/desk/orders/:id/payment', doing('retryPayment'), async (request, reply) => {
     if (!open(request)) return shut(request, reply);
-    const found = await orderOf(request.params.id);
-    if (found === null) return sendProblem(shop, request, reply, notFound('order'));
-    const { order } = found;
-    await request.lanekeeper.forAccount(order.account, () =>
-      db.transaction().execute((trx) => tryAgain(trx, order.id)),
-    );
-    shop.payments?.wake();
-    if (wantsJson(request)) return sendJson(reply, await orderOf(order.id));
-    return goTo(reply, `/desk/orders/${order.id}`);
+    const found = await front.shop(request).retryPayment({ id: request.params.id });
+    if (found === null) return sendProblem(front, request, reply, notFound('order'));
+    if (wantsJson(request)) return sendJson(reply, found);
+    return goTo(reply, `/desk/orders/${found.order.id}`);
   });
 
   function open(request: FastifyRequest): boolean {
@@ -119,54 +103,8 @@ export function deskRoutes(app: FastifyInstance, shop: Shop): void {
   function shut(request: FastifyRequest, reply: FastifyReply) {
     const closed = pass === null;
     const refusal = closed ? closedProblem : signInToDesk;
-    return sendProblem(shop, request, reply, refusal, () => deskSignInPage(view(request), { closed }));
+    return sendProblem(front, request, reply, refusal, () => deskSignInPage(view(request), { closed }));
   }
-
-  /** An e-mail, an order's number or id, or an account's id, to an account's id. */
-  async function lookUp(query: string): Promise<string | null> {
-    if (query.includes('@')) return (await findAccount(db, { email: query.toLowerCase() }))?.id ?? null;
-    const called = query.replaceAll(' ', '').toUpperCase();
-    if (calledPattern.test(called)) return findCalledOrder(db, called);
-    if (!idPattern.test(query)) return null;
-    return (await readOrder(db, query))?.account ?? (await findAccount(db, { id: query }))?.id ?? null;
-  }
-
-  async function customerOf(account: string): Promise<DeskCustomer | null> {
-    const found = await findAccount(db, { id: account });
-    if (found === null) return null;
-    const { email, name, createdAt } = found;
-    const where = await lanekeeper.whereIs(account);
-    return { account, name, email, since: createdAt, home: where?.home ?? null };
-  }
-
-  async function orderOf(id: string): Promise<{ order: Order; customer: DeskCustomer } | null> {
-    const order = idPattern.test(id) ? await readOrder(db, id) : null;
-    const customer = order === null ? null : await customerOf(order.account);
-    return order === null || customer === null ? null : { order, customer };
-  }
-}
-
-type Asked =
-  | { readonly kind: 'change'; readonly revision: number | null; readonly change: Change }
-  | { readonly kind: 'invalid'; readonly message: string };
-
-/** A form names lines as `quantity.<sku>`; JSON has `quantities: {sku: number}`. */
-function readChange(body: Fields, order: Order): Asked {
-  const shown = body.revision === undefined ? null : Number(body.revision);
-  if (shown !== null && !Number.isInteger(shown))
-    return { kind: 'invalid', message: 'Which revision? A whole number.' };
-  if (body.action === 'cancel') return { kind: 'change', revision: shown, change: { kind: 'cancel' } };
-  const listed = fieldsOf(body.quantities);
-  const quantities: Record<string, number> = Object.create(null);
-  for (const { sku, name } of order.lines) {
-    const written = Object.hasOwn(listed, sku) ? listed[sku] : body[`quantity.${sku}`];
-    if (written === undefined) continue;
-    const value = quantity(written);
-    if (value === null) return { kind: 'invalid', message: `How many of ${name}? A number from 0 to 99.` };
-    quantities[sku] = value;
-  }
-  const note = body.note === undefined ? order.note : (text(body, 'note', 500) ?? '');
-  return { kind: 'change', revision: shown, change: { kind: 'edit', quantities, note } };
 }
 
 function cookie(request: FastifyRequest, value: string, maxAgeMs: number): string {
@@ -190,8 +128,7 @@ const signInToDesk = problem(
   },
 );
 
-const refusals: Readonly<Record<string, Problem | undefined>> = {
-  'not-found': notFound('order'),
+const refusals = {
   stale: problem(
     409,
     'SHOP_ORDER_CHANGED',

@@ -1,40 +1,33 @@
 /** `/orders`, `/orders/:id`: one's own. */
 import type { FastifyInstance } from 'fastify';
-import { findAccount } from '../accounts/accounts.ts';
-import { listOrders, readOrder } from '../orders/orders.ts';
-import type { Shop } from '../shop.ts';
 import { orderListPage, orderPage } from '../views/orders.ts';
 import { goTo, sendJson, sendPage, sendProblem, wantsJson } from '../web/answer.ts';
-import { fieldsOf, idPattern } from '../web/input.ts';
+import type { Front } from '../web/front.ts';
+import { fieldsOf } from '../web/input.ts';
 import { notFound, signInFirst } from '../web/problems.ts';
 import { visitOf } from '../web/visit.ts';
 
-export function orderRoutes(app: FastifyInstance, shop: Shop): void {
-  const { db, assets } = shop;
+export function orderRoutes(app: FastifyInstance, front: Front): void {
+  const { assets } = front;
 
   app.get('/orders', async (request, reply) => {
-    const { account } = request.lanekeeper;
-    if (account === null) {
-      if (wantsJson(request)) return sendProblem(shop, request, reply, signInFirst('/orders'));
+    const found = await front.shop(request).orders();
+    if (found.kind === 'nobody') {
+      if (wantsJson(request)) return sendProblem(front, request, reply, signInFirst('/orders'));
       return goTo(reply, '/sign-in?next=/orders');
     }
-    const orders = await listOrders(db, account);
-    if (wantsJson(request)) return sendJson(reply, orders);
-    const found = await findAccount(db, { id: account });
-    const customer = { name: found?.name ?? '', email: found?.email ?? '' };
-    return sendPage(reply, orderListPage({ visit: await visitOf(shop, request), assets }, orders, customer));
+    if (wantsJson(request)) return sendJson(reply, found.orders);
+    return sendPage(reply, orderListPage({ visit: await visitOf(front, request), assets }, found.orders));
   });
 
   app.get<{ Params: { id: string } }>('/orders/:id', async (request, reply) => {
-    const { account } = request.lanekeeper;
-    if (account === null) return sendProblem(shop, request, reply, signInFirst(request.url));
-    const { id } = request.params;
-    const order = idPattern.test(id) ? await readOrder(db, id) : null;
-    // Somebody else's order is no order: whether it exists is not told.
-    if (order === null || order.account !== account) return sendProblem(shop, request, reply, notFound('order'));
-    if (wantsJson(request)) return sendJson(reply, order);
+    const found = await front.shop(request).order({ id: request.params.id });
+    if (found.kind === 'nobody') return sendProblem(front, request, reply, signInFirst(request.url));
+    if (found.kind === 'not-found') return sendProblem(front, request, reply, notFound('order'));
+    if (wantsJson(request)) return sendJson(reply, found.order);
     const query = fieldsOf(request.query);
     const [placed, keptHere] = [query.placed === '1', query.kept === 'here'];
-    return sendPage(reply, orderPage({ visit: await visitOf(shop, request), assets }, order, { placed, keptHere }));
+    const view = { visit: await visitOf(front, request), assets };
+    return sendPage(reply, orderPage(view, found.order, { placed, keptHere }));
   });
 }

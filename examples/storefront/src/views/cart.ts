@@ -1,4 +1,4 @@
-import type { Cart } from '../cart/cart.ts';
+import type { Cart } from '../cart/lines.ts';
 import { type Html, html, money } from '../web/html.ts';
 import type { Problem } from '../web/problems.ts';
 import { layout, type View } from './layout.ts';

@@ -1,21 +1,13 @@
 /** The call center: find a customer, change an order. Plain on purpose: people work here all day. */
 import type { Order } from '../orders/orders.ts';
 import type { SetAside } from '../payment/outbox.ts';
+import type { DeskCustomer } from '../shop/shop.ts';
 import { type Html, html, money } from '../web/html.ts';
 import type { Problem } from '../web/problems.ts';
 import { placeOf } from '../web/visit.ts';
 import { layout, type View } from './layout.ts';
 import { formProblem, moment, picture, quantityField, shortOrder } from './parts.ts';
 import { deskPayment, paymentWord, setAsideList } from './payment.ts';
-
-export type DeskCustomer = {
-  readonly account: string;
-  readonly name: string;
-  readonly email: string | null;
-  readonly since: Date;
-  /** Null when no deed is known here. */
-  readonly home: string | null;
-};
 
 export function deskSignInPage(
   view: View,

@@ -5,12 +5,13 @@ import { layout, type View } from './layout.ts';
 import { moment, picture, shortOrder, things } from './parts.ts';
 import { paymentLine, paymentMark } from './payment.ts';
 
-export function orderListPage(view: View, orders: readonly Order[], customer: { name: string; email: string }): Html {
+export function orderListPage(view: View, orders: readonly Order[]): Html {
+  const email = view.visit.customer?.email ?? '';
   return layout(view, {
     title: 'Your orders',
     main: html`<section class="orders">
 <header><h1>Your orders</h1>
-<p>Signed in as ${customer.email === '' ? 'a customer whose details are still on their way here' : customer.email}.</p>
+<p>Signed in as ${email === '' ? 'a customer whose details are still on their way here' : email}.</p>
 <form method="post" action="/sign-out"><button type="submit" class="link">Sign out</button></form></header>
 ${
   orders.length === 0

@@ -58,9 +58,9 @@ export function things(count: number): string {
 }
 
 /** 22 November 2026, 14:05 UTC, in the order Americans read it. */
-export function moment(at: Date): Html {
-  const shown = at.toLocaleString('en-US', { dateStyle: 'long', timeStyle: 'short', timeZone: 'UTC' });
-  return html`<time datetime="${at.toISOString()}">${shown} UTC</time>`;
+export function moment(at: string): Html {
+  const shown = new Date(at).toLocaleString('en-US', { dateStyle: 'long', timeStyle: 'short', timeZone: 'UTC' });
+  return html`<time datetime="${at}">${shown} UTC</time>`;
 }
 
 /** The part of an order's id that people read to each other over the telephone. */

@@ -1,10 +1,10 @@
 /** Answers: a page for people, JSON for programs, from the same route. */
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { Shop } from '../shop.ts';
 import { problemPage } from '../views/problem.ts';
+import type { Front } from './front.ts';
 import type { Html } from './html.ts';
 import type { Problem } from './problems.ts';
-import { plainVisit, scopeOf, type Visit, visitOf } from './visit.ts';
+import { plainVisit, type Visit, visitOf } from './visit.ts';
 
 /** `Accept: application/json`, or a JSON body from somebody who did not say. */
 export function wantsJson(request: FastifyRequest): boolean {
@@ -40,7 +40,7 @@ export function goTo(reply: FastifyReply, path: string): FastifyReply {
 
 /** `page` draws the problem where it happened (a form with its fields filled in); without it there is a page of its own. */
 export function sendProblem(
-  shop: Shop,
+  front: Front,
   request: FastifyRequest,
   reply: FastifyReply,
   problem: Problem,
@@ -50,21 +50,21 @@ export function sendProblem(
   if (retryAfterMs !== null) reply.header('retry-after', String(Math.max(1, Math.ceil(retryAfterMs / 1000))));
   if (wantsJson(request)) {
     const { code, message, home, fields } = problem;
-    const requestId = problem.requestId ?? scopeOf(request)?.requestId ?? request.id;
-    const error = { code, message, dataCenter: shop.lanekeeper.here, home, retryAfterMs, requestId };
+    const requestId = problem.requestId ?? front.session(request)?.requestId ?? request.id;
+    const error = { code, message, dataCenter: front.here, home, retryAfterMs, requestId };
     return sendJson(reply, { error: fields === undefined ? error : { ...error, fields } }, problem.status);
   }
   if (page !== undefined) {
     return Promise.resolve(page()).then((drawn) => sendPage(reply, drawn, problem.status));
   }
-  return problemVisit(shop, request, problem).then((visit) => {
+  return problemVisit(front, request, problem).then((visit) => {
     const repeatable = request.method === 'GET';
-    return sendPage(reply, problemPage({ visit, assets: shop.assets }, problem, { repeatable }), problem.status);
+    return sendPage(reply, problemPage({ visit, assets: front.assets }, problem, { repeatable }), problem.status);
   });
 }
 
-/** When something is wrong with the shop, its database is not asked for the decoration. */
-async function problemVisit(shop: Shop, request: FastifyRequest, { status }: Problem): Promise<Visit> {
-  if (status >= 500 || scopeOf(request) === null) return plainVisit(shop, request);
-  return visitOf(shop, request).catch(() => plainVisit(shop, request));
+/** When something is wrong with the shop, it is not asked for the decoration. */
+async function problemVisit(front: Front, request: FastifyRequest, { status }: Problem): Promise<Visit> {
+  if (status >= 500 || front.session(request) === null) return plainVisit(front, request);
+  return visitOf(front, request).catch(() => plainVisit(front, request));
 }

@@ -1,7 +1,6 @@
 /** Reads bodies and queries, which may be anything. A form and a JSON object are the same to it. */
-import { maxQuantity } from '../cart/cart.ts';
-
-export type Fields = Readonly<Record<string, unknown>>;
+import { maxQuantity } from '../cart/lines.ts';
+import type { Fields } from '../shop/shop.ts';
 
 export function fieldsOf(body: unknown): Fields {
   return typeof body === 'object' && body !== null && !Array.isArray(body) ? (body as Fields) : {};

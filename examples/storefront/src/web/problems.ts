@@ -57,6 +57,17 @@ export const signInFirst = (next: string): Problem =>
     },
   );
 
+export function tooMany(waitMs: number): Problem {
+  const minutes = Math.max(1, Math.ceil(waitMs / 60_000));
+  const message = `That was tried too often with the wrong word. It can be tried again in ${minutes === 1 ? 'a minute' : `${minutes} minutes`}.`;
+  return problem(429, 'SHOP_TOO_MANY_ATTEMPTS', 'Let us wait a little', message, { retryAfterMs: waitMs });
+}
+
+/** Nobody knows whether it was done: the commit was cut off, or the answer of a backend. */
+export function isUncertain({ code }: Pick<LanekeeperError, 'code'>): boolean {
+  return code === 'LK_OUTCOME_UNKNOWN' || code === 'LK_NO_ANSWER' || code === 'LK_LATE_ANSWER';
+}
+
 type Words = readonly [title: string, message: string];
 
 /** `place` turns a data center's name into its city. */
@@ -109,9 +120,16 @@ function wordsFor(code: LanekeeperError['code'], there: string): Words {
         'An e-mail address must be yours alone on both coasts, and the office that keeps the list does not answer. Nothing was stored; please try again shortly.',
       ];
     case 'LK_OUTCOME_UNKNOWN':
+    case 'LK_NO_ANSWER':
+    case 'LK_LATE_ANSWER':
       return [
         'We do not know whether that went through',
         'The connection broke at the very moment of saving. It may have been saved, or not. Do not start over: ask for the outcome first.',
+      ];
+    case 'LK_NO_APPLICATION':
+      return [
+        'The shop is closed for a moment',
+        'Nobody behind the counter answers right now. Nothing was changed; please try again shortly.',
       ];
     case 'LK_LOOP':
       return [

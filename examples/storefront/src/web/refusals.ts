@@ -1,22 +1,21 @@
 /** Lanekeeper's refusals become pages: those that handlers throw, and those that are answered before a handler runs. */
 import type { FastifyInstance } from 'fastify';
 import { type AnswerBody, errors, LanekeeperError } from 'lanekeeper';
-import type { Shop } from '../shop.ts';
 import { problemPage } from '../views/problem.ts';
 import { wantsJson } from './answer.ts';
+import type { Front } from './front.ts';
 import { type Problem, problemOf } from './problems.ts';
 import { plainVisit } from './visit.ts';
 
 const retryAfterMs = 1000;
 
-export function refusalProblem({ lanekeeper }: Shop, refusal: LanekeeperError): Problem {
-  const { dataCenters } = lanekeeper.configuration;
+export function refusalProblem({ dataCenters }: Front, refusal: LanekeeperError): Problem {
   const after = refusal.retryable ? (refusal.details.retryAfterMs ?? retryAfterMs) : null;
   return problemOf(refusal, after, (dc) => dataCenters[dc]?.place ?? dc);
 }
 
 /** The plugin answers in JSON, which is right for programs. */
-export function humanRefusals(app: FastifyInstance, shop: Shop): void {
+export function humanRefusals(app: FastifyInstance, front: Front): void {
   app.addHook('onSend', async (request, reply, payload) => {
     if (reply.statusCode < 400 || wantsJson(request)) return payload;
     const body = refusalIn(payload);
@@ -27,8 +26,8 @@ export function humanRefusals(app: FastifyInstance, shop: Shop): void {
       ...(home === null ? {} : { home }),
       ...(after === null ? {} : { retryAfterMs: after }),
     };
-    const problem = refusalProblem(shop, new LanekeeperError(code, message, details));
-    const view = { visit: plainVisit(shop, request), assets: shop.assets };
+    const problem = refusalProblem(front, new LanekeeperError(code, message, details));
+    const view = { visit: plainVisit(front, request), assets: front.assets };
     reply.type('text/html; charset=utf-8').removeHeader('content-length');
     return problemPage(view, problem, { repeatable: request.method === 'GET' }).text;
   });
