@@ -3,6 +3,10 @@ export { type Durability, type ErrorCode, type ErrorDetails, errors, LanekeeperE
 export { type AnswerBody, ReplayError } from './sdk/answer.ts';
 export type {
   BufferedWrite,
+  Cache,
+  CacheOptions,
+  CacheSource,
+  CacheStatistics,
   ClaimResult,
   CopyAsOf,
   DirectOutcome,

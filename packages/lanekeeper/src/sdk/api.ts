@@ -184,10 +184,50 @@ export interface Lanekeeper {
    * @throws {LanekeeperError} `LK_CONFIG` for any other table
    */
   everywhere<Row extends object = Record<string, unknown>>(table: string): TableEverywhere<Row>;
+  /**
+   * A cache in this process whose entries are forgotten when a row they were made from changes, whoever changed it: see `Cache`.
+   * @throws {LanekeeperError} `LK_CONFIG` when no table says `cached: true`
+   */
+  cache(options?: CacheOptions): Cache;
   /** Asks the agents to move an account. Throws `LK_AGENT_UNAVAILABLE` when the local one does not answer. */
   move(account: AccountId, to: DataCenterName, options?: MoveOptions): Promise<MoveResult>;
   /** Closes its own connections; pools made by `pool()` are the application's to end. Safe to repeat. */
   close(): Promise<void>;
+}
+
+export type CacheOptions = {
+  /** Entries. Default 10000. */
+  readonly max?: number;
+  /** How old an entry may be, whatever was heard. Default 600000. */
+  readonly maxAgeMs?: number;
+};
+
+/** A table, or one row of it by its primary key: `'products'`, `['products', id]`, `['stock', place, id]`. */
+export type CacheSource = string | readonly [table: string, ...key: (string | number | bigint)[]];
+
+export type CacheStatistics = {
+  readonly hits: number;
+  readonly misses: number;
+  /** Because something changed. */
+  readonly forgotten: number;
+  /** Because there were too many. */
+  readonly evicted: number;
+  readonly entries: number;
+  /** While false, nothing is kept. */
+  readonly listening: boolean;
+};
+
+export interface Cache {
+  /**
+   * The value under `key`, else that of `fill`, kept until one of `sources` changes. `fill` reads this dc's database; one
+   * call serves all who wait.
+   * @throws {LanekeeperError} `LK_CONFIG` for a table without `cached: true`
+   */
+  get<Value>(key: string, sources: readonly CacheSource[], fill: () => Promise<Value>): Promise<Value>;
+  /** Forgets at once what was made from these, rather than some milliseconds after the commit that changed them. */
+  forget(...sources: readonly CacheSource[]): void;
+  clear(): void;
+  readonly statistics: CacheStatistics;
 }
 
 export type SingletonOptions = {

@@ -8,7 +8,7 @@
  * - `http.ts` with `request.ts`, `answer.ts`, `handoff.ts`, `response-head.ts`: requests; `fastify.ts`, `express.ts`: thin adapters
  * - `admission.ts`, `deeds.ts`, `gate.ts`, `flight.ts`, `job.ts`: may this work start here, and who waits for whom
  * - `control.ts`: what the database announces · `successions.ts`: what agents know beyond it · `agent-client.ts`, `moves.ts`, `claims.ts`: what the agents are asked
- * - `singleton.ts`: what runs once
+ * - `singleton.ts`: what runs once · `cache.ts`: what is kept until it changes
  * - `everywhere.ts`, `direct.ts`, `databases.ts`: rows that every data center gets without replication
  * - `outcomes.ts`, `durability.ts`: what became of a commit · `ids.ts`
  *
@@ -29,6 +29,7 @@ import {
 import { AgentClient } from './agent-client.ts';
 import type { Lanekeeper, LanekeeperOptions } from './api.ts';
 import { currentBinding } from './binding.ts';
+import { Caches } from './cache.ts';
 import { claimValue, releaseValue } from './claims.ts';
 import { type Connections, openConnections } from './connections.ts';
 import { ControlConnection, type ControlMessage } from './control.ts';
@@ -78,17 +79,21 @@ export async function createLanekeeper(options: LanekeeperOptions = {}): Promise
   const successions = new Successions(here, [...everywhere.values()], () => deeds.allChanged());
   const deeds = new Deeds(run, (where) => successions.present(where));
   const gate = new DrainGate((move) => control.reportDrained(move));
+  const caches = new Caches(configuration);
   const control = new ControlConnection(controlUrl, instance, run, {
     up: () => {
       deeds.live = true;
+      caches.live = true;
       void successions.learn();
     },
     down: () => {
       deeds.live = false;
+      caches.live = false;
       // Whoever waits looks at the database instead.
       gate.openAll();
     },
     message: (message) => hear(message, gate, deeds, successions),
+    ...(caches.wanted ? { changed: (payload) => caches.hear(payload) } : {}),
   });
   const connections = openConnections({
     configuration,
@@ -124,6 +129,7 @@ export async function createLanekeeper(options: LanekeeperOptions = {}): Promise
     lanes: connections.lanes,
     touch: createTouch(here, (at, text, values) => connections.lanes?.run(at, text, values) ?? run(text, values)),
     singletons: new Singletons(controlUrl, instance),
+    caches,
   };
   const lanekeeper = createFace(runtime, instance, connections, async () => {
     await runtime.singletons.close();
@@ -163,6 +169,7 @@ function createFace(
     durabilityOf,
     asOf: (table) => copyAsOf(run, table),
     outcome: (requestId) => outcomeOf(runtime, requestId),
+    cache: (options = {}) => runtime.caches.create(options),
     singleton: (name, work, options = {}) => {
       requireHomeOf(name, options.scope, configuration.fixed);
       return runtime.singletons.add(name, work, options);

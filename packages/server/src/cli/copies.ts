@@ -2,8 +2,8 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { type Configuration, formatDuration, qualifiedName, type TableName } from 'lanekeeper/config';
 import { type CopyState, latestDue, type RefreshResult, readCopies, refreshCopy } from '../postgres/index.ts';
-import { count, type DatabaseOptions, databaseFailure, openDatabaseCommand, unavailable } from './database-command.ts';
-import { type CliContext, CommandFailure, createOutput, exitCodes, type Output } from './output.ts';
+import { count, type DatabaseOptions, openDatabaseCommand, unavailable } from './database-command.ts';
+import { type CliContext, CommandFailure, createOutput, exitCodes, type Output, SilentExit } from './output.ts';
 import { duration } from './serving.ts';
 
 type RefreshOptions = DatabaseOptions & {
@@ -124,13 +124,13 @@ async function runRefresh(context: CliContext, written: string, options: Refresh
     await connected.client.end();
   }
   output.result(result);
-  if (result.kind === 'failed') throw databaseFailure(`${name} was not made`, result.error);
-  if (result.kind === 'busy') throw new CommandFailure(`Somebody else is making ${name}: try again in a moment.`);
-  if (result.kind === 'incomplete') {
-    printMissing(output, result.missing);
-    throw new CommandFailure(`${name} was not made: writes before ${time(asOf)} may be missing here.`, {
-      hint: 'Wait for it with --wait, or make it without with --incomplete.',
-    });
+  if (result.kind !== 'made') {
+    output.line(`${output.colors.red('✗')} ${name} was not made: ${whyNot(result, asOf)}.`);
+    if (result.kind === 'incomplete') {
+      printMissing(output, result.missing);
+      output.line('Wait longer with --wait, or make it without them with --incomplete.');
+    }
+    throw new SilentExit(exitCodes.no);
   }
   output.line(`${output.colors.bold(name)}  ${describe(output, result.state)}`);
   printMissing(output, result.state.missing);
@@ -158,6 +158,11 @@ function copyToMake(configuration: Configuration, written: string): ReturnType<t
       exitCode: exitCodes.usage,
     });
   return found;
+}
+
+function whyNot(result: Exclude<RefreshResult, { kind: 'made' }>, asOf: Date): string {
+  if (result.kind === 'failed') return `${result.error.message} [${result.error.code}]`;
+  return result.kind === 'busy' ? 'somebody else is making it' : `writes before ${time(asOf)} may be missing here`;
 }
 
 function describe({ colors }: Output, state: CopyState): string {

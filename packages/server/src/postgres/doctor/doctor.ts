@@ -5,12 +5,14 @@
 import { type Configuration, databaseUrl, type Environment, type RoleName, witnessUrl } from 'lanekeeper/config';
 import type { DataCenterName, LeaseView } from 'lanekeeper/model';
 import type { Client } from 'pg';
+import { lookForLeaks } from '../classes/leaks.ts';
 import { connect } from '../connect.ts';
+import { readHazards } from '../inspect/hazards.ts';
 import { readCatalog } from '../inspect/read-catalog.ts';
 import { peersOf } from '../streams/names.ts';
 import { databaseProblem } from '../transaction.ts';
 import { bySeverity, type Finding, type Found, finding } from './finding.ts';
-import { lintSchema } from './lint.ts';
+import { judgeSchema } from './judge.ts';
 import { judgeConnection, judgeIdentities, type Seen } from './peers.ts';
 import { type Identity, readIdentity, readRolesFacts, readServerFacts } from './probe.ts';
 import { judgeRoles } from './roles.ts';
@@ -77,7 +79,8 @@ async function lookAtOwn(configuration: Configuration, env: Environment): Promis
     found.push(
       ...judgeSettings(await readServerFacts(client, configuration), peersOf(configuration).length),
       ...judgeRoles(await readRolesFacts(client, configuration, catalog)),
-      ...lintSchema(configuration, catalog),
+      ...(await lookForLeaks(client, configuration)),
+      ...judgeSchema(configuration, catalog, await readHazards(client)),
     );
     return { found, identity: await readIdentity(client) };
   } catch (thrown) {

@@ -7,6 +7,9 @@ import { sequencesToStride } from '../plan/sequences.ts';
 import { quoteList } from '../sql-text.ts';
 import { declaredName } from '../streams/names.ts';
 import type { Found } from './finding.ts';
+import { namesRandom } from './lint-names.ts';
+import { isMerged, lintShared } from './lint-shared.ts';
+import { tie } from './tie.ts';
 
 export function lintSchema(configuration: Configuration, catalog: Catalog): Found[] {
   const found: Found[] = [];
@@ -32,8 +35,9 @@ export function lintSchema(configuration: Configuration, catalog: Catalog): Foun
       });
       continue;
     }
-    const travels = declared.class === 'system-of-record' || declared.feeder !== null;
+    const travels = declared.class === 'system-of-record' || declared.feeder !== null || isMerged(declared);
     if (travels) found.push(...lintReplicated(table));
+    found.push(...lintShared(table, declared));
     if (declared.class === 'system-of-record') found.push(...lintHomed(configuration, catalog, table, declared));
   }
   return [...found, ...lintSequences(configuration, catalog)];
@@ -103,15 +107,6 @@ function lintHomed(configuration: Configuration, catalog: Catalog, table: TableI
   ];
 }
 
-/** The columns that tie a row of the table to its account: the account's own, or the first foreign key on the way to it. */
-function tie(table: TableInfo, declared: Table): readonly string[] {
-  const [first] = declared.account ?? [];
-  if (first === undefined) return [];
-  if (declared.account?.length === 1) return [first];
-  const key = table.foreignKeys.find((k) => k.name === first || (k.columns.length === 1 && k.columns[0] === first));
-  return key?.columns ?? [];
-}
-
 function lintUnique(configuration: Configuration, catalog: Catalog, table: TableInfo, declared: Table): Found[] {
   const account = tie(table, declared);
   const claimed = Object.values(configuration.claims).filter((claim) => claim.table === table.name);
@@ -125,11 +120,22 @@ function lintUnique(configuration: Configuration, catalog: Catalog, table: Table
     // An index over an expression has no column to compare: a claim on the table is taken to be about it.
     (index.columns.length === 0 && claimed.length > 0) ||
     index.columns.some((column) => drawn.has(column)) ||
-    index.columns.some((column) => table.columns.some((info) => info.name === column && info.type === 'uuid'));
+    index.columns.some((column) => table.columns.some((info) => info.name === column && info.type === 'uuid')) ||
+    table.foreignKeys.some(
+      (key) => isOfAccount(configuration, catalog, key) && key.columns.every((one) => index.columns.includes(one)),
+    );
   return table.uniqueIndexes
     .filter((index) => !isSafe(index))
     .map((index): Found => {
       const column = index.columns[0] ?? 'expression';
+      if (index.columns.some((name) => namesRandom(name)))
+        return {
+          severity: 'advice',
+          code: 'unique-random',
+          subject: `${index.name} on ${table.name}`,
+          what: `${index.columns.join(', ')} must be unique in all data centers; by its name it is drawn at random`,
+          why: 'at random two data centers do not draw the same; anything else needs a claim',
+        };
       return {
         severity: 'error',
         code: 'unique-without-claim',
@@ -139,6 +145,11 @@ function lintUnique(configuration: Configuration, catalog: Catalog, table: Table
         mend: `claims: { ${column}: { table: ${JSON.stringify(table.name)}, column: ${JSON.stringify(column)} } }   or make it unique for each account: CREATE UNIQUE INDEX CONCURRENTLY ON ${quoteTable(table)} (${quoteList([...account, ...index.columns])});`,
       };
     });
+}
+
+/** A row that is named once is as unique as its own key, which its account's home gives out. */
+function isOfAccount(configuration: Configuration, catalog: Catalog, key: TableInfo['foreignKeys'][number]): boolean {
+  return configuration.tables[declaredName(catalog, key.references)]?.class === 'system-of-record';
 }
 
 /** Foreign keys are not checked where rows are applied, so both ends should belong to one account, or the other end to none. */

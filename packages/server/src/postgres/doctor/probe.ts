@@ -1,6 +1,7 @@
 /** Reads what the judges need from one server. Runs as whichever role can connect; the owner where possible. */
 import type { Configuration, RoleName, TableName } from 'lanekeeper/config';
 import type { Catalog } from '../catalog.ts';
+import { isGated } from '../classes/pieces.ts';
 import type { Queryable } from '../queryable.ts';
 import type { RoleFacts, RolesFacts, TableRights } from './roles.ts';
 import type { ServerFacts, Setting } from './settings.ts';
@@ -140,8 +141,11 @@ async function readTableRights(
 }
 
 function wantedRights(configuration: Configuration, table: TableName): readonly string[] {
-  const feeder = configuration.tables[table]?.feeder ?? configuration.here;
-  return feeder === configuration.here ? ['SELECT', 'INSERT', 'UPDATE', 'DELETE'] : ['SELECT'];
+  const declared = configuration.tables[table];
+  // What is published is published by its owner.
+  const reads =
+    declared !== undefined && (isGated(declared) || (declared.feeder ?? configuration.here) !== configuration.here);
+  return reads ? ['SELECT'] : ['SELECT', 'INSERT', 'UPDATE', 'DELETE'];
 }
 
 export type Identity = {
