@@ -57,10 +57,7 @@ Examples:
   $ lanekeeper drill approaches
   $ lanekeeper drill approaches --only active-passive,full-active-active --rtt 5ms,80ms --budget 300ms`,
     )
-    .action((_options: unknown, command: Command) =>
-      // `--seed`, `--report` and `--json` are those of `drill` as well.
-      run(context, { ...command.opts<ApproachArguments>(), ...command.parent?.opts() }),
-    );
+    .action((options: ApproachArguments) => run(context, options));
 }
 
 async function run(context: LabContext, options: ApproachArguments): Promise<void> {
