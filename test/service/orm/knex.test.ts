@@ -1,17 +1,20 @@
 import knex from 'knex';
 import PostgresDialect from 'knex/lib/dialects/postgres/index.js';
 import * as lanekeeperPg from 'lanekeeper/pg';
-import { ormSuite } from './suite.ts';
+import type pg from 'pg';
+import { type Connection, ormSuite, type Store } from './suite.ts';
 
 /** Knex has its own pool and takes only the connections from pg. */
-class LanekeeperDialect extends PostgresDialect {
-  override _driver() {
-    return lanekeeperPg;
-  }
+function dialectOn(driver: typeof pg): typeof PostgresDialect {
+  return class extends PostgresDialect {
+    override _driver() {
+      return driver;
+    }
+  };
 }
 
-ormSuite('Knex', ({ url, max }) => {
-  const db = knex({ client: LanekeeperDialect, connection: url, pool: { min: 0, max } });
+const openWith = ({ url, max }: Connection, driver: typeof pg): Store => {
+  const db = knex({ client: dialectOn(driver), connection: url, pool: { min: 0, max } });
   return {
     placeOrder: ({ id, account, total }) =>
       db.transaction(async (trx) => {
@@ -22,4 +25,9 @@ ormSuite('Knex', ({ url, max }) => {
     raw: async (sql) => db.raw(sql),
     close: () => db.destroy(),
   };
+};
+
+ormSuite('Knex', (connection) => openWith(connection, lanekeeperPg as unknown as typeof pg));
+ormSuite('Knex, with routing of connections', (connection) => openWith(connection, connection.lanekeeper.pg), {
+  follows: true,
 });

@@ -1,9 +1,9 @@
 import { CompiledQuery, Kysely, PostgresDialect } from 'kysely';
-import { ormSuite } from './suite.ts';
+import { type OpenStore, ormSuite } from './suite.ts';
 
 type Tables = { orders: { id: string; account_id: string; total: number } };
 
-ormSuite('Kysely', ({ lanekeeper, max }) => {
+const open: OpenStore = ({ lanekeeper, max }) => {
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: lanekeeper.pool({ max }) }) });
   return {
     placeOrder: ({ id, account, total }) =>
@@ -16,4 +16,7 @@ ormSuite('Kysely', ({ lanekeeper, max }) => {
     raw: (sql) => db.executeQuery(CompiledQuery.raw(sql)),
     close: () => db.destroy(),
   };
-});
+};
+
+ormSuite('Kysely', open);
+ormSuite('Kysely, with routing of connections', open, { follows: true });

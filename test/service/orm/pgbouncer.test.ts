@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createLanekeeper } from 'lanekeeper';
 import { afterAll, describe, expect, test } from 'vitest';
 import { runSql } from '../../support/clusters.ts';
-import { startShop } from '../sdk/shop.ts';
+import { type Shop, startShop } from '../sdk/shop.ts';
 import { type Bouncer, missingPgBouncer, startPgBouncer } from './pgbouncer.ts';
 import { openPlainPg } from './plain-pg.ts';
 import { ormSuite } from './suite.ts';
@@ -14,11 +14,12 @@ if (missingPgBouncer !== null) {
 } else {
   const bouncers: Bouncer[] = [];
   // Fewer server connections than the application has clients, so that they are shared between transactions.
-  ormSuite(name, openPlainPg, async (shop, dc) => {
+  const urlOf = async (shop: Shop, dc: string) => {
     const bouncer = await startPgBouncer(shop.pair.dc(dc).urls.application, 3);
     bouncers.push(bouncer);
     return bouncer.url;
-  });
+  };
+  ormSuite(name, openPlainPg, { urlOf });
 
   test('a control connection through it is noticed: the instance is not enlisted, and says why', async () => {
     const shop = await startShop();

@@ -18,27 +18,34 @@ export type Store = {
   close(): Promise<void>;
 };
 
-export type OpenStore = (connection: {
+export type Connection = {
   readonly lanekeeper: Lanekeeper;
   /** For libraries that make their own connections: the application's role, in the local data center. */
   readonly url: string;
   readonly max: number;
-}) => Promise<Store> | Store;
+};
+export type OpenStore = (connection: Connection) => Promise<Store> | Store;
 
 type Site = { readonly lanekeeper: Lanekeeper; readonly store: Store };
 
 const concurrentRequests = 400;
 const accountCount = 8;
 
-/** `urlOf` leads the application's queries elsewhere than straight to PostgreSQL, for example through a pooler. */
-export function ormSuite(name: string, open: OpenStore, urlOf?: (shop: Shop, dc: string) => Promise<string>): void {
+export type SuiteOptions = {
+  /** Leads the application's queries elsewhere than straight to PostgreSQL, for example through a pooler. */
+  readonly urlOf?: (shop: Shop, dc: string) => Promise<string>;
+  /** With `routing: connection`. */
+  readonly follows?: boolean;
+};
+
+export function ormSuite(name: string, open: OpenStore, { urlOf, follows = false }: SuiteOptions = {}): void {
   describe(name, () => {
     let shop: Shop;
     const sites = new Map<string, Site>();
     const site = (dc: string) => sites.get(dc) as Site;
 
     beforeAll(async () => {
-      shop = await startShop();
+      shop = await startShop(follows ? { approach: 'mostly-active-active' } : {});
       for (const dc of shop.pair.names) {
         const direct = shop.pair.dc(dc).urls.application;
         const url = (await urlOf?.(shop, dc)) ?? direct;
@@ -66,7 +73,17 @@ export function ormSuite(name: string, open: OpenStore, urlOf?: (shop: Shop, dc:
       expect(await store.totalOf('none')).toBeNull();
     });
 
-    test('a refusal is recognised, says where the account is, and leaves nothing behind', async () => {
+    test.runIf(follows)('what is written elsewhere is written there', async () => {
+      const { store, lanekeeper } = site('ny');
+      await lanekeeper.forAccount('b1', () => store.placeOrder({ id: 'there', account: 'b1', total: 3 }));
+      expect(await lanekeeper.forAccount('b1', () => store.totalOf('there'))).toBe(3);
+      await store.placeOrder({ id: 'followed', account: 'b1', total: 4 });
+      expect(await lanekeeper.forAccount('b1', () => store.totalOf('followed'))).toBe(4);
+      const error = await lanekeeper.forAccount('b1', () => store.raw('TRUNCATE orders')).catch((e: unknown) => e);
+      expect(findLanekeeperError(error)).toMatchObject({ code: 'LK_TRUNCATE', details: { dataCenter: 'la' } });
+    });
+
+    test.skipIf(follows)('a refusal is recognised, says where the account is, and leaves nothing behind', async () => {
       const { store } = site('ny');
       const error = await store
         .placeOrder({ id: 'wrong', account: 'b1', total: 1 })
@@ -135,7 +152,9 @@ export function ormSuite(name: string, open: OpenStore, urlOf?: (shop: Shop, dc:
       expect(refusedFor).toEqual(requests.map((_, i) => accounts[i % accounts.length]));
       for (const [i, dc] of servedIn.entries()) {
         const account = accounts[i % accounts.length] as string;
-        if (account !== 'mover') expect(dc, `request ${i} of ${account}`).toBe(account.startsWith('n') ? 'ny' : 'la');
+        const home = account.startsWith('n') ? 'ny' : 'la';
+        const here = i % 2 === 0 ? 'ny' : 'la';
+        if (account !== 'mover') expect(dc, `request ${i} of ${account}`).toBe(follows ? here : home);
       }
       const moversHomes = servedIn.filter((_, i) => accounts[i % accounts.length] === 'mover');
       expect(new Set(moversHomes)).toEqual(new Set(['ny', 'la']));

@@ -1,6 +1,7 @@
 import * as lanekeeperPg from 'lanekeeper/pg';
+import type pg from 'pg';
 import { DataSource, EntitySchema } from 'typeorm';
-import { ormSuite } from './suite.ts';
+import { type Connection, ormSuite, type Store } from './suite.ts';
 
 type Order = { id: string; accountId: string; total: number };
 
@@ -13,10 +14,10 @@ const orders = new EntitySchema<Order>({
   },
 });
 
-ormSuite('TypeORM', async ({ url, max }) => {
+const openWith = async ({ url, max }: Connection, driver: typeof pg): Promise<Store> => {
   const source = new DataSource({
     type: 'postgres',
-    driver: lanekeeperPg,
+    driver,
     url,
     poolSize: max,
     entities: [orders],
@@ -33,4 +34,9 @@ ormSuite('TypeORM', async ({ url, max }) => {
     raw: (sql) => source.query(sql),
     close: () => source.destroy(),
   };
+};
+
+ormSuite('TypeORM', (connection) => openWith(connection, lanekeeperPg as unknown as typeof pg));
+ormSuite('TypeORM, with routing of connections', (connection) => openWith(connection, connection.lanekeeper.pg), {
+  follows: true,
 });

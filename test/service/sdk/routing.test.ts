@@ -73,6 +73,10 @@ test('a write goes to the home over its database, from wherever the request arri
   expect(await ordersIn('ny', account)).toEqual([`o-${account}`]);
   expect((await browser.get(at('la', '/who'))).json).toMatchObject({ account, home: 'ny' });
   expect(site('la').pool.totalCount).toBeGreaterThan(1);
+  await until('the home knows that it is in use', async () => {
+    const [used] = await runSql(shop.pair.dc('ny').urls.superuser, 'SELECT lanekeeper.last_used($1) AS at', [account]);
+    return used?.at != null;
+  });
 });
 
 test('who signs in takes an idle account along', async () => {

@@ -116,7 +116,7 @@ async function arrive(
   if (home !== undefined) return admitWrite(runtime, request, request.fixHome(home), true);
   if (anywhere || !known) {
     // With one home for all it is where anybody is registered and signed in as well.
-    return single && runtime.lanes !== null ? admitWrite(runtime, request, owner) : admitAnybody(runtime, request);
+    return single ? admitWrite(runtime, request, owner) : admitAnybody(runtime, request);
   }
   return admitWrite(runtime, request, owner);
 }
@@ -199,6 +199,7 @@ function lastHeaders(runtime: Runtime, request: CurrentRequest, replayable: bool
     (refusal.code === 'LK_WRONG_HOME' || refusal.code === 'LK_NO_LEASE') &&
     home !== undefined &&
     home !== runtime.here &&
+    home !== refusal.details.dataCenter &&
     Object.hasOwn(runtime.configuration.dataCenters, home) &&
     (replayable || (refusal instanceof ReplayError && !request.worked));
   return {

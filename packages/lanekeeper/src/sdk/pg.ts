@@ -38,6 +38,12 @@ export function bindingOf(client: pg.ClientBase): Binding | null {
   return checkouts.get(client) ?? currentBinding() ?? null;
 }
 
+/** From now on another one's. */
+export function rebind(client: pg.ClientBase, binding: Binding | null): void {
+  if (binding === null) checkouts.delete(client);
+  else checkouts.set(client, binding);
+}
+
 class LaneClient extends pg.Client {
   /** Whose database it leads to; null: the one here. */
   readonly leadsTo: DataCenterName | null = null;
@@ -238,6 +244,7 @@ function contextOf({ binding, leadsTo }: Asked): RefusalContext {
   if (binding === null) return {};
   return {
     dataCenter: leadsTo ?? binding.dataCenter,
+    ...(leadsTo === null || leadsTo === binding.dataCenter ? {} : { home: leadsTo }),
     ...(binding.account === null ? {} : { account: binding.account }),
     ...(binding.requestId === undefined ? {} : { requestId: binding.requestId }),
   };

@@ -5,7 +5,7 @@
 import { type ErrorCode, type ErrorDetails, errorCodeOf, errors, LanekeeperError } from '../model/index.ts';
 
 /** What is known of the work that met the error, to fill in what the database did not say. */
-export type RefusalContext = Pick<ErrorDetails, 'account' | 'dataCenter' | 'requestId'>;
+export type RefusalContext = Pick<ErrorDetails, 'account' | 'home' | 'dataCenter' | 'requestId'>;
 
 type Fields = Readonly<Record<string, unknown>>;
 

@@ -15,12 +15,13 @@ import { type DataCenterName, LanekeeperError } from '../model/index.ts';
 import { type Binding, runBound } from './binding.ts';
 import { durabilityOf, setDurability } from './durability.ts';
 import type { Lanes } from './lanes.ts';
-import { bindingOf, Client } from './pg.ts';
+import { bindingOf, Client, rebind } from './pg.ts';
 import { isAlone, isOpening, whereNow } from './second-try.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: pg's overloads are passed through.
 type Any = any;
 type Callback = (error: unknown, result?: unknown) => unknown;
+const rollback: Statement = { config: 'ROLLBACK', values: undefined, text: 'ROLLBACK' };
 type Statement = { readonly config: Any; readonly values: Any; readonly text: string };
 
 const readyMs = 1_000;
@@ -79,6 +80,8 @@ class RoutedClient extends (Client as unknown as new (config?: string | pg.Clien
     super(config);
     this.#options = options;
     this.leadsTo = options.dataCenter;
+    // A line that is cut must not end the process: whoever uses the connection is told by his statements.
+    if (options.dataCenter !== options.lanes.here) this.on('error', () => {});
     this.on('drain', () => this.#drained());
     this.on('end', () => {
       this.#noteEnd();
@@ -129,8 +132,9 @@ class RoutedClient extends (Client as unknown as new (config?: string | pg.Clien
   #submit(submittable: Any, binding: Binding | null): Any {
     const send = () => {
       this.#busy = true;
-      if (this.#borrowed === null) super.query(submittable);
-      else this.#borrowed.client.query(submittable);
+      if (this.#borrowed === null) return void super.query(submittable);
+      rebind(this.#borrowed.client, binding);
+      this.#borrowed.client.query(submittable);
     };
     this.#take(binding);
     this.#opening = [];
@@ -147,7 +151,9 @@ class RoutedClient extends (Client as unknown as new (config?: string | pg.Clien
     const opens = first && isOpening(statement.text, fresh);
     this.#given += 1;
     try {
-      const result = await (turn === null ? this.#send(statement) : turn.then(() => this.#send(statement)));
+      const result = await (turn === null
+        ? this.#send(statement, binding)
+        : turn.then(() => this.#send(statement, binding)));
       if (opens) this.#opening = fresh ? [statement] : [...this.#opening, statement];
       else this.#opening = [];
       return result;
@@ -231,12 +237,13 @@ class RoutedClient extends (Client as unknown as new (config?: string | pg.Clien
     return this.#borrowed?.client ?? this;
   }
 
-  async #send({ config, values }: Statement): Promise<unknown> {
+  async #send({ config, values }: Statement, binding: Binding | null): Promise<unknown> {
     this.#busy = true;
     const { lanes } = this.#options;
     if (this.dataCenter !== lanes.here) lanes.healthOf(this.dataCenter).began(this.#physical);
     const at = this.#borrowed?.client ?? null;
     if (at === null) return super.query(config, values);
+    rebind(at, binding);
     try {
       return await at.query(config, values);
     } finally {
@@ -273,10 +280,10 @@ class RoutedClient extends (Client as unknown as new (config?: string | pg.Clien
       if (this.getTransactionStatus() !== (opening.length > 0 ? 'E' : 'I')) throw refusal;
       const home = await whereNow(this.#options.lanes, this.dataCenter, refusal, binding?.owner ?? null);
       if (home === null) throw refusal;
-      if (opening.length > 0) await this.#send({ config: 'ROLLBACK', values: undefined, text: 'ROLLBACK' });
+      if (opening.length > 0) await this.#send(rollback, binding);
       if (home !== this.dataCenter) await this.#moveTo(home, binding);
-      for (const each of opening) await this.#send(each);
-      const result = await this.#send(statement);
+      for (const each of opening) await this.#send(each, binding);
+      const result = await this.#send(statement, binding);
       binding?.wentTo(home, refusal);
       return result;
     } catch (error) {
