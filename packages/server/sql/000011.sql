@@ -124,3 +124,18 @@ END $$;
 REVOKE ALL ON FUNCTION lanekeeper.singleton_lock(text, boolean), lanekeeper.singleton_base(text),
   lanekeeper.tend_singletons(text, text[], boolean[], bigint[]), lanekeeper.leave_singleton(text, boolean),
   lanekeeper.guard_singleton(text, boolean, bigint) FROM PUBLIC;
+
+-- ── Conflicts, for applications ──────────────────────────────────────────────────────────────────────────────────────
+-- Each hears of the conflicts of shared rows and may read those of tables that it may read; times as milliseconds, which no setting prints differently.
+
+CREATE FUNCTION lanekeeper.conflict_of(number bigint) RETURNS TABLE (id bigint, at_ms float8, seen_in text, relation text, key_columns text[], key text[], policy text,
+  winner_dc text, winner_application text, winner_at_ms float8, winner_columns text[], winner text[],
+  loser_dc text, loser_application text, loser_at_ms float8, loser_columns text[], loser text[])
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT c.id, extract(epoch FROM c.at)::float8 * 1000, c.seen_in, c.relation, c.key_columns, c.key, c.policy,
+      c.winner_dc, c.winner_application, extract(epoch FROM c.winner_at)::float8 * 1000, c.winner_columns, c.winner,
+      c.loser_dc, c.loser_application, extract(epoch FROM c.loser_at)::float8 * 1000, c.loser_columns, c.loser
+    FROM lanekeeper.conflict c
+    WHERE c.id = conflict_of.number AND has_table_privilege(session_user, to_regclass(lanekeeper.quoted(c.relation)), 'SELECT')
+$$;
+REVOKE ALL ON FUNCTION lanekeeper.conflict_of(bigint) FROM PUBLIC;

@@ -1,13 +1,18 @@
 /** What applications see of the SDK: the types of `createLanekeeper`'s result and of a request's scope. */
 import type pg from 'pg';
 import type { Configuration } from '../config/index.ts';
-import type { AccountId, DataCenterName, Durability, Epoch, MoveKind } from '../model/index.ts';
+import type { AccountId, DataCenterName, Durability, Epoch, MoveKind, Policy } from '../model/index.ts';
 
 export type LanekeeperOptions = {
   /** Path of the configuration file, or the configuration itself. Default: `LANEKEEPER_CONFIG`, else `./lanekeeper.yaml`. */
   readonly config?: string | Configuration;
   /** Where secrets and `LANEKEEPER_*` are read from. Default: `process.env`. */
   readonly env?: NodeJS.ProcessEnv;
+  /**
+   * Which application this is, as `merge.applications` in the configuration names it: for `application-weight`, and in the
+   * log of conflicts. Default: `LANEKEEPER_APPLICATION`, else it does not say.
+   */
+  readonly application?: string;
   /** Names this process among the application's instances in this dc. Default: `LANEKEEPER_INSTANCE`, else a random name. */
   readonly instance?: string;
   /**
@@ -189,11 +194,44 @@ export interface Lanekeeper {
    * @throws {LanekeeperError} `LK_CONFIG` when no table says `cached: true`
    */
   cache(options?: CacheOptions): Cache;
+  /**
+   * Calls `handler` with every conflict of shared rows that is logged in this dc from now on, at most once in this process:
+   * see `Conflict`. What it throws becomes a warning of the process, `LK_CONFLICT`. Returns what ends it.
+   */
+  onConflict(handler: ConflictHandler): () => void;
   /** Asks the agents to move an account. Throws `LK_AGENT_UNAVAILABLE` when the local one does not answer. */
   move(account: AccountId, to: DataCenterName, options?: MoveOptions): Promise<MoveResult>;
   /** Closes its own connections; pools made by `pool()` are the application's to end. Safe to repeat. */
   close(): Promise<void>;
 }
+
+/** Two writes to one shared row, neither of which had seen the other; one of them stays, everywhere. */
+export type Conflict = {
+  /** Of the log in this dc, which numbers its own. */
+  readonly id: number;
+  readonly at: Date;
+  /** Where the two met, and where this is logged: every dc in which they do has its own entry. */
+  readonly dataCenter: DataCenterName;
+  /** `schema.table` */
+  readonly table: string;
+  readonly key: Readonly<Record<string, string>>;
+  readonly policy: Policy;
+  readonly winner: ConflictVersion;
+  readonly loser: ConflictVersion;
+};
+
+export type ConflictVersion = {
+  /** Where it was written. */
+  readonly dataCenter: DataCenterName;
+  /** Who wrote it, if it said so: the option `application`. */
+  readonly application: string | null;
+  /** When, by the clock of where it was. */
+  readonly at: Date;
+  /** Its columns as text, as PostgreSQL prints them; null: it was deleted. */
+  readonly row: Readonly<Record<string, string | null>> | null;
+};
+
+export type ConflictHandler = (conflict: Conflict) => void | Promise<void>;
 
 export type CacheOptions = {
   /** Entries. Default 10000. */

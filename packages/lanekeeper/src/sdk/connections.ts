@@ -3,6 +3,7 @@ import type pg from 'pg';
 import { type Configuration, databaseUrl } from '../config/index.ts';
 import type { DataCenterName } from '../model/index.ts';
 import type { PoolOptions } from './api.ts';
+import { asApplication, withOptions } from './application.ts';
 import type { RunSql } from './deeds.ts';
 import { Lanes } from './lanes.ts';
 import plainPg, { Pool } from './pg.ts';
@@ -23,6 +24,8 @@ export type ConnectionsOptions = {
   readonly configuration: Configuration;
   readonly env: NodeJS.ProcessEnv;
   readonly instance: string;
+  /** What it calls itself towards those databases; `url` says it already. */
+  readonly application: string | null;
   /** For the application's own queries to the database here. */
   readonly url: string;
   /** For those to others, instead of the configuration's. */
@@ -37,7 +40,8 @@ export function openConnections(options: ConnectionsOptions): Connections {
     return {
       lanes: null,
       pg: plainPg as unknown as typeof pg,
-      pool: ({ follow: _follow, ...given } = {}) => new Pool({ connectionString: url, ...given }),
+      pool: ({ follow: _follow, ...given } = {}) =>
+        new Pool({ connectionString: withOptions(url, given.options), ...given }),
       close: async () => {},
     };
   }
@@ -59,7 +63,7 @@ export function openConnections(options: ConnectionsOptions): Connections {
     lanes,
     pg: { ...plainPg, Client: FollowingClient, Pool: FollowingPool } as unknown as typeof pg,
     pool: ({ follow = true, ...given } = {}) => {
-      const wanted = { connectionString: url, ...given };
+      const wanted = { connectionString: withOptions(url, given.options), ...given };
       return follow ? new RoutedPool(lanes, wanted) : new Pool(wanted);
     },
     close: async () => {
@@ -68,11 +72,13 @@ export function openConnections(options: ConnectionsOptions): Connections {
   };
 }
 
-function createLanes({ configuration, env, instance, url, urls, run, onLost }: ConnectionsOptions): Lanes {
+function createLanes({ configuration, env, instance, application, url, urls, run, onLost }: ConnectionsOptions): Lanes {
   const { here, dataCenters } = configuration;
   const all = Object.keys(dataCenters).map((name): readonly [DataCenterName, string] => [
     name,
-    name === here ? url : (urls[name] ?? databaseUrl(configuration, name, 'application', env)),
+    name === here
+      ? url
+      : asApplication(urls[name] ?? databaseUrl(configuration, name, 'application', env), application),
   ]);
   return new Lanes({
     here,

@@ -7,7 +7,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
-import type { AccountId, DataCenterName, SuccessionKind } from '../model/index.ts';
+import { type AccountId, cacheChannel, type DataCenterName, type SuccessionKind } from '../model/index.ts';
 import type { RunSql } from './deeds.ts';
 
 export type ControlMessage =
@@ -26,6 +26,7 @@ export type ControlMessage =
       readonly term: number;
       readonly counter: number;
     }
+  | { readonly kind: 'conflict'; readonly id: number }
   /** Everything that `from` held is written in `to` now, or a part of it. */
   | {
       readonly kind: 'succession';
@@ -41,6 +42,8 @@ export type ControlEvents = {
   /** Messages may be lost from here on. */
   down(): void;
   message(message: ControlMessage): void;
+  /** A row of a `cached` table has changed; for who listens to that. */
+  changed?(payload: string): void;
 };
 
 type Phase =
@@ -110,11 +113,13 @@ export class ControlConnection {
     this.#sent = Promise.resolve();
     client.on('error', () => this.#lost(client));
     client.on('end', () => this.#lost(client));
-    client.on('notification', ({ payload }) => this.#hear(client, payload));
+    client.on('notification', ({ channel, payload }) => this.#hear(client, channel, payload));
     try {
       await client.connect();
       // Listen before enlisting: once the agent counts on our answer, no drain may pass unheard.
-      await client.query('LISTEN lanekeeper_app');
+      await client.query(
+        this.#events.changed ? `LISTEN lanekeeper_app; LISTEN ${cacheChannel}` : 'LISTEN lanekeeper_app',
+      );
       await this.#hearSomebody(client);
       await client.query('SELECT lanekeeper.enlist($1)', [this.#instance]);
     } catch {
@@ -177,9 +182,10 @@ export class ControlConnection {
     if (phase.kind === 'listening') this.#events.down();
   }
 
-  #hear(client: pg.Client, payload: string | undefined): void {
+  #hear(client: pg.Client, channel: string, payload: string | undefined): void {
     // What arrives between LISTEN and `up` is about drains that count on us already.
     if (!('client' in this.#phase) || this.#phase.client !== client || payload === undefined) return;
+    if (channel === cacheChannel) return this.#events.changed?.(payload);
     const message = parseMessage(payload);
     if (message !== null) this.#events.message(message);
   }
@@ -194,12 +200,13 @@ export function parseMessage(payload: string): ControlMessage | null {
     return null;
   }
   if (typeof value !== 'object' || value === null) return null;
-  const { kind, account, move, to, untilMs, home, term, counter, from, how } = value as Record<string, unknown>;
+  const { kind, account, move, to, untilMs, home, term, counter, from, how, id } = value as Record<string, unknown>;
   const isCount = (count: unknown): count is number => Number.isSafeInteger(count);
   if (kind === 'succession') {
     const known = isSuccessionKind(how) && isCount(term) && typeof from === 'string' && typeof to === 'string';
     return known ? { kind, term, from, to, how } : null;
   }
+  if (kind === 'conflict') return isCount(id) ? { kind, id } : null;
   if (typeof account !== 'string' || account === '') return null;
   if (kind === 'drain' && isCount(move) && typeof to === 'string' && isCount(untilMs))
     return { kind, move, account, to, untilMs };

@@ -8,6 +8,7 @@
  * - `http.ts` with `request.ts`, `answer.ts`, `handoff.ts`, `response-head.ts`: requests; `fastify.ts`, `express.ts`: thin adapters
  * - `admission.ts`, `deeds.ts`, `gate.ts`, `flight.ts`, `job.ts`: may this work start here, and who waits for whom
  * - `control.ts`: what the database announces · `successions.ts`: what agents know beyond it · `agent-client.ts`, `moves.ts`, `claims.ts`: what the agents are asked
+ * - `application.ts`, `conflicts.ts`: who writes, and what was lost to another write
  * - `singleton.ts`: what runs once · `cache.ts`: what is kept until it changes
  * - `everywhere.ts`, `direct.ts`, `databases.ts`: rows that every data center gets without replication
  * - `outcomes.ts`, `durability.ts`: what became of a commit · `ids.ts`
@@ -28,9 +29,11 @@ import {
 } from '../session/index.ts';
 import { AgentClient } from './agent-client.ts';
 import type { Lanekeeper, LanekeeperOptions } from './api.ts';
+import { applicationOf, asApplication } from './application.ts';
 import { currentBinding } from './binding.ts';
 import { Caches } from './cache.ts';
 import { claimValue, releaseValue } from './claims.ts';
+import { Conflicts } from './conflicts.ts';
 import { type Connections, openConnections } from './connections.ts';
 import { ControlConnection, type ControlMessage } from './control.ts';
 import { copyAsOf } from './copies.ts';
@@ -68,8 +71,10 @@ export async function createLanekeeper(options: LanekeeperOptions = {}): Promise
     );
   }
   const instance = options.instance ?? (env.LANEKEEPER_INSTANCE || `${here}-${randomUUID().slice(0, 8)}`);
-  const queriesUrl = options.databaseUrl ?? (env.DATABASE_URL || databaseUrl(configuration, here, 'application', env));
-  const controlUrl = options.controlUrl ?? (env.LANEKEEPER_CONTROL_URL || queriesUrl);
+  const application = applicationOf(options.application, env);
+  const ownUrl = options.databaseUrl ?? (env.DATABASE_URL || databaseUrl(configuration, here, 'application', env));
+  const queriesUrl = asApplication(ownUrl, application);
+  const controlUrl = options.controlUrl ?? (env.LANEKEEPER_CONTROL_URL || ownUrl);
 
   const own = createOwnPool(queriesUrl, instance);
   const run: RunSql = async (text, values) => (await own.query<Record<string, unknown>>(text, values)).rows;
@@ -80,6 +85,7 @@ export async function createLanekeeper(options: LanekeeperOptions = {}): Promise
   const deeds = new Deeds(run, (where) => successions.present(where));
   const gate = new DrainGate((move) => control.reportDrained(move));
   const caches = new Caches(configuration);
+  const conflicts = new Conflicts(run);
   const control = new ControlConnection(controlUrl, instance, run, {
     up: () => {
       deeds.live = true;
@@ -92,13 +98,17 @@ export async function createLanekeeper(options: LanekeeperOptions = {}): Promise
       // Whoever waits looks at the database instead.
       gate.openAll();
     },
-    message: (message) => hear(message, gate, deeds, successions),
+    message: (message) => {
+      if (message.kind === 'conflict') void conflicts.hear(message.id);
+      else hear(message, gate, deeds, successions);
+    },
     ...(caches.wanted ? { changed: (payload) => caches.hear(payload) } : {}),
   });
   const connections = openConnections({
     configuration,
     env,
     instance,
+    application,
     url: queriesUrl,
     urls: options.databaseUrls ?? {},
     run,
@@ -130,6 +140,7 @@ export async function createLanekeeper(options: LanekeeperOptions = {}): Promise
     touch: createTouch(here, (at, text, values) => connections.lanes?.run(at, text, values) ?? run(text, values)),
     singletons: new Singletons(controlUrl, instance),
     caches,
+    conflicts,
   };
   const lanekeeper = createFace(runtime, instance, connections, async () => {
     await runtime.singletons.close();
@@ -169,6 +180,7 @@ function createFace(
     durabilityOf,
     asOf: (table) => copyAsOf(run, table),
     outcome: (requestId) => outcomeOf(runtime, requestId),
+    onConflict: (handler) => runtime.conflicts.on(handler),
     cache: (options = {}) => runtime.caches.create(options),
     singleton: (name, work, options = {}) => {
       requireHomeOf(name, options.scope, configuration.fixed);
@@ -212,7 +224,12 @@ function createAgentClient({ dataCenters }: Configuration, ring: KeyRing, dataCe
   return new AgentClient(dataCenters[dataCenter]?.agents ?? [], () => token(Date.now()));
 }
 
-function hear(message: ControlMessage, gate: DrainGate, deeds: Deeds, successions: Successions): void {
+function hear(
+  message: Exclude<ControlMessage, { readonly kind: 'conflict' }>,
+  gate: DrainGate,
+  deeds: Deeds,
+  successions: Successions,
+): void {
   if (message.kind === 'succession') {
     successions.heard(message);
     // Forget first: whoever waited at the gate shall not be answered by what was so before.

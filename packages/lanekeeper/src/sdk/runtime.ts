@@ -4,6 +4,8 @@ import { type AccountId, type DataCenterName, fixedAccount, LanekeeperError, sin
 import type { HandoffMemory, KeyRing } from '../session/index.ts';
 import type { AgentClient } from './agent-client.ts';
 import type { Lanekeeper } from './api.ts';
+import type { Caches } from './cache.ts';
+import type { Conflicts } from './conflicts.ts';
 import type { Databases } from './databases.ts';
 import type { Deeds, RunSql } from './deeds.ts';
 import type { DrainGate } from './gate.ts';
@@ -31,6 +33,8 @@ export type Runtime = {
   /** Records in its home (default: here) that the account is in use; at most once a minute, and never in anybody's way. */
   touch(account: AccountId, at?: DataCenterName): void;
   readonly singletons: Singletons;
+  readonly caches: Caches;
+  readonly conflicts: Conflicts;
 };
 
 const runtimes = new WeakMap<Lanekeeper, Runtime>();

@@ -303,6 +303,7 @@ export function grantPieces(configuration: Configuration): Piece[] {
     'reaffirm()',
     'enlist(text)',
     'drained(bigint, text)',
+    'conflict_of(bigint)',
     'tend_singletons(text, text[], boolean[], bigint[])',
     'leave_singleton(text, boolean)',
     'guard_singleton(text, boolean, bigint)',
