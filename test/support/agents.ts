@@ -17,6 +17,7 @@ import { connect } from '@lanekeeper/server/postgres';
 import { type Configuration, databaseUrl, type WrittenConfiguration } from 'lanekeeper/config';
 import { createKeyRing } from 'lanekeeper/session';
 import { Client } from 'pg';
+import { openBuffering } from '../../packages/server/src/cli/buffer-service.ts';
 import { openLeaseStore } from '../../packages/server/src/cli/lease-store.ts';
 import { run } from '../../packages/server/src/cli/main.ts';
 import { runSql } from './clusters.ts';
@@ -115,6 +116,10 @@ export async function testAgents(
       const configuration = configurationOf(dc);
       const { env, urls } = pair.dc(dc);
       const instance = `${dc}-${number}`;
+      const note = (level: LogEntry['level'], event: string, details: LogEntry['details'] = {}) => {
+        log.push({ dc, instance, level, event, details });
+      };
+      const buffering = openBuffering(configuration, env, note);
       const agent = await startAgent({
         configuration,
         keys: createKeyRing(configuration, { env }),
@@ -128,7 +133,8 @@ export async function testAgents(
         version: 'test',
         limits: { observeEveryMs: 500, ...limits },
         ...options,
-        log: (level, event, details = {}) => log.push({ dc, instance, level, event, details }),
+        ...(buffering === undefined ? {} : { buffering }),
+        log: note,
       });
       const close = agent.close.bind(agent);
       const closing = Object.assign(agent, {

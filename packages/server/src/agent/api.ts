@@ -8,6 +8,7 @@
  *   GET    /v1/accounts/:account    where an account is written, and whether it is in use
  *   POST   /v1/moves                MoveRequest → MoveAnswer
  *   POST   /v1/claims               {name, value, account} → ClaimAnswer; DELETE gives it back
+ *   POST   /v1/buffer              {table, row, remove} → BufferedAnswer: a write to a buffered table
  *   GET    /v1/successions          failovers and switchovers; ?after=TERM&waitMs=N answers when there is a newer one
  *   POST   /v1/failovers            take over what another data center holds; /v1/switchovers: give away what is held here
  *   POST   /v1/rejoin               come back after a takeover, where that waits for a person
@@ -20,6 +21,7 @@ import type { AccountId, DataCenterName, Epoch } from 'lanekeeper/model';
 import { type KeyRing, verifyAgentToken } from 'lanekeeper/session';
 import type { GiveOutcome, GiveRequest } from '../ownership/index.ts';
 import { type HandoverBackend, handoverRoutes, successionsPath } from './api-handover.ts';
+import { type Buffering, bufferPath, bufferRoutes } from './buffering.ts';
 import type { ClaimAnswer, ClaimRequest } from './claims.ts';
 import type { MoveAnswer, MoveRequest } from './moves.ts';
 import type { Log } from './options.ts';
@@ -52,6 +54,8 @@ export type ApiBackend = HandoverBackend & {
   move(request: MoveRequest): Promise<MoveAnswer>;
   claim(request: ClaimRequest): Promise<ClaimAnswer>;
   give(request: GiveRequest): Promise<GiveOutcome | null>;
+  /** Null where nothing is buffered. Any agent's. */
+  readonly append: Buffering['append'] | null;
 };
 
 export type ApiOptions = {
@@ -139,10 +143,13 @@ export function buildApi({ keys, backend, log, tls }: ApiOptions): FastifyInstan
     });
     // After the body is checked, before anything is done.
     guarded.addHook('preHandler', async (request, reply) =>
-      // Every agent knows them, and those who ask must hear of them also while nobody leads.
-      request.routeOptions.url === successionsPath ? undefined : passOnUnlessLeading(backend, request, reply),
+      // Every agent can answer these, and has to also while nobody leads.
+      request.routeOptions.url === successionsPath || request.routeOptions.url === bufferPath
+        ? undefined
+        : passOnUnlessLeading(backend, request, reply),
     );
     handoverRoutes(guarded, backend, log);
+    bufferRoutes(guarded, backend.append);
 
     guarded.get('/status', () => backend.status());
     guarded.get<{ Params: { account: string } }>(

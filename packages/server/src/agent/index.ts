@@ -4,8 +4,8 @@
  * Map: `leadership.ts` who leads · `reign.ts` a leader's time: events in, actions out, deciding in `../ownership` ·
  * `effects.ts` carrying actions out, `handover.ts` those about whole data centers, `rejoin.ts` coming back ·
  * `replication.ts` who reads our log · `successions.ts` news of them · `yield.ts` a database that broke · `observer.ts`, `gate-reasons.ts` streams and peers → gates · `moves.ts`, `arrivals.ts`
- * moves as people ask for them · `claims.ts` · `copies.ts` · `hooks.ts` · `upkeep.ts` · `api.ts`, `peers.ts` HTTP in and out · `status.ts`, `metrics.ts` ·
- * `database.ts` connections.
+ * moves as people ask for them · `claims.ts` · `copies.ts` · `merge.ts` · `hooks.ts` · `upkeep.ts` · `api.ts`, `peers.ts` HTTP in and out · `status.ts`, `metrics.ts` ·
+ * `buffering.ts` writes to every data center · `database.ts` connections.
  *
  * Invariants.
  * 1 (R4) Only the session that holds the lead writes the lease, so an agent that lost the lead cannot.
@@ -41,6 +41,7 @@ import { message } from './effect-context.ts';
 import { Handover } from './handover.ts';
 import { Hooks } from './hooks.ts';
 import { Leadership } from './leadership.ts';
+import { Merging } from './merge.ts';
 import { Metrics } from './metrics.ts';
 import { type MoveAnswer, type MoveRequest, requestMove } from './moves.ts';
 import { Observer } from './observer.ts';
@@ -55,6 +56,7 @@ import { Upkeep } from './upkeep.ts';
 import { judgeFailure, yieldWhenGone } from './yield.ts';
 
 export type { FailoverAnswer, SwitchAnswer } from './api-handover.ts';
+export type { Buffering, BufferStatus } from './buffering.ts';
 export type { MoveAnswer } from './moves.ts';
 export { type AgentLimits, type AgentOptions, defaultLimits, type Log } from './options.ts';
 export { type PeerAnswer, type PeerCall, Peers } from './peers.ts';
@@ -166,6 +168,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     leads: () => reign() !== null,
   });
   const copies = new Copies({ configuration, database, connect: options.connect, log, reign });
+  const merging = new Merging({ configuration, database, log, reign });
   const listener = new Listener(
     () => database.session('listen', 5_000),
     'lanekeeper_agent',
@@ -215,6 +218,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   async function status(): Promise<AgentStatus> {
     const present = reign();
     if (present === null) throw Object.assign(new Error('this agent does not lead'), { statusCode: 503 });
+    const merge = await merging.standing();
     const [recent, incidents, stranded, classes] = await database.run(async (client) => {
       await observer.count(client);
       const moves = await readMoves(client, recentMoves);
@@ -241,6 +245,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       replication: replication.report,
       syncProblem,
       stranded,
+      buffer: (await options.buffering?.standing().catch(() => null)) ?? null,
+      merge,
       classes: { ...classes, problems: copies.problems },
     });
   }
@@ -298,6 +304,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       move,
       claim: (request) => requestClaim({ configuration, database, peers }, request),
       give: async (request) => (await reign()?.give(request)) ?? null,
+      append: options.buffering?.append ?? null,
       successions: (after, waitMs) => successions.beyond(after, waitMs),
       takeOver: async (from, forced) => (await reign()?.takeOver(from, forced)) ?? null,
       switchOver: async (request) => (await reign()?.switchOver(request)) ?? null,
@@ -329,7 +336,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   replication.start();
   successions.start();
   upkeep.start();
+  options.buffering?.start(() => reign() !== null);
   copies.start();
+  merging.start();
   hooks.start();
 
   return {
@@ -340,8 +349,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       replication.close();
       successions.close();
       observer.close();
+      merging.close();
       await copies.close();
       await leadership.close();
+      await options.buffering?.close();
       await Promise.all([api.close(), listener.close(), peers.close(), hooks.close()]);
       await Promise.all([
         database.close(),

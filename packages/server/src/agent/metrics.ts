@@ -22,6 +22,23 @@ export class Metrics {
   readonly #atRisk = this.#gauge('lanekeeper_at_risk_bytes', 'Written here and not yet stored there.', ['peer']);
   readonly #rejoining = this.#gauge('lanekeeper_rejoining', 'Whether this data center was taken over and is not back.');
   readonly #stranded = this.#gauge('lanekeeper_stranded_open', 'Stranded transactions that wait for a decision.');
+  readonly #waiting = this.#gauge('lanekeeper_buffer_waiting', 'Writes that a data center has not got yet.', [
+    'log',
+    'target',
+  ]);
+  readonly #oldest = this.#gauge('lanekeeper_buffer_oldest_seconds', 'Since when the oldest of those waits.', [
+    'log',
+    'target',
+  ]);
+  readonly #drained = this.#gauge('lanekeeper_buffer_drained', 'Writes drained since this agent began.', [
+    'log',
+    'target',
+  ]);
+  readonly #aside = this.#gauge('lanekeeper_buffer_aside', 'Writes that a data center refused.', ['state']);
+  readonly #pending = this.#gauge('lanekeeper_merge_pending', 'Changes of shared rows that wait to be merged.', [
+    'state',
+  ]);
+  readonly #conflicts = this.#gauge('lanekeeper_merge_conflicts', 'Conflicts of shared rows that are kept.');
   readonly #underWay = this.#gauge('lanekeeper_moves_under_way', 'Accounts on their way.', ['role']);
   readonly #problems = this.#gauge('lanekeeper_problems', 'What needs attention: see `lanekeeper status`.');
   readonly #ended = this.#gauge('lanekeeper_old_transactions_ended', 'Transactions ended because of their age.');
@@ -50,7 +67,16 @@ export class Metrics {
   /** `status` is null on an agent that does not lead. */
   async text(status: AgentStatus | null, endedTransactions: number): Promise<string> {
     this.#leads.set(status === null ? 0 : 1);
-    for (const gauge of [this.#accounts, this.#open, this.#behind, this.#retained, this.#underWay, this.#atRisk])
+    for (const gauge of [
+      this.#accounts,
+      this.#open,
+      this.#behind,
+      this.#retained,
+      this.#underWay,
+      this.#atRisk,
+      this.#waiting,
+      this.#oldest,
+    ])
       gauge.reset();
     this.#lease.set(status?.lease.kind === 'held' ? status.lease.leftMs / 1000 : 0);
     this.#problems.set(status?.problems.length ?? 0);
@@ -66,6 +92,21 @@ export class Metrics {
     for (const [peer, bytes] of Object.entries(status?.sync.atRiskBytes ?? {}))
       if (bytes !== null) this.#atRisk.set({ peer }, bytes);
     this.#rejoining.set(status === null || status.rejoin === null ? 0 : 1);
+    for (const { log, target, waiting, oldestSeconds, drained } of status?.buffer?.drains ?? []) {
+      this.#waiting.set({ log, target }, waiting);
+      this.#oldest.set({ log, target }, oldestSeconds ?? 0);
+      this.#drained.set({ log, target }, drained);
+    }
+    for (const [state, count] of Object.entries(status?.buffer?.aside ?? {})) this.#aside.set({ state }, count);
+    if (status?.merge) {
+      const { locked, failed, conflicts } = status.merge;
+      this.#pending.set({ state: 'locked' }, locked);
+      this.#pending.set(
+        { state: 'failed' },
+        failed.reduce((sum, { changes }) => sum + changes, 0),
+      );
+      this.#conflicts.set(conflicts);
+    }
     this.#stranded.set(status?.stranded ?? 0);
     for (const { role } of status?.moves.underWay ?? []) this.#underWay.inc({ role });
     return this.#registry.metrics();

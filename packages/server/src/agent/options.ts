@@ -3,6 +3,7 @@ import type { Configuration, RoleName } from 'lanekeeper/config';
 import type { DataCenterName, LeaseStore } from 'lanekeeper/model';
 import type { KeyRing } from 'lanekeeper/session';
 import type { Connect } from '../postgres/index.ts';
+import type { Buffering } from './buffering.ts';
 
 export type LogLevel = 'info' | 'warn' | 'error';
 export type Log = (level: LogLevel, event: string, details?: Readonly<Record<string, unknown>>) => void;
@@ -16,6 +17,8 @@ export type AgentOptions = {
   readonly leaseStore: LeaseStore;
   /** Connections to any data center's database: coming back after a takeover works on both. */
   readonly connect: (dc: DataCenterName, role: RoleName) => Connect;
+  /** For tables that are written in every data center; closed with the agent. */
+  readonly buffering?: Buffering;
   readonly host: string;
   /** 0 takes a free one. */
   readonly port: number;

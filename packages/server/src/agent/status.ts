@@ -18,12 +18,14 @@ import {
   type Incident,
   judgeIncoming,
   judgeOutgoing,
+  type MergeStanding,
   type MoveEntry,
   type PublishingEntry,
   type RecordedSuccession,
   type ReplicationReport,
   type StreamsReport,
 } from '../postgres/index.ts';
+import { type BufferStatus, bufferProblems } from './buffering.ts';
 
 export type AgentStatus = {
   readonly dataCenter: DataCenterName;
@@ -65,6 +67,10 @@ export type AgentStatus = {
   } | null;
   /** Transactions in the ledger here that wait for a decision. */
   readonly stranded: number;
+  /** Writes on their way to every data center; null where no table is written so. */
+  readonly buffer: BufferStatus | null;
+  /** Shared rows: what waits to be merged, and conflicts; null where no table is merged. */
+  readonly merge: MergeStanding | null;
   /** Accounts by home, as known here; null before the first count. */
   readonly homes: Readonly<Record<DataCenterName, number>> | null;
   readonly moves: {
@@ -124,6 +130,8 @@ export type StatusInput = {
   readonly replication: ReplicationReport | null;
   readonly syncProblem: string | null;
   readonly stranded: number;
+  readonly buffer: BufferStatus | null;
+  readonly merge: (MergeStanding & { readonly problems: readonly string[] }) | null;
   readonly classes: Pick<AgentStatus, 'copies' | 'publishing'> & { readonly problems: readonly string[] };
 };
 
@@ -153,6 +161,8 @@ export function buildStatus(input: StatusInput): AgentStatus {
     sync: syncStatus(input),
     rejoin: rejoinStatus(state),
     stranded: input.stranded,
+    buffer: input.buffer,
+    merge: input.merge === null ? null : standingOf(input.merge),
     homes: input.homes,
     moves: {
       underWay: [...state.moves].map(([account, { role, phase }]) => ({ account, role, phase })),
@@ -164,6 +174,10 @@ export function buildStatus(input: StatusInput): AgentStatus {
     configuration: { digest: configurationDigest(configuration) },
     problems: problemsIn(input, lease, peers),
   };
+}
+
+function standingOf({ problems: _, ...standing }: NonNullable<StatusInput['merge']>): MergeStanding {
+  return standing;
 }
 
 function underWay({ takeover, turnover }: Ownership): string | null {
@@ -215,7 +229,18 @@ function rejoinStatus({ rejoin }: Ownership): AgentStatus['rejoin'] {
 }
 
 function problemsIn(
-  { state, streams, incidents, mayFreeze, transactionProblem, syncProblem, stranded, classes }: StatusInput,
+  {
+    state,
+    streams,
+    incidents,
+    mayFreeze,
+    transactionProblem,
+    syncProblem,
+    stranded,
+    buffer,
+    merge,
+    classes,
+  }: StatusInput,
   lease: AgentStatus['lease'],
   peers: AgentStatus['peers'],
 ): readonly string[] {
@@ -237,10 +262,11 @@ function problemsIn(
     problems.push(
       `${stranded} stranded transaction${stranded === 1 ? ' waits' : 's wait'} for a decision: \`lanekeeper stranded list\``,
     );
+  problems.push(...bufferProblems(buffer));
   const kinds = new Map<string, number>();
   for (const { kind } of incidents) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
   for (const [kind, count] of kinds) problems.push(`${count} incident${count === 1 ? '' : 's'} within a day: ${kind}`);
-  problems.push(...classes.problems);
+  problems.push(...(merge?.problems ?? []), ...classes.problems);
   if (!mayFreeze) problems.push(`nothing can be taken over: ${explain(reason('cannot-freeze'))}`);
   if (transactionProblem !== null) problems.push(transactionProblem);
   if (syncProblem !== null) problems.push(`\`remote\` commits cannot wait: ${syncProblem}`);

@@ -5,6 +5,7 @@ import { databaseUrl, loadConfiguration } from 'lanekeeper/config';
 import { createKeyRing } from 'lanekeeper/session';
 import { defaultLimits, startAgent } from '../agent/index.ts';
 import { connect } from '../postgres/index.ts';
+import { openBuffering } from './buffer-service.ts';
 import { placeOfCommand } from './lab-file.ts';
 import { openLeaseStore } from './lease-store.ts';
 import { type CliContext, createOutput } from './output.ts';
@@ -62,6 +63,8 @@ async function runAgent(context: CliContext, options: AgentCommandOptions): Prom
   const { env, config } = placeOfCommand(context, { config: options.config });
   const { configuration } = await loadConfiguration({ file: config, env, directory: context.directory });
   const { here } = configuration;
+  const log = jsonLog(context);
+  const buffering = openBuffering(configuration, env, log);
   const agent = await startAgent({
     configuration,
     keys: createKeyRing(configuration, { env }),
@@ -75,7 +78,8 @@ async function runAgent(context: CliContext, options: AgentCommandOptions): Prom
     ...(env.LANEKEEPER_HOOK_SECRET ? { hookSecret: env.LANEKEEPER_HOOK_SECRET } : {}),
     version: productVersion(),
     limits: { transactionMs: options.transactionLimit },
-    log: jsonLog(context),
+    ...(buffering === undefined ? {} : { buffering }),
+    log,
   }).catch((error: unknown) => cannotListen(error, options.listen));
   output.line(`The agent of ${here} listens on ${output.colors.bold(agent.url)}`);
   output.result({ ready: { url: agent.url } });
