@@ -47,6 +47,12 @@ export function resolveTables(written: FilledConfiguration, homes: Homes, proble
       ...safetyOf(table, written.classes[table.class]),
     };
     checkSafety(table, table.class, path, resolved[name].durability, problems);
+    if (table.cached && resolved[name].durability === 'remote')
+      problems.warn(
+        [...path, 'cached'],
+        'Commits that announce a change are made one after another, and those of a remote table each wait for another data center: some tens a second at most',
+        'Cache tables that change seldom, or write `durability: local`.',
+      );
   }
   for (const [name, safety] of Object.entries(written.classes)) {
     const named = name as DataClass;

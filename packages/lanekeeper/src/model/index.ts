@@ -23,6 +23,7 @@ export {
   type AccountId,
   type ApproachName,
   approaches,
+  cacheChannel,
   compareEpochs,
   type DataCenterName,
   type DataClass,

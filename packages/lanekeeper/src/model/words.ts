@@ -68,6 +68,9 @@ export function fixedAccount(name: string): AccountId {
   return `fixed:${name}`;
 }
 
+/** On which a database tells what has changed in `cached` tables: `{"r": table, "k": key as texts, or null}`. */
+export const cacheChannel = 'lanekeeper_cache';
+
 /** Where a class says nothing else. */
 export const defaultDurability: Readonly<Record<DataClass, Durability>> = {
   'system-of-record': 'remote',

@@ -6,7 +6,9 @@
  *   migrate/       the numbered files of `sql/`
  *   fence/         who may write (R1), generated from the configuration
  *   plan/          from what is there to what is declared, step by step; `apply` does it
+ *   merge/         shared rows: stamps, the merge log, conflicts
  *   deeds/         the lease, moves and claims: what the agent asks of the SQL functions
+ *   cached/        what applications hear of
  *   classes/       publishing, copies as of a moment, tables that never leave
  *   streams/       publications, slots and subscriptions; what state they are in
  *   sync/          whom a `remote` commit waits for
@@ -18,6 +20,8 @@
  *   doctor/        which rights and settings are missing, with the statement that mends each
  *   remove/        takes everything out again
  */
+
+export { cachedPieces } from './cached/pieces.ts';
 export type { Catalog, ForeignKeyInfo, SequenceInfo, TableInfo, UniqueIndexInfo } from './catalog.ts';
 export {
   beginPublishing,
@@ -153,6 +157,18 @@ export {
   type JoinTable,
   joinDataCenter,
 } from './join/index.ts';
+export {
+  announceMerged,
+  announceToReaders,
+  countPending,
+  finishPending,
+  isMerged,
+  type MergeStanding,
+  markMerged,
+  mergedNames,
+  purgeMerged,
+  readMergeStanding,
+} from './merge/index.ts';
 export type { Piece } from './piece.ts';
 export {
   type ApplyEvent,
