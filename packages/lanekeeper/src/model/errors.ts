@@ -56,7 +56,7 @@ export const errors = {
     sqlstate: 'LK007',
     status: 409,
     retryable: false,
-    help: 'This table is published by another data center and is read only here.',
+    help: 'One data center writes this table, and publishes it: it is read only everywhere else, and there outside publishing.',
   },
   LK_CLAIM: {
     sqlstate: 'LK008',
