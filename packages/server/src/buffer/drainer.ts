@@ -38,6 +38,8 @@ export class Drain {
   problem: string | null = null;
   readonly #options: DrainOptions;
   #closed = false;
+  /** Read and not yet acknowledged. */
+  #batch: readonly LoggedWrite[] = [];
   #wake: () => void = () => {};
   #running: Promise<void> = Promise.resolve();
 
@@ -62,6 +64,7 @@ export class Drain {
     while (!this.#closed) {
       if (!this.#options.leads()) {
         this.problem = null;
+        await this.#giveBack();
         await this.#sleep(notLeadingMs);
         continue;
       }
@@ -72,11 +75,15 @@ export class Drain {
         if (!did) await this.#sleep(idleMs);
       } catch (error) {
         this.#said(messageOf(error));
-        await this.#options.log.giveBack(this.target).catch(() => {});
         await this.#sleep(pauseMs);
         pauseMs = Math.min(pauseMs * 2, longestPauseMs);
       }
     }
+    await this.#giveBack();
+  }
+
+  async #giveBack(): Promise<void> {
+    this.#batch = [];
     await this.#options.log.giveBack(this.target).catch(() => {});
   }
 
@@ -89,7 +96,8 @@ export class Drain {
       if (taken.kind === 'failed') throw new Error(taken.reason);
       await settleDue(local, due, taken.outcomes, retryMs);
     }
-    const writes = await log.read(target.name, atOnce);
+    if (this.#batch.length === 0) this.#batch = await log.read(target.name, atOnce);
+    const writes = this.#batch;
     if (writes.length === 0) return false;
     const taken = await target.take(writes);
     if (taken.kind === 'failed') throw new Error(taken.reason);
@@ -113,6 +121,7 @@ export class Drain {
       target.name,
       writes.map(({ position }) => position),
     );
+    this.#batch = [];
     this.drained += writes.length - refused.length;
     return true;
   }

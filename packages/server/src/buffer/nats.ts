@@ -40,6 +40,7 @@ const ackWaitMs = 30_000;
 /** How much of a target's backlog is in memory. */
 const inHand = 1_000;
 const readWaitMs = 150;
+const giveBackMs = 300;
 
 type Session = {
   readonly connection: NatsConnection;
@@ -167,11 +168,10 @@ export function natsLog(options: NatsLogOptions): BufferLog {
     const feed = feeds.get(target);
     if (feed === undefined) return;
     feeds.delete(target);
-    const opened = await opening?.catch(() => null);
-    // First: else the server would deliver them to this very feed again.
     await feed.messages.close();
-    if (opened?.connected) await opened.connection.flush();
-    for (const message of [...feed.read.values(), ...feed.fresh.values()]) message.nak();
+    // Delayed: nats-server 2.9 would deliver at once, and to this very feed, although nobody is there any more.
+    for (const message of [...feed.read.values(), ...feed.fresh.values()]) message.nak(giveBackMs);
+    const opened = await opening?.catch(() => null);
     if (opened?.connected) await opened.connection.flush();
   }
 
