@@ -88,6 +88,12 @@ CREATE TABLE lanekeeper.merge_heard (
 );
 COMMENT ON TABLE lanekeeper.merge_heard IS 'When each mark came by here, and what was there by then.';
 
+CREATE TABLE lanekeeper.announced (
+  peer text PRIMARY KEY,
+  at timestamptz NOT NULL
+);
+COMMENT ON TABLE lanekeeper.announced IS 'Data centers that were sent what was written here before they read the merge log, and since when they read it.';
+
 CREATE TABLE lanekeeper.conflict (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -479,29 +485,35 @@ BEGIN
   RETURN done;
 END $$;
 
--- Sends rows with their stamps again, deleted ones included; whoever has the same or more drops them. Without `since`, all
--- of the table, also what was never written since it is merged. Returns how many.
-CREATE FUNCTION lanekeeper.announce(of_relation text, since timestamptz DEFAULT NULL) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+-- Rows as the changes that made them what they are, with their stamps, deleted ones included. Without `since`, all of the
+-- table, also what was never written since it is merged; with a key, one row.
+CREATE FUNCTION lanekeeper.changes_of(of_relation text, since timestamptz DEFAULT NULL, of_key text[] DEFAULT NULL) RETURNS SETOF lanekeeper.change
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET TimeZone = 'UTC' SET bytea_output = 'hex' SET extra_float_digits = 1
 SET xmloption = 'content' SET lc_monetary = 'C' AS $$
+BEGIN
+  -- All of it STABLE: it sees what the caller's query sees, so that a row and its stamp are of one moment.
+  RETURN QUERY
+    SELECT v.relation, v.key, v.stamp, v.root, l.shape, i.columns, i.vals, v.application, v.at
+      FROM lanekeeper.version v LEFT JOIN lanekeeper.layout l ON l.relation = v.relation AND l.era = v.stamp[1]
+      CROSS JOIN LATERAL lanekeeper.image_of(v.relation, v.key) i
+      WHERE v.relation = of_relation AND (since IS NULL OR v.at >= since) AND (of_key IS NULL OR v.key = of_key) AND v.deleted = (i.columns IS NULL);
+  IF since IS NULL AND of_key IS NULL THEN
+    RETURN QUERY SELECT of_relation, u.key, '{0}'::bigint[], NULL::bigint[], NULL::text, u.columns, u.vals, NULL::text, clock_timestamp()
+      FROM lanekeeper.unversioned(of_relation) u;
+  END IF;
+END $$;
+
+-- Sends them again; whoever has the same or more drops them. Returns how many.
+CREATE FUNCTION lanekeeper.announce(of_relation text, since timestamptz DEFAULT NULL, of_key text[] DEFAULT NULL) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  r record;
+  c lanekeeper.change;
   sent bigint := 0;
   place tid;
 BEGIN
-  -- `image_of` is STABLE: it sees what this query sees, so that row and stamp are of one moment.
-  FOR r IN
-    SELECT v.key, v.stamp, v.root, l.shape, i.columns, i.vals, v.application, v.at, v.deleted
-      FROM lanekeeper.version v LEFT JOIN lanekeeper.layout l ON l.relation = v.relation AND l.era = v.stamp[1]
-      CROSS JOIN LATERAL lanekeeper.image_of(v.relation, v.key) i
-      WHERE v.relation = of_relation AND (since IS NULL OR v.at >= since) AND v.deleted = (i.columns IS NULL)
-    UNION ALL
-    SELECT u.key, '{0}'::bigint[], NULL, NULL, u.columns, u.vals, NULL, clock_timestamp(), false
-      FROM lanekeeper.unversioned(of_relation) u WHERE since IS NULL
-  LOOP
-    INSERT INTO lanekeeper.change (relation, key, stamp, root, shape, columns, vals, application, at)
-      VALUES (of_relation, r.key, r.stamp, r.root, r.shape, r.columns, r.vals, r.application, r.at) RETURNING ctid INTO place;
+  FOR c IN SELECT * FROM lanekeeper.changes_of(of_relation, since, of_key) LOOP
+    INSERT INTO lanekeeper.change SELECT c.* RETURNING ctid INTO place;
     DELETE FROM lanekeeper.change WHERE ctid = place;
     sent := sent + 1;
   END LOOP;
@@ -581,5 +593,5 @@ REVOKE ALL ON FUNCTION lanekeeper.read_shape(text), lanekeeper.covers(bigint[], 
   lanekeeper.declare_layout(text, text), lanekeeper.tell(text, text[], bigint[], text, text[]), lanekeeper.log_change(text, text[], text[], text[]),
   lanekeeper.merge_row(lanekeeper.change), lanekeeper.learn_layout(text, bigint, text),
   lanekeeper.log_conflict(lanekeeper.change, lanekeeper.version, text[], text[], boolean), lanekeeper.keep_pending(lanekeeper.change, text, text),
-  lanekeeper.apply_change(), lanekeeper.hear(lanekeeper.change), lanekeeper.finish_pending(integer), lanekeeper.announce(text, timestamptz),
+  lanekeeper.apply_change(), lanekeeper.hear(lanekeeper.change), lanekeeper.finish_pending(integer), lanekeeper.changes_of(text, timestamptz, text[]), lanekeeper.announce(text, timestamptz, text[]),
   lanekeeper.mark_merged(), lanekeeper.purge_deleted(interval, integer), lanekeeper.purge_conflicts(interval, integer) FROM PUBLIC;

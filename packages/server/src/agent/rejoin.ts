@@ -10,6 +10,7 @@ import { comparePositions, type DataCenterName, type LeaseStore } from 'lanekeep
 import type { Client } from 'pg';
 import { type Action, type OwnershipEvent, type RejoinStage, rejoinStages } from '../ownership/index.ts';
 import {
+  announceMerged,
   answerConflicts,
   type Connect,
   countConflicts,
@@ -73,6 +74,8 @@ const readWithinMs = 10_000;
 const writersWithinMs = 5_000;
 /** An idle worker reports what it counted within a second, a busy one with its next commit after that. */
 const countedWithinMs = 2_500;
+/** Longer than streams run behind each other. */
+const announcedBeforeMs = 3_600_000;
 const seedAgain = (here: string, successor: string) => `seed it again: \`lanekeeper join ${here} --from ${successor}\``;
 
 export class RejoinEffects {
@@ -228,7 +231,18 @@ export class RejoinEffects {
     for (const stream of streamNames)
       if (!(await waitUntilRead(here, successor, stream, readWithinMs)))
         throw new NotYet(`${successor} does not read the ${stream} stream yet`);
-    return {};
+    return { announced: await this.#announce({ here, home, term: action.term }) };
+  }
+
+  /** Shared rows are late, never stranded: the streams bring them, and what was written around the takeover is sent once more. */
+  async #announce({ here, home, term }: { here: Client; home: Client; term: number }): Promise<number> {
+    const { configuration } = this.#options;
+    const { rows } = await home.query<{ at: Date }>('SELECT at FROM lanekeeper.succession WHERE term = $1', [term]);
+    if (rows[0] === undefined) throw new NotYet(`the successor has not recorded the takeover of term ${term} yet`);
+    const since = new Date(rows[0].at.getTime() - announcedBeforeMs);
+    return (
+      (await announceMerged(here, configuration, { since })) + (await announceMerged(home, configuration, { since }))
+    );
   }
 
   async #verify({ action }: Work): Promise<Readonly<Record<string, unknown>>> {

@@ -197,6 +197,19 @@ export function rowsOf(report: Report): readonly Row[] {
         return copy.complete ? cell(asOf, 'good') : cell(`${asOf}, incomplete`, 'bad');
       }),
     ),
+    ...(names.some((name) => report[name]?.merge)
+      ? [
+          row('shared rows to merge', ({ merge }) => {
+            if (merge === null) return nothing;
+            const failed = merge.failed.reduce((sum, { changes }) => sum + changes, 0);
+            if (failed > 0) return cell(`${merge.locked + failed}, ${failed} cannot be`, 'bad');
+            return cell(String(merge.locked));
+          }),
+          row('conflicts within a day', ({ merge }) =>
+            merge === null ? nothing : cell(merge.conflictsLastDay.toLocaleString('en')),
+          ),
+        ]
+      : []),
     row('publishing', ({ publishing }) => {
       const [open] = publishing;
       if (open === undefined) return cell('no', 'quiet');

@@ -123,7 +123,9 @@ async function runVerify(context: CliContext, options: VerifyCommandOptions): Pr
     const rows = result.tables.reduce((sum, verdict) => sum + verdict.rowsHere, 0);
     if (result.clean) {
       const what = `${count(rows, 'row')} in ${count(result.tables.length, 'table')}`;
-      output.line(`${output.colors.green('✓')} ${here} and ${there} are equal: ${what}`);
+      output.line(
+        `${output.colors.green('✓')} ${here} and ${there} are equal${result.tables.some(({ allowed }) => allowed) ? ', but for what may differ' : ''}: ${what}`,
+      );
     } else {
       output.line(`${output.colors.red('✗')} ${here} and ${there} are not shown to be equal`);
     }
@@ -180,7 +182,7 @@ function printVerdict(output: Output, verdict: TableVerdict, here: string, there
   const rows = `${verdict.rowsHere} rows in ${here}, ${verdict.rowsThere} in ${there}`;
   const reason = verdict.reason === null ? '' : `: ${verdict.reason}`;
   const words = {
-    differs: colors.red(`${count(verdict.differences, 'row')} differ`),
+    differs: (verdict.allowed ? colors.yellow : colors.red)(`${count(verdict.differences, 'row')} differ`),
     unsettled: colors.yellow(`${count(verdict.unsettled, 'row')} could not be decided`),
     'not-comparable': colors.yellow('cannot be compared'),
   }[verdict.kind];

@@ -2,6 +2,7 @@
 import type { Client } from 'pg';
 import { quoteTable } from '../fence/names.ts';
 import { readCatalog } from '../inspect/read-catalog.ts';
+import { mergedNames } from '../merge/index.ts';
 import { splitName } from '../sql-text.ts';
 import { asReplica } from '../stranded/undo.ts';
 import { dropSlot, dropSubscription } from '../streams/drop.ts';
@@ -33,7 +34,18 @@ export async function dropStreams(sessions: Sessions, { target, source }: JoinSi
 }
 
 /** What nobody replicates, and what says something of rows that are about to go. */
-const ownLocalTables = ['lanekeeper.lineage', 'lanekeeper.takeover', 'lanekeeper.conflict_count', 'lanekeeper.drain'];
+const ownLocalTables = [
+  'lanekeeper.lineage',
+  'lanekeeper.takeover',
+  'lanekeeper.conflict_count',
+  'lanekeeper.drain',
+  'lanekeeper.version',
+  'lanekeeper.merge_pending',
+  'lanekeeper.floor',
+  'lanekeeper.merge_mark',
+  'lanekeeper.merge_heard',
+  'lanekeeper.announced',
+];
 
 /**
  * All at once, or table by table where another table refers to one of them. As replica: no trigger and no foreign key
@@ -42,9 +54,11 @@ const ownLocalTables = ['lanekeeper.lineage', 'lanekeeper.takeover', 'lanekeeper
 export async function emptyTables(sessions: Sessions, { target, source }: JoinSides): Promise<string | null> {
   const client = await sessions.get('target', 'agent');
   const { tables } = await readCatalog(client);
-  const names = [...travellingTables(target.configuration, source.configuration.here), ...ownLocalTables].filter(
-    (name) => name.startsWith('lanekeeper.') || tables.has(name),
-  );
+  const names = [
+    ...travellingTables(target.configuration, source.configuration.here),
+    ...mergedNames(target.configuration),
+    ...ownLocalTables,
+  ].filter((name) => name.startsWith('lanekeeper.') || tables.has(name));
   const quoted = names.map((name) => {
     const only = tables.get(name)?.kind === 'partitioned' ? '' : 'ONLY ';
     return `${only}${quoteTable(splitName(name))}`;

@@ -11,6 +11,7 @@ import { awaitCopy, type CopyProgress, endSeed, grantReading, revokeReading, sta
 import { compare, isWhole, leaveNumbersOut, raiseGeneration, readBack, readmit } from './finish.ts';
 import { type Standing, standingOf } from './inspect.ts';
 import { type KeepResult, keep } from './keep.ts';
+import { handOverShared, seedShared } from './shared.ts';
 import {
   eraseMark,
   type JoinMark,
@@ -170,6 +171,10 @@ class Join {
       }
       this.#options.onEvent?.(kept);
     }
+    if (whole && !discard) {
+      const handed = await handOverShared(this.#sessions, this.#options);
+      if (handed > 0) this.#say(`${handed} shared rows that only ${this.#here} has are merged in ${this.#there}`);
+    }
     await this.#reached('kept');
   }
 
@@ -212,6 +217,9 @@ class Join {
     this.#say(`let ${this.#there} read ${this.#here} again`);
     const [trouble] = await readBack(this.#sessions, this.#options);
     if (trouble) throw new Stopped(trouble.message, 'Run it again.');
+    this.#say('send shared rows');
+    if (!(await seedShared(this.#sessions, this.#options)))
+      throw new Stopped(`the shared rows of ${this.#there} have not arrived yet`, 'Run it again.');
     await this.#reached('reading');
   }
 

@@ -3,7 +3,7 @@ import type { Configuration, Environment, RoleName, TableName } from 'lanekeeper
 import type { DataCenterName } from 'lanekeeper/model';
 import type { Client } from 'pg';
 import type { Connect, Unavailable } from '../connect.ts';
-import { ownHomedTables, ownRestTables, streamOf } from '../streams/names.ts';
+import { mergeTables, ownHomedTables, ownRestTables, streamOf } from '../streams/names.ts';
 
 export type JoinSide = {
   /** As this data center's own processes have it: `here` is this one, addresses are as seen from it. */
@@ -124,5 +124,5 @@ export function travellingTables(configuration: Configuration, source: DataCente
   const declared = Object.keys(configuration.tables).filter(
     (name) => streamOf(configuration, name, configuration.here) ?? streamOf(configuration, name, source),
   );
-  return [...ownHomedTables, ...ownRestTables, ...declared.sort()];
+  return [...ownHomedTables, ...ownRestTables, ...mergeTables, ...declared.sort()];
 }

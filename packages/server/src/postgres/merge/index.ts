@@ -27,6 +27,16 @@ import { mergedTablePieces } from './table.ts';
 import { mergedInfos } from './tables.ts';
 
 export { isMerged, layoutShape, type MergeProblem, mergedNames, mergeProblems } from './tables.ts';
+export {
+  announceMerged,
+  announceToReaders,
+  countPending,
+  finishPending,
+  type MergeStanding,
+  markMerged,
+  purgeMerged,
+  readMergeStanding,
+} from './work.ts';
 
 export type MergePieces = {
   /** On users' tables; the fence's proof goes by them. */

@@ -5,13 +5,15 @@
  * 1. The word of an account's home counts, and both data centers must name the same one. Rows of Lanekeeper's own come
  *    first, since they decide that.
  * 2. Of two deeds that with the higher epoch counts (E1).
- * 3. What is not homed is not repaired: it does not travel in this stream.
+ * 3. Of two shared rows that are merged, that with the larger stamp counts, and is announced again.
+ * 4. What else is not homed is not repaired: it does not travel in this stream.
  */
 import type { Configuration, TableName } from 'lanekeeper/config';
 import type { DataCenterName } from 'lanekeeper/model';
 import type { Client } from 'pg';
 import type { Connect, Unavailable } from '../connect.ts';
 import { waitUntilConfirmed } from '../deeds/successions.ts';
+import { isMerged } from '../merge/index.ts';
 import { resendRow } from '../stranded/resend.ts';
 import { streamOf } from '../streams/names.ts';
 import type { Difference } from './verify.ts';
@@ -85,6 +87,8 @@ class Repair {
   readonly #options: RepairOptions;
   readonly #clients: ReadonlyMap<DataCenterName, Client>;
   readonly #senders = new Set<DataCenterName>();
+  /** Of shared rows. */
+  readonly #announcers = new Set<DataCenterName>();
   #late = false;
 
   constructor(options: RepairOptions, clients: ReadonlyMap<DataCenterName, Client>) {
@@ -114,6 +118,7 @@ class Repair {
       columns: Object.keys(difference.key),
       values: Object.values(difference.key),
     };
+    if (isMerged(this.#options.configuration.tables[place.relation])) return this.#announce(difference, place);
     const direction = await this.#direction(place);
     if ('why' in direction) return { difference, outcome: { kind: 'refused', why: direction.why } };
     const { from } = direction;
@@ -130,6 +135,33 @@ class Repair {
       busy: `the row is locked in ${from} all the time`,
     }[outcome];
     return { difference, outcome: { kind: 'refused', why } };
+  }
+
+  async #announce(difference: Difference, { relation, values }: Place): Promise<RepairStep> {
+    const { here, there, configuration, dryRun } = this.#options;
+    const refused = (why: string): RepairStep => ({ difference, outcome: { kind: 'refused', why } });
+    if (configuration.tables[relation]?.policy === 'last-man-standing')
+      return refused('last-man-standing leaves data centers different, and the configuration allows it');
+    const [ours, theirs] = [await this.#stamp(here, relation, values), await this.#stamp(there, relation, values)];
+    const order = compareStamps(ours, theirs);
+    if (order === 0)
+      return refused(
+        'both have it from the same write, so that somebody changed it past Lanekeeper: write it once more',
+      );
+    const from = order > 0 ? here : there;
+    if (!dryRun) {
+      await this.#client(from).query('SELECT lanekeeper.announce($1, NULL, $2::text[])', [relation, values]);
+      this.#announcers.add(from);
+    }
+    return { difference, outcome: { kind: 'sent', from } };
+  }
+
+  async #stamp(dc: DataCenterName, relation: TableName, key: readonly string[]): Promise<readonly bigint[]> {
+    const { rows } = await this.#client(dc).query<{ stamp: string[] }>(
+      'SELECT stamp::text[] AS stamp FROM lanekeeper.version WHERE relation = $1 AND key = $2::text[]',
+      [relation, key],
+    );
+    return (rows[0]?.stamp ?? []).map(BigInt);
   }
 
   async #direction(place: Place): Promise<Direction> {
@@ -213,15 +245,20 @@ class Repair {
   /** Until what was sent has been applied. */
   async #settle(): Promise<void> {
     const { here, there, settleMs = 30_000 } = this.#options;
-    for (const from of this.#senders) {
+    const sent = [
+      ...[...this.#senders].map((from) => [from, 'homed'] as const),
+      ...[...this.#announcers].map((from) => [from, 'rest'] as const),
+    ];
+    for (const [from, stream] of sent) {
       const to = from === here ? there : here;
       const client = this.#client(from);
       const { rows } = await client.query<{ lsn: string }>(
         "SELECT pg_logical_emit_message(true, 'lanekeeper', 'repaired')::text AS lsn",
       );
-      if (!(await waitUntilConfirmed(client, to, 'homed', rows[0]?.lsn ?? '0/0', settleMs))) this.#late = true;
+      if (!(await waitUntilConfirmed(client, to, stream, rows[0]?.lsn ?? '0/0', settleMs))) this.#late = true;
     }
     this.#senders.clear();
+    this.#announcers.clear();
   }
 
   async #lastIncident(dc: DataCenterName): Promise<string> {
@@ -242,6 +279,15 @@ class Repair {
   #client(dc: DataCenterName): Client {
     return this.#clients.get(dc) as Client;
   }
+}
+
+/** As PostgreSQL compares arrays; no stamp is the smallest. */
+function compareStamps(a: readonly bigint[], b: readonly bigint[]): number {
+  for (let i = 0; i < Math.max(a.length, b.length); i += 1) {
+    const [x, y] = [a[i] ?? -1n, b[i] ?? -1n];
+    if (x !== y) return x > y ? 1 : -1;
+  }
+  return 0;
 }
 
 function epochOf({ values }: Known): readonly [bigint, bigint] {

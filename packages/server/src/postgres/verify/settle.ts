@@ -3,6 +3,7 @@
  * the other had when it was first seen, and neither has touched the row since. A row that never stands still is held for
  * a moment (FOR SHARE) in one data center and then in the other: it must be equal while its home holds it.
  */
+import { countPending } from '../merge/index.ts';
 import { databaseProblem } from '../transaction.ts';
 import type { Comparable } from './comparable.ts';
 import { hasPassed, lockNamed, mark, readNamed, type Side } from './side.ts';
@@ -77,8 +78,10 @@ async function untilOnePassed(from: Side, to: Side, c: Comparable, timeoutMs: nu
   const deadline = Date.now() + timeoutMs;
   for (;;) {
     const passed = await hasPassed(from, to.dc, c, lsn);
-    if (passed === true) return null;
+    const pending = passed === true && c.stream === 'rest' ? await countPending(to.marker, c.table) : 0;
+    if (passed === true && pending === 0) return null;
     if (passed === null) return `${to.dc} does not read the ${c.stream} stream of ${from.dc}`;
+    if (Date.now() > deadline && pending > 0) return `${pending} changes of ${c.table} wait to be merged in ${to.dc}`;
     if (Date.now() > deadline) return `the ${c.stream} stream from ${from.dc} to ${to.dc} does not come on`;
     await new Promise((resolve) => setTimeout(resolve, 20));
   }

@@ -5,7 +5,8 @@
  *    then compared row by row. Both sides see the same SQL, columns by name.
  * 2. What differs is a suspect, not a difference: `settle.ts` decides.
  * 3. Memory is bounded by the size of a chunk and by `differencesMax`, whatever the size of the tables.
- * 4. Nothing is written, but for a marker in the WAL, and nothing is locked, but for single rows that never stand still.
+ * 4. Shared rows are compared when nothing is pending. Those of last-man-standing may stay different: said, and allowed.
+ * 5. Nothing is written, but for a marker in the WAL, and nothing is locked, but for single rows that never stand still.
  */
 import type { Configuration, TableName } from 'lanekeeper/config';
 import type { DataCenterName } from 'lanekeeper/model';
@@ -13,6 +14,7 @@ import type { Client } from 'pg';
 import type { TableInfo } from '../catalog.ts';
 import type { Connect, Unavailable } from '../connect.ts';
 import { readCatalog, readOwnTables } from '../inspect/read-catalog.ts';
+import { isMerged } from '../merge/index.ts';
 import { ownHomedTables, ownRestTables, type StreamName, streamOf } from '../streams/names.ts';
 import { databaseProblem } from '../transaction.ts';
 import { type Comparable, comparableOf, type Incomparable, type Range, textOrderSql } from './comparable.ts';
@@ -37,6 +39,8 @@ export type TableVerdict = {
   /** Rows that could not be decided. */
   readonly unsettled: number;
   readonly reason: string | null;
+  /** Differences of a table that declares them allowed: they do not make the result unclean. */
+  readonly allowed: boolean;
 };
 
 export type VerifyResult =
@@ -44,7 +48,7 @@ export type VerifyResult =
       readonly kind: 'verified';
       readonly here: DataCenterName;
       readonly there: DataCenterName;
-      /** No table differs, is unsettled or cannot be compared. */
+      /** No table differs (but for what is allowed), is unsettled or cannot be compared. */
       readonly clean: boolean;
       readonly tables: readonly TableVerdict[];
       /** At most `differencesMax`; `tables` counts them all up to the point where a table is given up. */
@@ -82,6 +86,7 @@ export type VerifyOptions = {
 };
 
 const nothing = { rowsHere: 0, rowsThere: 0, differences: 0, unsettled: 0 };
+const allowedReason = 'last-man-standing leaves data centers different, and the configuration allows it';
 const valueLengthMax = 400;
 const roundsMax = 6;
 /** Ranges with at most so many rows are compared row by row. */
@@ -121,7 +126,7 @@ async function verifySides(here: Side, there: Side, options: VerifyOptions): Pro
   const differences: Difference[] = [];
   for (const [index, one] of wanted.entries()) {
     if ('reason' in one) {
-      verdicts.push({ table: one.table, kind: 'not-comparable', ...nothing, reason: one.reason });
+      verdicts.push({ table: one.table, kind: 'not-comparable', ...nothing, reason: one.reason, allowed: false });
       continue;
     }
     const report = (rows: number, found: number) =>
@@ -139,10 +144,10 @@ async function verifySides(here: Side, there: Side, options: VerifyOptions): Pro
       // A key whose type has no order, a table dropped meanwhile: said, and the other tables are still compared.
       const problem = databaseProblem(thrown);
       if (!problem) throw thrown;
-      verdicts.push({ table: one.table, kind: 'not-comparable', ...nothing, reason: problem.message });
+      verdicts.push({ table: one.table, kind: 'not-comparable', ...nothing, reason: problem.message, allowed: false });
     }
   }
-  const clean = verdicts.every((verdict) => verdict.kind === 'equal');
+  const clean = verdicts.every((verdict) => verdict.kind === 'equal' || verdict.allowed);
   return { kind: 'verified', here: here.dc, there: there.dc, clean, tables: verdicts, differences };
 }
 
@@ -157,6 +162,10 @@ async function comparables(
     ...ownRestTables.map((name) => [name, 'rest'] as const),
   ];
   for (const name of Object.keys(options.configuration.tables).sort()) {
+    if (isMerged(options.configuration.tables[name])) {
+      names.push([name, 'rest']);
+      continue;
+    }
     // A table that a third data center feeds is the same on both sides too, but no stream between them carries it.
     const stream =
       streamOf(options.configuration, name, options.here) ?? streamOf(options.configuration, name, options.there);
@@ -223,6 +232,7 @@ async function verifyOne(
     after = upTo;
   }
   const kind = totals.different > 0 ? 'differs' : totals.unsettled > 0 ? 'unsettled' : 'equal';
+  const allowed = kind === 'differs' && options.configuration.tables[c.table]?.policy === 'last-man-standing';
   return {
     table: c.table,
     kind,
@@ -230,7 +240,8 @@ async function verifyOne(
     rowsThere: totals.there,
     differences: totals.different,
     unsettled: totals.unsettled,
-    reason,
+    reason: allowed ? allowedReason : reason,
+    allowed,
   };
 }
 
