@@ -1,32 +1,38 @@
 /**
  * The storefront on both coasts, in this process: two real databases with Lanekeeper applied, the real SDK, a real edge in
- * front of each shop, and agents by hand that claim and move on request (`hand-agent.ts`).
+ * front of each shop, and agents by hand that claim and move on request (`hand-agent.ts`). Under any of the five approaches;
+ * under `stateless-frontends` the shop is a front and a back, which meet over HTTP.
  */
 import { readFile } from 'node:fs/promises';
 import { freePort } from '@lanekeeper/lab';
 import { type Edge, startEdge } from '@lanekeeper/server/edge';
+import type { FastifyInstance } from 'fastify';
 import { createLanekeeper, type Lanekeeper } from 'lanekeeper';
 import type { Configuration, WrittenConfiguration } from 'lanekeeper/config';
+import { createFrontend } from 'lanekeeper/frontend';
+import { type ApproachName, approaches } from 'lanekeeper/model';
 import { createKeyRing } from 'lanekeeper/session';
 import pg from 'pg';
 import { parse } from 'yaml';
-import { createShop } from '../../../examples/storefront/src/app.ts';
+import { createBack, createShop } from '../../../examples/storefront/src/app.ts';
 import { connect } from '../../../examples/storefront/src/database/connect.ts';
 import { grant, migrate } from '../../../examples/storefront/src/database/migrate.ts';
 import { seed } from '../../../examples/storefront/src/database/seed.ts';
 import { readSettings } from '../../../examples/storefront/src/settings.ts';
+import { createFront } from '../../../examples/storefront/src/web/stateless.ts';
 import { applyPair, lease } from '../../support/applied.ts';
 import { runSql, testRoleNames } from '../../support/clusters.ts';
 import { type TestPair, testPair } from '../../support/pair.ts';
 import { type HandAgent, startHandAgent } from './hand-agent.ts';
 
 export type Coast = {
-  readonly name: string;
+  readonly name: 'ny' | 'la';
   readonly configuration: Configuration;
+  /** Of whoever has the database. */
   readonly lanekeeper: Lanekeeper;
   readonly agent: HandAgent;
   readonly edge: Edge;
-  /** The shop itself, without an edge. */
+  /** The shop itself, without an edge; its front. */
   readonly app: string;
 };
 
@@ -39,6 +45,9 @@ export type TwoCoasts = {
   stop(): Promise<void>;
 };
 
+/** `LANEKEEPER_TEST_APPROACH=active-passive npx vitest run test/service/storefront/shop.test.ts` */
+export const approachToTest = (process.env.LANEKEEPER_TEST_APPROACH || 'full-active-active') as ApproachName;
+
 export const deskPassphrase = 'the kiln is at cone ten';
 
 /** Longer than any test, since nobody renews it. */
@@ -46,13 +55,22 @@ const leaseMs = 600_000;
 
 const loopback = ['127.0.0.1'];
 
-export async function startTwoCoasts({ env = {} }: { env?: NodeJS.ProcessEnv } = {}): Promise<TwoCoasts> {
+export type TwoCoastsOptions = {
+  readonly env?: NodeJS.ProcessEnv;
+  /** Default: that of LANEKEEPER_TEST_APPROACH, else what the example says. */
+  readonly approach?: ApproachName;
+};
+
+export async function startTwoCoasts({
+  env = {},
+  approach = approachToTest,
+}: TwoCoastsOptions = {}): Promise<TwoCoasts> {
   const stops: (() => Promise<unknown>)[] = [];
   const stop = async (): Promise<void> => {
     for (const one of stops.splice(0).reverse()) await one();
   };
   try {
-    const pair = await testPair({ schema: 'SELECT', configuration: await exampleSections() });
+    const pair = await testPair({ schema: 'SELECT', configuration: await exampleSections(approach) });
     stops.push(() => pair.stop());
     for (const name of pair.names) await prepare(pair, name);
     await applyPair(pair);
@@ -65,21 +83,26 @@ export async function startTwoCoasts({ env = {} }: { env?: NodeJS.ProcessEnv } =
       agents.set(name, agent);
       stops.push(() => agent.stop());
     }
-    const ports = new Map<string, { app: number; edge: number }>();
-    for (const name of pair.names) ports.set(name, { app: await freePort(loopback), edge: await freePort(loopback) });
+    const split = approaches[approach].routing === 'call';
+    const ports = new Map<string, { app: number; edge: number; back: number }>();
+    for (const name of pair.names) {
+      const [app, edge, back] = [await freePort(loopback), await freePort(loopback), await freePort(loopback)];
+      ports.set(name, { app, edge, back });
+    }
     const addressed = (written: WrittenConfiguration): WrittenConfiguration => {
       const places: Record<string, string> = { ny: 'New York', la: 'Los Angeles' };
       for (const [name, dc] of Object.entries(written.dataCenters)) {
-        const { app, edge } = ports.get(name)!;
+        const { app, edge, back } = ports.get(name)!;
         dc.place = places[name]!;
         dc.url = `http://${name}.shop.localhost:${edge}`;
         dc.edge = `http://127.0.0.1:${edge}`;
         dc.agents = [agents.get(name)!.url];
         dc.applications = [`http://127.0.0.1:${app}`];
+        if (split) dc.backends = [`http://127.0.0.1:${back}`];
       }
       return written;
     };
-    const open = async (name: string): Promise<Coast> => {
+    const open = async (name: Coast['name']): Promise<Coast> => {
       const configuration = pair.configure(name, addressed);
       const dcEnv = { ...pair.dc(name).env, DATABASE_URL: pair.dc(name).urls.application };
       const lanekeeper = await createLanekeeper({ config: configuration, env: dcEnv, instance: `${name}-1` });
@@ -90,10 +113,19 @@ export async function startTwoCoasts({ env = {} }: { env?: NodeJS.ProcessEnv } =
         LOG_LEVEL: 'warn',
         ...env,
       });
-      const shop = await createShop(lanekeeper, settings);
-      stops.push(() => shop.close());
-      const { app, edge: edgePort } = ports.get(name)!;
-      await shop.listen({ host: '127.0.0.1', port: app });
+      const { app, edge: edgePort, back: backPort } = ports.get(name)!;
+      const listen = async (server: FastifyInstance, port: number): Promise<void> => {
+        stops.push(() => server.close());
+        await server.listen({ host: '127.0.0.1', port });
+      };
+      if (split) {
+        const frontend = await createFrontend({ config: configuration, env: {} });
+        stops.push(() => frontend.close());
+        await listen(await createBack(lanekeeper, settings), backPort);
+        await listen(await createFront(frontend, settings, `${name}-front-1`), app);
+      } else {
+        await listen(await createShop(lanekeeper, settings), app);
+      }
       const edge = await startEdge({
         configuration,
         keys: createKeyRing(configuration, { env: dcEnv }),
@@ -118,10 +150,12 @@ export async function startTwoCoasts({ env = {} }: { env?: NodeJS.ProcessEnv } =
 }
 
 /** What the example's own configuration says of its tables. */
-export async function exampleSections(): Promise<Pick<WrittenConfiguration, 'tables' | 'ignore' | 'claims'>> {
+export async function exampleSections(
+  approach = approachToTest,
+): Promise<Pick<WrittenConfiguration, 'approach' | 'tables' | 'ignore' | 'claims'>> {
   const example = new URL('../../../examples/storefront/lanekeeper.yaml', import.meta.url);
   const { tables, ignore, claims } = parse(await readFile(example, 'utf8'));
-  return { tables, ignore, claims };
+  return { approach, tables, ignore, claims };
 }
 
 /** What `dist/migrate.js` does. */

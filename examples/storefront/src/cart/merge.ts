@@ -1,6 +1,6 @@
 /**
- * A guest's cart becomes the customer's at sign-in. Both are accounts with deeds of their own, so both must be homed here:
- * `takeOverGuestCart` asks for the guest to be moved when it is not, and otherwise leaves everything for a later visit.
+ * A guest's cart becomes the customer's at sign-in. Both are accounts with deeds of their own, so both must be homed in one
+ * place: `takeOverGuestCart` asks for the guest to be moved when it is not, and otherwise leaves everything for a later visit.
  */
 import { findLanekeeperError, type Lanekeeper } from 'lanekeeper';
 import type { Database, Writer } from '../database/connect.ts';
@@ -17,14 +17,14 @@ const moveWaitMs = 1500;
 
 export async function takeOverGuestCart(
   shop: { readonly db: Database; readonly lanekeeper: Lanekeeper },
-  { guest, account }: { readonly guest: string; readonly account: string },
+  { guest, account, home }: { readonly guest: string; readonly account: string; readonly home: string },
 ): Promise<TakeOver> {
   const { db, lanekeeper } = shop;
   try {
     const where = await lanekeeper.whereIs(guest);
     if (where === null) return { kind: 'later', reason: 'the guest has not arrived here' };
-    if (where.home !== lanekeeper.here) {
-      const move = await lanekeeper.move(guest, lanekeeper.here, { waitMs: moveWaitMs, reason: 'guest cart' });
+    if (where.home !== home) {
+      const move = await lanekeeper.move(guest, home, { waitMs: moveWaitMs, reason: 'guest cart' });
       if (move.kind !== 'moved' && move.kind !== 'already-there') {
         return { kind: 'later', reason: move.reason ?? move.kind };
       }

@@ -14,7 +14,7 @@ export function accountOperations(
   back: Back,
   caller: Caller,
 ): Pick<Shop, 'visitor' | 'register' | 'signIn' | 'signOut'> {
-  const { db, attempts, lanekeeper, settings } = back;
+  const { db, attempts, settings } = back;
   const { scope, address, log } = caller;
   return {
     visitor: async () => {
@@ -38,7 +38,7 @@ export function accountOperations(
       if (opened.kind !== 'opened') return opened;
       await scope.signIn(opened.account.id, { registered: true });
       await settleGuest(back, caller);
-      return { kind: 'registered', account: { ...opened.account, home: lanekeeper.here } };
+      return { kind: 'registered', account: { ...opened.account, home: scope.home } };
     },
 
     signIn: async (fields) => {

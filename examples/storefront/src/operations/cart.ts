@@ -11,7 +11,7 @@ export function cartOperations(back: Back, caller: Caller): Pick<Shop, 'cart' | 
   const { db } = back;
   return {
     cart: async () => {
-      const guestCartLate = !(await settleGuest(back, caller));
+      const guestCartLate = !(await settleGuestOnLook(back, caller));
       const account = caller.scope.account ?? caller.scope.guest;
       return { cart: account === null ? emptyCart : await readCart(db, account), guestCartLate };
     },
@@ -55,13 +55,18 @@ async function writeCart({ db, lanekeeper }: Back, { scope }: Caller, wanted: Wa
 
 const nobody = { email: null, password_hash: null, merged_into: null };
 
+/** As `settleGuest`; but what only reads is served from this database, and a look from elsewhere changes nothing. */
+export async function settleGuestOnLook(back: Back, caller: Caller): Promise<boolean> {
+  const { account, guest, home } = caller.scope;
+  if (account === null || guest === null) return true;
+  return home === back.lanekeeper.here && settleGuest(back, caller);
+}
+
 /** Takes over what a customer chose before signing in. True when nothing is left to take over. */
 export async function settleGuest(back: Back, { scope, log }: Caller): Promise<boolean> {
-  const { account, guest } = scope;
-  if (account === null || guest === null) return true;
-  // Only the account's home may write its cart; a look from elsewhere changes nothing.
-  if (scope.home !== back.lanekeeper.here) return false;
-  const taken = await takeOverGuestCart(back, { account, guest });
+  const { account, guest, home } = scope;
+  if (account === null || guest === null || home === null) return true;
+  const taken = await takeOverGuestCart(back, { account, guest, home });
   if (taken.kind === 'later') {
     log.info({ account, guest, reason: taken.reason }, 'the guest’s cart comes later');
     return false;

@@ -9,7 +9,7 @@ import { listOrders, readOrder } from '../orders/orders.ts';
 import type { Shop } from '../shop/shop.ts';
 import { idPattern, requestIdPattern, text } from '../web/input.ts';
 import type { Back, Caller } from './back.ts';
-import { settleGuest } from './cart.ts';
+import { settleGuestOnLook } from './cart.ts';
 
 const nobody = { kind: 'nobody' } as const;
 
@@ -23,7 +23,7 @@ export function checkoutOperations(
     checkout: async () => {
       const { account } = scope;
       if (account === null) return nobody;
-      await settleGuest(back, caller);
+      await settleGuestOnLook(back, caller);
       const cart = await readCart(db, account);
       const found = await findAccount(db, { id: account });
       return { kind: 'form', requestId: lanekeeper.id('req'), cart, email: found?.email ?? '' };

@@ -33,20 +33,24 @@ export function deskOperations(
       const { order } = found;
       const asked = readChange(fields, order);
       if (asked.kind === 'invalid') return asked;
-      const changed = await scope.forAccount(order.account, () =>
-        db.transaction().execute((trx) => changeOrder(trx, { order: order.id, ...asked })),
-      );
-      if (changed.kind === 'not-found') return changed;
-      return { kind: changed.kind, ...((await orderOf(fields)) ?? found) };
+      // Read again where it was written: here it may be on its way.
+      return scope.forAccount(order.account, async () => {
+        const changed = await db.transaction().execute((trx) => changeOrder(trx, { order: order.id, ...asked }));
+        if (changed.kind === 'not-found') return changed;
+        return { kind: changed.kind, ...((await orderOf(fields)) ?? found) };
+      });
     },
 
     retryPayment: async (fields) => {
       const found = await orderOf(fields);
       if (found === null) return null;
       const { order } = found;
-      await scope.forAccount(order.account, () => db.transaction().execute((trx) => tryAgain(trx, order.id)));
+      const now = await scope.forAccount(order.account, async () => {
+        await db.transaction().execute((trx) => tryAgain(trx, order.id));
+        return orderOf(fields);
+      });
       payments?.wake();
-      return orderOf(fields);
+      return now;
     },
 
     setAside: () => listSetAside(db, mostSetAside),
