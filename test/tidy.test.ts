@@ -118,7 +118,7 @@ describe('arrows', () => {
   test('what decides has no clock, no chance and no process: they are arguments', () => {
     const impure =
       /\b(Date\.now|new Date\(\)|performance\.|Math\.random|process\.|setTimeout|setInterval|setImmediate|console\.)/;
-    const pure = sources.filter((path) => ['model', 'ownership'].includes(roomOf(path) as string));
+    const pure = sources.filter((path) => ['model', 'ownership', 'advise'].includes(roomOf(path) as string));
     expect(pure.flatMap((path) => matches(path, impure))).toEqual([]);
   });
 });

@@ -8,7 +8,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { Client } from 'pg';
 import { parseDocument } from 'yaml';
 import { runLeashed } from '../processes/leash.ts';
-import type { Sections } from './infer.ts';
+import type { Sections } from './sections.ts';
 
 export type Program = { readonly command: string; readonly args: readonly string[] };
 

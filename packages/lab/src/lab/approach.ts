@@ -1,6 +1,6 @@
 /** Takes an application's configuration as it is, under another approach. Pure. */
 import { type ApproachName, approaches } from 'lanekeeper/model';
-import type { Sections } from './infer.ts';
+import type { Sections } from './sections.ts';
 
 export const approachNames = Object.keys(approaches) as readonly ApproachName[];
 

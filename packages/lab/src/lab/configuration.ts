@@ -5,8 +5,8 @@ import { checkText, renderDiagnostics, type WrittenConfiguration } from 'lanekee
 import type { PublicJwk } from 'lanekeeper/session';
 import { stringify } from 'yaml';
 import { approachOf } from './approach.ts';
-import type { Sections } from './infer.ts';
 import { placeOf } from './places.ts';
+import type { Sections } from './sections.ts';
 
 export type Address = { readonly host: string; readonly port: number };
 

@@ -2,10 +2,10 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { sectionsOf as guessedSections, guessTables, writeSections } from '@lanekeeper/server/advise';
 import { applyChanges, type Connect, connect, ensureStreams, readCatalog } from '@lanekeeper/server/postgres';
 import { loadConfiguration, type RoleName } from 'lanekeeper/config';
 import { Client } from 'pg';
-import { stringify } from 'yaml';
 import { type Cluster, startCluster } from '../clusters/cluster.ts';
 import { ensureDatabase, ensurePlainDatabase, type Role, roleUrl } from '../clusters/database.ts';
 import { sleepMs } from '../processes/observe.ts';
@@ -14,9 +14,9 @@ import type { LabApplication } from './application.ts';
 import type { Disposer } from './disposer.ts';
 import { type Environments, roleNames } from './environments.ts';
 import type { LabFolder } from './folder.ts';
-import { inferSections, type Sections } from './infer.ts';
 import { placeOf } from './places.ts';
 import type { LabSecrets } from './secrets.ts';
+import type { Sections } from './sections.ts';
 
 export const databaseName = 'shop';
 export const witnessDatabase = 'witness';
@@ -193,22 +193,29 @@ export async function sectionsOf(
   const client = new Client({ connectionString: clusters.urls(first, secrets).owner });
   await client.connect();
   try {
-    const inferred = inferSections(await readCatalog(client), first);
-    if (inferred.kind === 'no-accounts') {
+    // Nobody has used it yet: what belongs to no account is written by one data center, whatever it is called.
+    const guess = guessTables(await readCatalog(client), { dataCenter: first, claims: 'one-dc', rest: 'feeder' });
+    if (guess.root === null) {
+      const names = guess.tables.map(({ table }) => table.name).join(', ') || 'none';
       throw new Error(
-        `None of your tables is called accounts, customers or users (there are: ${inferred.tables.join(', ') || 'none'}): say what they are in a lanekeeper.yaml and give it with --config`,
+        `None of your tables looks like the one of the accounts (there are: ${names}): say what they are in a lanekeeper.yaml and give it with --config`,
       );
     }
     const file = join(dir, 'guessed.yaml');
     writeFileSync(
       file,
-      `# Guessed from foreign keys. Correct it, and give it back with --config.\n${stringify(inferred.sections, { lineWidth: 0 })}`,
+      `# Guessed from keys and names. Correct it, and give it back with --config.\n${writeSections(guess, first)}`,
     );
     return {
-      sections: inferred.sections,
+      sections: guessedSections(guess, first),
       remarks: [
-        `Your tables, guessed from their foreign keys (${file}):`,
-        ...inferred.remarks.map((text) => `  ${text}`),
+        `Your tables, guessed from their keys and names (${file}):`,
+        ...guess.tables.map(({ table, why }) => `  ${table.name}: ${why}`),
+        ...guess.claims.map(
+          ({ table, column }) =>
+            `  ${table}.${column}: unique everywhere, so new values are registered in ${first} only`,
+        ),
+        ...guess.ignored.map(({ name }) => `  ${name}: left alone`),
       ],
     };
   } finally {

@@ -43,10 +43,9 @@ import type { Disposer } from './disposer.ts';
 import { type Environments, roleNames, writeEnvironments } from './environments.ts';
 import { checkStore, startEtcd } from './etcd.ts';
 import type { LabFolder } from './folder.ts';
-import type { Sections } from './infer.ts';
 import { findPayments } from './payments.ts';
 import { type LabSecrets, secretsIn } from './secrets.ts';
-import { feedersOf, fitSections, restless } from './sections.ts';
+import { feedersOf, fitSections, restless, type Sections } from './sections.ts';
 import { startServices } from './services.ts';
 import { startSwitchboard } from './switchboard.ts';
 

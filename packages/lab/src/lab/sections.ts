@@ -1,5 +1,11 @@
 /** Fits the sections of a configuration to the data centers of this lab. Pure. */
-import type { Sections } from './infer.ts';
+import type { WrittenConfiguration } from 'lanekeeper/config';
+
+/** What an application says of itself; the data centers are the lab's. */
+export type Sections = Pick<WrittenConfiguration, 'tables'> &
+  Partial<
+    Omit<WrittenConfiguration, 'cluster' | 'dataCenters' | 'leases' | 'roles' | 'enforce' | 'rollout' | 'tables'>
+  >;
 
 /** The first data center takes the place of those that the lab does not have. */
 export function fitSections(sections: Sections, names: readonly string[]): Sections {

@@ -1,0 +1,178 @@
+/** Which table holds the accounts, and how the rows of the others find theirs. Pure. */
+import type { ForeignKeyInfo, TableInfo } from '../postgres/index.ts';
+import { accountScore, namesAuthor, namesContact, namesKeyOf, namesKeyOfWhole } from './names.ts';
+
+export type RootGuess = {
+  readonly table: TableInfo;
+  readonly key: string;
+  readonly why: string;
+  /** Other tables that could be it, the likeliest first. */
+  readonly others: readonly string[];
+};
+
+export type AccountPathGuess = {
+  readonly path: readonly string[];
+  readonly why: string;
+  /** The columns of the row itself that its account depends on may be NULL. */
+  readonly mayBeNull: boolean;
+  /** A column that has no foreign key says whose the row is. */
+  readonly byName: boolean;
+  /** A row on the way, after the first step, may have no account: then neither has this one, and it is refused. */
+  readonly parentMayBeNull: boolean;
+};
+
+/** `named`: qualified, when somebody knows better. */
+export function guessRoot(tables: readonly TableInfo[], named: string | null): RootGuess | null {
+  const keyed = tables.filter((table) => table.primaryKey.length === 1);
+  if (named !== null) {
+    const table = keyed.find((one) => one.name === named);
+    return table ? { table, key: table.primaryKey[0] as string, why: 'as you said', others: [] } : null;
+  }
+  const ranked = keyed
+    .map((table) => ({ table, ...rank(table, tables) }))
+    .filter(({ score }) => score > 0)
+    .sort((a, b) => b.score - a.score || (a.table.name < b.table.name ? -1 : 1));
+  const [best, ...rest] = ranked;
+  if (!best) return null;
+  return {
+    table: best.table,
+    key: best.table.primaryKey[0] as string,
+    why: best.why,
+    others: rest
+      .filter(({ table }) => accountScore(table.relation) > 0)
+      .slice(0, 3)
+      .map(({ table }) => table.name),
+  };
+}
+
+function rank(table: TableInfo, tables: readonly TableInfo[]): { readonly score: number; readonly why: string } {
+  const byName = accountScore(table.relation);
+  const pointing = tables.filter(
+    (other) => other !== table && other.foreignKeys.some((key) => key.references === table.name && isOwner(key)),
+  ).length;
+  const naming = tables.filter(
+    (other) =>
+      other !== table &&
+      other.columns.some(({ name }) => namesKeyOf(name, table.relation, table.primaryKey[0] ?? 'id')),
+  ).length;
+  const reach = Math.max(pointing, naming);
+  const contact = table.columns.find(({ name }) => namesContact(name));
+  // Without a name, only what has an address and what everything points at is a guess at all.
+  if (byName === 0 && (!contact || pointing < 3)) return { score: 0, why: '' };
+  // A row that must belong to another candidate is something of an account, not the account.
+  const belongs = table.foreignKeys.some((key) => {
+    const other = tables.find((one) => one.name === key.references);
+    return other && other !== table && accountScore(other.relation) > 0 && required(table, key);
+  });
+  const score = byName + Math.min(40, 3 * reach) + (contact ? 10 : 0) - (belongs ? 60 : 0);
+  const parts = [
+    ...(byName > 0 ? ['by its name'] : []),
+    ...(reach > 0
+      ? [
+          `${reach} other table${reach === 1 ? '' : 's'} ${pointing >= naming ? 'refer' : 'name it'}${pointing >= naming && reach === 1 ? 's' : ''}${pointing >= naming ? ' to it' : ''}`,
+        ]
+      : []),
+    ...(contact ? [`has ${contact.name}`] : []),
+  ];
+  return { score, why: parts.join(', ') };
+}
+
+function isOwner(key: ForeignKeyInfo): boolean {
+  return !key.columns.some(namesAuthor);
+}
+
+function required(table: TableInfo, key: ForeignKeyInfo): boolean {
+  return key.columns.every((name) => table.columns.find((column) => column.name === name)?.notNull);
+}
+
+/** Breadth first from the accounts, so that the first path found is a shortest one; foreign keys before mere names. */
+export function guessPaths(tables: readonly TableInfo[], root: RootGuess): ReadonlyMap<string, AccountPathGuess> {
+  const { table: accounts, key } = root;
+  const own: AccountPathGuess = {
+    path: [key],
+    why: 'the accounts',
+    mayBeNull: false,
+    byName: false,
+    parentMayBeNull: false,
+  };
+  const paths = new Map<string, AccountPathGuess>([[accounts.name, own]]);
+  let reached: readonly TableInfo[] = [accounts];
+  for (let first = true; reached.length > 0; first = false) {
+    const next: TableInfo[] = [];
+    for (const table of tables) {
+      if (paths.has(table.name)) continue;
+      const step = bestKey(table, reached);
+      const found = step ? byKey(table, step, root, paths) : first ? byColumn(table, root) : null;
+      if (!found) continue;
+      paths.set(table.name, found);
+      next.push(table);
+    }
+    reached = next;
+  }
+  return paths;
+}
+
+function byKey(
+  table: TableInfo,
+  step: ForeignKeyInfo,
+  { table: accounts, key }: RootGuess,
+  paths: ReadonlyMap<string, AccountPathGuess>,
+): AccountPathGuess {
+  // A key that holds the account's own key needs no further step.
+  const direct = step.references === accounts.name && step.referencedColumns[0] === key && step.columns.length === 1;
+  const name = step.columns.length === 1 ? (step.columns[0] as string) : step.name;
+  const parent = paths.get(step.references) as AccountPathGuess;
+  return {
+    path: direct ? [name] : [name, ...parent.path],
+    why: direct
+      ? `its ${name} refers to ${accounts.name}`
+      : `its ${name} refers to ${step.references}, which has an account`,
+    mayBeNull: !required(table, step),
+    byName: direct ? false : parent.byName,
+    parentMayBeNull: !direct && (parent.mayBeNull || parent.parentMayBeNull),
+  };
+}
+
+/** Services that share a database without foreign keys between them still name each other's keys. */
+function byColumn(table: TableInfo, { table: accounts, key }: RootGuess): AccountPathGuess | null {
+  const type = accounts.columns.find(({ name }) => name === key)?.type;
+  const column = table.columns.find(
+    (one) => namesKeyOf(one.name, accounts.relation, key) && one.type === type && !one.generated,
+  );
+  if (!column) return null;
+  return {
+    path: [column.name],
+    why: `${column.name} names ${accounts.name}, though no foreign key says so`,
+    mayBeNull: !column.notNull,
+    byName: true,
+    parentMayBeNull: false,
+  };
+}
+
+/** A column that names a row of a table with an account, where no foreign key leads on. */
+export function deadEnd(
+  table: TableInfo,
+  tables: readonly TableInfo[],
+  paths: ReadonlyMap<string, AccountPathGuess>,
+): { readonly column: string; readonly names: TableInfo } | null {
+  for (const column of table.columns) {
+    const names = tables.find(
+      (other) =>
+        other !== table &&
+        paths.has(other.name) &&
+        other.primaryKey.length === 1 &&
+        namesKeyOfWhole(column.name, other.relation) &&
+        other.columns.some(({ name, type }) => name === other.primaryKey[0] && type === column.type),
+    );
+    if (names) return { column: column.name, names };
+  }
+  return null;
+}
+
+function bestKey(table: TableInfo, reached: readonly TableInfo[]): ForeignKeyInfo | undefined {
+  const names = new Set(reached.map((one) => one.name));
+  const candidates = table.foreignKeys.filter(
+    (key) => names.has(key.references) && key.references !== table.name && isOwner(key),
+  );
+  return candidates.find((key) => required(table, key)) ?? candidates[0];
+}
