@@ -44,6 +44,7 @@ import { Leadership } from './leadership.ts';
 import { Merging } from './merge.ts';
 import { Metrics } from './metrics.ts';
 import { type MoveAnswer, type MoveRequest, requestMove } from './moves.ts';
+import { readNews } from './news.ts';
 import { Observer } from './observer.ts';
 import { type AgentOptions, defaultLimits } from './options.ts';
 import { Peers } from './peers.ts';
@@ -205,7 +206,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   }
   let closing = false;
   function hear(payload: string): void {
-    const word = readMessage(payload);
+    const word = readNews(payload);
     if (word?.kind === 'leader-left') leadership.wake();
     else if (word?.kind === 'succession') void readSuccessions();
     else if (word?.kind === 'drained') reign()?.handle(word);
@@ -360,44 +361,4 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       ]);
     },
   };
-}
-
-type Message =
-  | { readonly kind: 'leader-left' }
-  | { readonly kind: 'succession' }
-  | { readonly kind: 'drained'; readonly move: number; readonly instance: string }
-  | {
-      readonly kind: 'deed';
-      readonly account: string;
-      readonly home: string;
-      readonly epoch: { readonly term: number; readonly counter: number };
-      readonly giver: string | null;
-      readonly returned: boolean;
-    };
-
-/** Any role may send a NOTIFY: what does not look like ours is ignored. */
-function readMessage(payload: string): Message | null {
-  let value: unknown;
-  try {
-    value = JSON.parse(payload);
-  } catch {
-    return null;
-  }
-  if (typeof value !== 'object' || value === null) return null;
-  const { kind, move, instance, account, home, term, counter, giver, returned } = value as Record<string, unknown>;
-  if (kind === 'leader-left' || kind === 'succession') return { kind };
-  if (kind === 'drained' && Number.isSafeInteger(move) && typeof instance === 'string')
-    return { kind, move: move as number, instance };
-  if (
-    kind === 'deed' &&
-    typeof account === 'string' &&
-    typeof home === 'string' &&
-    Number.isSafeInteger(term) &&
-    Number.isSafeInteger(counter) &&
-    (typeof giver === 'string' || giver === null)
-  ) {
-    const epoch = { term: term as number, counter: counter as number };
-    return { kind, account, home, epoch, giver, returned: returned === true };
-  }
-  return null;
 }
