@@ -139,3 +139,49 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WHERE c.id = conflict_of.number AND has_table_privilege(session_user, to_regclass(lanekeeper.quoted(c.relation)), 'SELECT')
 $$;
 REVOKE ALL ON FUNCTION lanekeeper.conflict_of(bigint) FROM PUBLIC;
+
+-- ── Sessions one at a time ───────────────────────────────────────────────────────────────────────────────────────────
+-- Which session an account is used by, kept among its outcomes: so it is homed like them, replicated, and goes where the account goes.
+-- `key` is the caller's, since with a single home many accounts share one deed (`owner`).
+
+-- Holds the account for this session, unless another one was active within so many milliseconds: then says since when and where.
+CREATE FUNCTION lanekeeper.hold_session(owner text, key text, used_account text, session text, former text, from_dc text, stickiness_ms bigint,
+  OUT held boolean, OUT since timestamptz, OUT dc text, OUT left_ms double precision)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  kept jsonb;
+  now_is timestamptz := clock_timestamp();
+  active timestamptz;
+BEGIN
+  PERFORM lanekeeper.fence(ARRAY[owner], 'lanekeeper.outcome');
+  INSERT INTO lanekeeper.outcome (account, request_id, result, dc) VALUES (owner, key, '{}', lanekeeper.dc()) ON CONFLICT DO NOTHING;
+  SELECT o.result INTO kept FROM lanekeeper.outcome o WHERE o.account = owner AND o.request_id = key FOR UPDATE;
+  since := (kept ->> 'since')::timestamptz;
+  dc := kept ->> 'dc';
+  active := greatest((kept ->> 'at')::timestamptz, CASE WHEN since IS NOT NULL THEN lanekeeper.last_used(used_account) END);
+  left_ms := date_part('epoch', active - now_is) * 1000 + stickiness_ms;
+  held := kept ->> 'session' IS NULL OR kept ->> 'session' IN (session, coalesce(former, '')) OR left_ms <= 0;
+  IF NOT held THEN
+    RETURN;
+  END IF;
+  -- Another data center that has to take over knows of uses that are not older than a quarter of that.
+  IF kept ->> 'session' IS DISTINCT FROM session OR (kept ->> 'at')::timestamptz < now_is - stickiness_ms / 4 * interval '1 millisecond' THEN
+    IF kept ->> 'session' IS DISTINCT FROM session THEN
+      since := now_is;
+    END IF;
+    UPDATE lanekeeper.outcome o SET at = now_is, dc = lanekeeper.dc(),
+        result = jsonb_build_object('session', session, 'since', hold_session.since, 'at', now_is, 'dc', from_dc)
+      WHERE o.account = owner AND o.request_id = key;
+  END IF;
+END $$;
+
+CREATE FUNCTION lanekeeper.release_session(owner text, key text, session text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF EXISTS (SELECT FROM lanekeeper.outcome o WHERE o.account = owner AND o.request_id = key AND o.result ->> 'session' = session) THEN
+    PERFORM lanekeeper.fence(ARRAY[owner], 'lanekeeper.outcome');
+    UPDATE lanekeeper.outcome o SET result = '{}', at = clock_timestamp() WHERE o.account = owner AND o.request_id = key AND o.result ->> 'session' = session;
+  END IF;
+END $$;
+
+REVOKE ALL ON FUNCTION lanekeeper.hold_session(text, text, text, text, text, text, bigint), lanekeeper.release_session(text, text, text) FROM PUBLIC;

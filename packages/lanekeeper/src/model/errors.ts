@@ -93,6 +93,11 @@ export const errors = {
     retryable: true,
     help: 'The log that would take this write cannot be reached: nothing was written.',
   },
+  LK_SIGNED_IN: {
+    status: 409,
+    retryable: true,
+    help: 'Another session of this account is in use, and it may be used by one at a time.',
+  },
   LK_CLAIM_TAKEN: {
     status: 409,
     retryable: false,
@@ -161,6 +166,9 @@ export type ErrorDetails = {
   /** The data center that refused. */
   readonly dataCenter?: DataCenterName;
   readonly table?: string;
+  /** Of `LK_SIGNED_IN`: since when the other session is signed in (ISO 8601), and the data center where it did. */
+  readonly since?: string;
+  readonly signedInAt?: DataCenterName;
   /** How long to wait before another try, in milliseconds. */
   readonly retryAfterMs?: number;
   readonly requestId?: string;

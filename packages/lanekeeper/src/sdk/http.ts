@@ -22,9 +22,10 @@ import type { Binding } from './binding.ts';
 import { consumeHandoff, findHandoff } from './handoff.ts';
 import { arrivalWaitMs } from './job.ts';
 import { reaches } from './lane.ts';
+import { homeOfOwnWrites } from './own-writes.ts';
 import { findLanekeeperError } from './refusal.ts';
 import { CurrentRequest, wasRoutedHere } from './request.ts';
-import { beforeHead } from './response-head.ts';
+import { beforeEnd, beforeHead } from './response-head.ts';
 import { ownerOf, type Runtime, requireFixedHome, runtimeOf } from './runtime.ts';
 
 export type IncomingRequest = {
@@ -49,6 +50,8 @@ export type Visit = {
   markReplayable(): void;
   /** The answer to an error that a handler let through; null when the error is not ours. */
   answer(error: unknown): Answer | null;
+  /** When the session knows what the request wrote, before the head goes out; null: at once. Takes `reads.bookmarkWaitMs` at most. */
+  settled(): Promise<void> | null;
 };
 
 const safeMethods = new Set(['GET', 'HEAD', 'OPTIONS']);
@@ -62,6 +65,7 @@ export function openVisit(lanekeeper: Lanekeeper, incoming: IncomingRequest, res
     host: incoming.headers.host ?? '',
     encrypted: isEncrypted(incoming),
     hops: hopsOf(incoming.headers),
+    safe: safeMethods.has(incoming.method),
     session: read.kind === 'valid' ? read.session : null,
   });
   // Two cookies under our name would get the customer refused for ever: take both away.
@@ -69,10 +73,13 @@ export function openVisit(lanekeeper: Lanekeeper, incoming: IncomingRequest, res
   let replayable = false;
   response.setHeader(headers.dataCenter, here);
   response.once('close', () => request.flight.land());
+  const settled = () => request.lastWrite.settled(configuration.reads.bookmarkWaitMs);
+  beforeEnd(response, settled);
   beforeHead(response, (status) => lastHeaders(runtime, request, replayable, status));
   return {
     scope: request,
     binding: request.binding,
+    settled,
     arrive: ({ anywhere = false, home } = {}) => arrive(runtime, request, incoming, anywhere, home),
     markReplayable: () => {
       replayable = true;
@@ -112,6 +119,11 @@ async function arrive(
   const known = account !== null || single;
   const owner = ownerOf(runtime, account ?? '');
   if (known && (safe || anywhere)) request.refresh(await quietly(runtime.deeds.whereIs(owner)));
+  const writesAt = await homeOfOwnWrites(runtime, request, safe);
+  if (writesAt !== null) {
+    if (!reaches(runtime, writesAt)) return sendTo(runtime, request, writesAt);
+    request.lane.goTo(writesAt);
+  }
   if (safe) return null;
   if (home !== undefined) return admitWrite(runtime, request, request.fixHome(home), true);
   if (anywhere || !known) {
@@ -119,6 +131,15 @@ async function arrive(
     return single ? admitWrite(runtime, request, owner) : admitAnybody(runtime, request);
   }
   return admitWrite(runtime, request, owner);
+}
+
+/** A read that would not see here what the same session wrote. */
+function sendTo({ here }: Runtime, request: CurrentRequest, home: DataCenterName): Answer {
+  const { requestId, hint } = request;
+  const term = hint?.home === home ? { term: hint.epoch.term } : {};
+  const error = new ReplayError(home, { dataCenter: here, requestId, ...term });
+  request.noticeRefusal(error);
+  return answerTo(error, here, requestId);
 }
 
 /** It may write for whomever, or be a registration: no accounts shall be born while all of them move away. */
@@ -180,7 +201,14 @@ async function admitWrite(
     case 'unknown':
     case 'elsewhere':
       request.flight.add(owner, admission.leave);
-      if (account !== null && !fixed) runtime.touch(account, request.lane.dataCenter);
+      if (account === null || fixed) return null;
+      try {
+        if (admission.kind !== 'unknown') await request.holdSession();
+      } catch (error) {
+        const refusal = findLanekeeperError(error);
+        if (refusal !== undefined) return answer(refusal);
+      }
+      runtime.touch(account, request.lane.dataCenter);
       return null;
     case 'arriving':
       return answer(new LanekeeperError('LK_ARRIVING', undefined, { ...details, home: here }));
@@ -191,8 +219,12 @@ async function admitWrite(
 
 /** What has to be added to the response as it stands, right before its head is written. */
 function lastHeaders(runtime: Runtime, request: CurrentRequest, replayable: boolean, status: number) {
+  request.bookmarkLastWrite();
   const { refusal, cookies, durability } = request;
-  const reached: Record<string, string> = durability === null ? {} : { [headers.durability]: durability };
+  const reached: Record<string, string> = {
+    ...(durability === null ? {} : { [headers.durability]: durability }),
+    ...(request.mayMiss ? { [headers.missing]: 'possible' } : {}),
+  };
   if (refusal === null || (status !== 409 && status < 500)) return { cookies, set: reached };
   const home = refusal.details.home;
   const repeat =

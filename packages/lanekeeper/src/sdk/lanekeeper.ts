@@ -9,8 +9,9 @@
  * - `admission.ts`, `deeds.ts`, `gate.ts`, `flight.ts`, `job.ts`: may this work start here, and who waits for whom
  * - `control.ts`: what the database announces · `successions.ts`: what agents know beyond it · `agent-client.ts`, `moves.ts`, `claims.ts`: what the agents are asked
  * - `application.ts`, `conflicts.ts`: who writes, and what was lost to another write
- * - `singleton.ts`: what runs once · `cache.ts`: what is kept until it changes
+ * - `one-session.ts`: accounts in one browser at a time · `singleton.ts`: what runs once · `cache.ts`: what is kept until it changes
  * - `everywhere.ts`, `direct.ts`, `databases.ts`: rows that every data center gets without replication
+ * - `bookmarks.ts`, `last-write.ts`, `own-writes.ts`: a session reads what it wrote
  * - `outcomes.ts`, `durability.ts`: what became of a commit · `ids.ts`
  *
  * Invariants. 1: nothing here decides who may write; without any of it the fence still does (R1). 2: a refusal says why, where the
@@ -31,6 +32,7 @@ import { AgentClient } from './agent-client.ts';
 import type { Lanekeeper, LanekeeperOptions } from './api.ts';
 import { applicationOf, asApplication } from './application.ts';
 import { currentBinding } from './binding.ts';
+import { Bookmarks } from './bookmarks.ts';
 import { Caches } from './cache.ts';
 import { claimValue, releaseValue } from './claims.ts';
 import { Conflicts } from './conflicts.ts';
@@ -45,6 +47,7 @@ import { DrainGate } from './gate.ts';
 import { createIds } from './ids.ts';
 import { runForAccount } from './job.ts';
 import { requestMove } from './moves.ts';
+import { OneSession } from './one-session.ts';
 import { once, outcomeOf } from './outcomes.ts';
 import { ownerOf, type Runtime, setRuntime } from './runtime.ts';
 import { requireHomeOf, Singletons } from './singleton.ts';
@@ -82,6 +85,7 @@ export async function createLanekeeper(options: LanekeeperOptions = {}): Promise
   const everywhere = new Map(names.map((dc) => [dc, createAgentClient(configuration, ring, dc)]));
   const agents = everywhere.get(here) ?? createAgentClient(configuration, ring, here);
   const successions = new Successions(here, [...everywhere.values()], () => deeds.allChanged());
+  const bookmarks = new Bookmarks(here, run);
   const deeds = new Deeds(run, (where) => successions.present(where));
   const gate = new DrainGate((move) => control.reportDrained(move));
   const caches = new Caches(configuration);
@@ -90,6 +94,7 @@ export async function createLanekeeper(options: LanekeeperOptions = {}): Promise
     up: () => {
       deeds.live = true;
       caches.live = true;
+      bookmarks.forget();
       void successions.learn();
     },
     down: () => {
@@ -99,6 +104,7 @@ export async function createLanekeeper(options: LanekeeperOptions = {}): Promise
       gate.openAll();
     },
     message: (message) => {
+      if (message.kind === 'succession') bookmarks.forget();
       if (message.kind === 'conflict') void conflicts.hear(message.id);
       else hear(message, gate, deeds, successions);
     },
@@ -136,10 +142,19 @@ export async function createLanekeeper(options: LanekeeperOptions = {}): Promise
     agentsOf: (dc) => everywhere.get(dc) ?? agents,
     successions,
     run,
+    bookmarks,
     lanes: connections.lanes,
     touch: createTouch(here, (at, text, values) => connections.lanes?.run(at, text, values) ?? run(text, values)),
     singletons: new Singletons(controlUrl, instance),
     caches,
+    oneSession:
+      configuration.sessions.concurrent === 'allow'
+        ? null
+        : new OneSession(
+            here,
+            configuration.sessions.stickinessMs,
+            (at, text, values) => connections.lanes?.run(at, text, values) ?? run(text, values),
+          ),
     conflicts,
   };
   const lanekeeper = createFace(runtime, instance, connections, async () => {

@@ -15,6 +15,7 @@ import {
   singleAccount,
 } from '../model/index.ts';
 import {
+  type Bookmark,
   clearCookies,
   cookieFor,
   issueSession,
@@ -34,7 +35,9 @@ import { Flight } from './flight.ts';
 import { handoffAddress } from './handoff.ts';
 import { arrivalWaitMs, homeNow, runForAccount, successorOf } from './job.ts';
 import { Lane, reaches } from './lane.ts';
+import { LastWrite, placeInLog } from './last-write.ts';
 import { moveHereIfIdle } from './moves.ts';
+import type { Holding } from './one-session.ts';
 import { ownerOf, type Runtime } from './runtime.ts';
 
 export type RequestFacts = {
@@ -45,6 +48,8 @@ export type RequestFacts = {
   readonly encrypted: boolean;
   /** How many edges have passed it on to us. */
   readonly hops: number;
+  /** Its method only reads. */
+  readonly safe: boolean;
   readonly session: Session | null;
 };
 
@@ -56,6 +61,7 @@ export class CurrentRequest implements RequestScope {
   readonly binding: Binding;
   readonly flight = new Flight();
   readonly lane: Lane;
+  readonly lastWrite: LastWrite;
   readonly facts: RequestFacts;
   readonly #runtime: Runtime;
   #session: NewSession | null;
@@ -63,6 +69,7 @@ export class CurrentRequest implements RequestScope {
   #refusal: LanekeeperError | null = null;
   #durability: Durability | null = null;
   #worked = false;
+  #mayMiss = false;
   #fixed: AccountId | null = null;
 
   constructor(runtime: Runtime, facts: RequestFacts) {
@@ -71,6 +78,7 @@ export class CurrentRequest implements RequestScope {
     this.#session = facts.session;
     this.requestId = facts.requestId;
     this.lane = new Lane(runtime);
+    this.lastWrite = new LastWrite((dataCenter) => placeInLog(runtime, dataCenter));
     const request = this;
     this.binding = {
       get account() {
@@ -98,8 +106,10 @@ export class CurrentRequest implements RequestScope {
         this.lane.followed(dataCenter, refusal, this.binding.owner);
         if (this.#refusal === refusal) this.#refusal = null;
       },
-      noticeDurability: (durability) => {
+      noticeDurability: (durability, dataCenter) => {
         this.#durability = weaker(this.#durability, durability);
+        // Reads that keep a diary here need nobody to wait for it.
+        if (!facts.safe || dataCenter !== runtime.here) this.lastWrite.note(durability, dataCenter);
       },
     };
   }
@@ -123,6 +133,12 @@ export class CurrentRequest implements RequestScope {
   /** What the session's token says, for admission. */
   get hint(): Hint | null {
     return this.#session;
+  }
+  get bookmark(): Bookmark | null {
+    return this.#session?.bookmark ?? null;
+  }
+  get mayMiss(): boolean {
+    return this.#mayMiss;
   }
   /** Set-Cookie values for the response. */
   get cookies(): readonly string[] {
@@ -164,8 +180,12 @@ export class CurrentRequest implements RequestScope {
     if ('leave' in admission) this.flight.add(owner, admission.leave);
     const where = 'where' in admission ? admission.where : await this.#bornElsewhere(owner);
     const place = this.#placeOf(where);
+    const id = newSessionId();
+    if (reaches(this.#runtime, place.home)) this.lane.goTo(place.home);
+    // Before it counts as in use. An account that this very request has created is nobody else's.
+    if (admission.kind !== 'unknown') await this.#holdSession(account, id);
     this.#workIn(place.home, account);
-    this.#become({ id: newSessionId(), account, guest: this.guest, ...place });
+    this.#become({ id, account, guest: this.guest, bookmark: this.bookmark, ...place });
   }
 
   async beGuest(account: AccountId): Promise<void> {
@@ -176,10 +196,12 @@ export class CurrentRequest implements RequestScope {
     const where = (await this.#bornElsewhere(owner)) ?? (await this.#runtime.deeds.whereIsNow(owner));
     const place = this.#placeOf(where);
     this.#workIn(place.home, account);
-    this.#become({ id: newSessionId(), account: null, guest: account, ...place });
+    this.#become({ id: newSessionId(), account: null, guest: account, bookmark: this.bookmark, ...place });
   }
 
   async signOut(): Promise<void> {
+    const held = this.#held();
+    if (held !== null) await this.#runtime.oneSession?.release(held);
     this.#session = null;
     this.clearCookies();
   }
@@ -220,6 +242,23 @@ export class CurrentRequest implements RequestScope {
     );
   }
 
+  /** Said once: from now on the session remembers nothing of it. */
+  mayMissSomething(): void {
+    const session = this.#session;
+    if (session === null) return;
+    this.#mayMiss = true;
+    this.#become({ ...session, bookmark: null });
+  }
+
+  /** The response is about to go out: the session remembers what was written last. */
+  bookmarkLastWrite(): void {
+    const session = this.#session;
+    if (session === null) return;
+    const before = session.bookmark ?? null;
+    const bookmark = this.lastWrite.after(before);
+    if (bookmark !== before) this.#become({ ...session, bookmark });
+  }
+
   clearCookies(): void {
     const { configuration } = this.#runtime;
     this.#cookies = clearCookies(configuration.sessions, this.facts.host, this.facts.encrypted);
@@ -227,8 +266,17 @@ export class CurrentRequest implements RequestScope {
 
   /** Takes over a session that another dc handed to us. */
   takeOver(session: Session): void {
-    const { id, account, guest, home, epoch } = session;
-    this.#become({ id, account, guest, home, epoch });
+    const { id, account, guest, home, epoch, bookmark } = session;
+    this.#become({ id, account, guest, home, epoch, bookmark });
+  }
+
+  /**
+   * With one session at a time: makes sure that it is this one.
+   * @throws {LanekeeperError} `LK_SIGNED_IN`, and what the fence refuses
+   */
+  async holdSession(): Promise<void> {
+    const held = this.#held();
+    if (held !== null) await this.#runtime.oneSession?.hold(held);
   }
 
   /** Issues the session anew when the deed has moved on since, or when it is a day old. */
@@ -291,6 +339,26 @@ export class CurrentRequest implements RequestScope {
   #workIn(home: DataCenterName, account: AccountId): void {
     if (reaches(this.#runtime, home)) this.lane.goTo(home);
     this.#runtime.touch(account, this.lane.dataCenter);
+  }
+
+  async #holdSession(account: AccountId, session: string): Promise<void> {
+    const { oneSession } = this.#runtime;
+    if (oneSession === null) return;
+    const former = this.#session?.account === account ? this.#session.id : null;
+    const owner = ownerOf(this.#runtime, account);
+    try {
+      await oneSession.hold({ account, owner, session, former, at: this.lane.dataCenter });
+    } catch (error) {
+      if (error instanceof LanekeeperError) this.noticeRefusal(error);
+      throw error;
+    }
+  }
+
+  #held(): Holding | null {
+    const session = this.#session;
+    if (session === null || session.account === null) return null;
+    const { account, id } = session;
+    return { account, owner: ownerOf(this.#runtime, account), session: id, former: null, at: this.lane.dataCenter };
   }
 
   #refuse(error: LanekeeperError): never {

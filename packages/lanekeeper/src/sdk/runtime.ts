@@ -4,12 +4,14 @@ import { type AccountId, type DataCenterName, fixedAccount, LanekeeperError, sin
 import type { HandoffMemory, KeyRing } from '../session/index.ts';
 import type { AgentClient } from './agent-client.ts';
 import type { Lanekeeper } from './api.ts';
+import type { Bookmarks } from './bookmarks.ts';
 import type { Caches } from './cache.ts';
 import type { Conflicts } from './conflicts.ts';
 import type { Databases } from './databases.ts';
 import type { Deeds, RunSql } from './deeds.ts';
 import type { DrainGate } from './gate.ts';
 import type { Lanes } from './lanes.ts';
+import type { OneSession } from './one-session.ts';
 import type { Singletons } from './singleton.ts';
 import type { Successions } from './successions.ts';
 
@@ -26,6 +28,7 @@ export type Runtime = {
   /** Those of another data center. */
   agentsOf(dataCenter: DataCenterName): AgentClient;
   readonly successions: Successions;
+  readonly bookmarks: Bookmarks;
   /** The databases of all data centers; null unless `routing: connection`. */
   readonly lanes: Lanes | null;
   /** One statement on a connection of the SDK's own. */
@@ -34,6 +37,8 @@ export type Runtime = {
   touch(account: AccountId, at?: DataCenterName): void;
   readonly singletons: Singletons;
   readonly caches: Caches;
+  /** Null with `sessions.concurrent: allow`. */
+  readonly oneSession: OneSession | null;
   readonly conflicts: Conflicts;
 };
 

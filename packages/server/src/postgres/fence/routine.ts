@@ -156,7 +156,7 @@ END
   );
 }
 
-/** `lanekeeper.fence_proof()`: no rows when every trigger of ours is in place and enabled. */
+/** `lanekeeper.fence_proof()`: no rows when every trigger of ours is in place and enabled, and homes are gone by as elsewhere. */
 export function proofPiece(triggers: readonly { readonly table: TableInfo; readonly name: string }[]): Piece {
   const own: readonly (readonly [string, string, string, string])[] = [
     ['lanekeeper', 'tick', 'lanekeeper_commit', 'O'],
@@ -183,6 +183,7 @@ BEGIN
     LEFT JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname = e.t
     WHERE t.oid IS NULL OR NOT (t.tgenabled::text = e.enabled OR e.enabled = 'O' AND t.tgenabled = 'A')
     ORDER BY 1, 2;
+  RETURN QUERY SELECT 'lanekeeper.homed_as', 'homes', p FROM lanekeeper.homes_problem() p WHERE p IS NOT NULL;
 END
 `,
     'the proof that the fence is whole, without which there is no lease',
@@ -301,12 +302,18 @@ export function grantPieces(configuration: Configuration): Piece[] {
     'sync_state()',
     'await_peers(integer)',
     'reaffirm()',
+    'log_place()',
+    'arrived(text)',
+    'has_arrived(text, pg_lsn)',
+    'cuts()',
     'enlist(text)',
     'drained(bigint, text)',
     'conflict_of(bigint)',
     'tend_singletons(text, text[], boolean[], bigint[])',
     'leave_singleton(text, boolean)',
     'guard_singleton(text, boolean, bigint)',
+    'hold_session(text, text, text, text, text, text, bigint)',
+    'release_session(text, text, text)',
     'refuse_plain_write(text, text)',
     'buffer_append(text, jsonb, boolean)',
     'direct_begin(text, jsonb, boolean, interval)',
