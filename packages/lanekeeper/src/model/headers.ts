@@ -9,6 +9,8 @@ export const headers = {
   replay: 'lanekeeper-replay',
   /** On responses to requests that wrote something: `remote` or `local`, the least that one of their transactions reached. */
   durability: 'lanekeeper-durability',
+  /** `possible`: what the customer changed last may have been lost with a data center. Said once. */
+  missing: 'lanekeeper-missing',
   /** Edge → application: the data center of this edge. */
   via: 'lanekeeper-via',
   /** Edge → edge: a short-lived token of the sending edge, so that the next one may believe `hops` and `forwarded`. */

@@ -95,6 +95,11 @@ export interface RequestScope {
    * The response says it as `Lanekeeper-Durability`.
    */
   readonly durability: Durability | null;
+  /**
+   * What this session changed last may be missing, because the data center that had it alone was taken over: say so on the page. The
+   * response says it as `Lanekeeper-Missing: possible`. True in one request only.
+   */
+  readonly mayMiss: boolean;
   /** Names the request in answers and errors: `x-request-id` when it is well-formed, else a new one. */
   readonly requestId: string;
   /**

@@ -36,8 +36,8 @@ export type Binding = {
   noticeRefusal(error: LanekeeperError): void;
   /** What was refused has been done in `lane`, without anybody noticing: so is what follows for that account. */
   wentTo(lane: DataCenterName, refusal: LanekeeperError): void;
-  /** Is told of every transaction that wrote something, and what it reached. */
-  noticeDurability(durability: Durability): void;
+  /** Is told of every transaction that wrote something: in which dc, and what it reached. */
+  noticeDurability(durability: Durability, dataCenter: DataCenterName): void;
 };
 
 const storage = new AsyncLocalStorage<Binding>();

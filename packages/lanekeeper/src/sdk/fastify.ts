@@ -82,14 +82,20 @@ const plugin: FastifyPluginCallback<FastifyLanekeeperOptions> = (app, { lanekeep
   });
 
   // An error handler of the application's own has the last word; Fastify's default knows nothing of R6.
-  app.addHook('onSend', (request, reply, payload, done) => {
+  const lastWord = (request: FastifyRequest, reply: FastifyReply, payload: unknown): unknown => {
     const met = answers.get(request);
-    if (met === undefined || !isDefaultErrorBody(payload, met.error)) return done(null, payload);
+    if (met === undefined || !isDefaultErrorBody(payload, met.error)) return payload;
     reply.code(met.answer.status);
     // Fastify has counted the bytes of the body that this one replaces.
     reply.removeHeader('content-length');
     reply.headers(met.answer.headers);
-    done(null, met.answer.body);
+    return met.answer.body;
+  };
+
+  app.addHook('onSend', (request, reply, payload, done) => {
+    const settled = visits.get(request)?.settled() ?? null;
+    if (settled === null) done(null, lastWord(request, reply, payload));
+    else void settled.then(() => done(null, lastWord(request, reply, payload)));
   });
 
   registered();

@@ -97,7 +97,7 @@ function bindingFor(runtime: Runtime, account: AccountId, outer: Binding | null,
       lane.followed(dataCenter, refusal, ownerOf(runtime, account));
       outer?.wentTo(dataCenter, refusal);
     },
-    noticeDurability: (durability) => outer?.noticeDurability(durability),
+    noticeDurability: (durability, dataCenter) => outer?.noticeDurability(durability, dataCenter),
   };
 }
 

@@ -120,7 +120,7 @@ class LaneClient extends pg.Client {
     const ended = this.#commits.take();
     if (ended === null) return null;
     if (ended.waited !== null) return this.#lookAt(ended.waited, binding);
-    binding?.noticeDurability('local');
+    binding?.noticeDurability('local', this.leadsTo ?? binding.dataCenter);
     return null;
   }
 
@@ -128,7 +128,7 @@ class LaneClient extends pg.Client {
   async #lookAt(waited: WaitedCommit, binding: Binding | null): Promise<DatabaseRefusal | null> {
     const durability = reachedBy(waited, waited.brokenOff ? null : await this.#syncState(waited));
     setDurability(this, durability);
-    binding?.noticeDurability(durability);
+    binding?.noticeDurability(durability, this.leadsTo ?? binding.dataCenter);
     if (durability === 'remote' || !waited.refusesAlone) return null;
     const uncertain = new DatabaseRefusal(
       'LK_OUTCOME_UNKNOWN',

@@ -32,6 +32,21 @@ export function beforeHead(response: ServerResponse, last: (status: number) => L
   response.writeHead = replacement as unknown as ServerResponse['writeHead'];
 }
 
+/** A response that ends in one piece waits for `wait`, before its head; one that has begun does not. */
+export function beforeEnd(response: ServerResponse, wait: () => Promise<void> | null): void {
+  const end = response.end as (...given: unknown[]) => ServerResponse;
+  let ending = false;
+  const replacement = (...given: unknown[]): ServerResponse => {
+    if (ending) return response;
+    const waiting = response.headersSent ? null : wait();
+    if (waiting === null) return end.apply(response, given);
+    ending = true;
+    void waiting.finally(() => end.apply(response, given));
+    return response;
+  };
+  response.end = replacement as ServerResponse['end'];
+}
+
 /** As `writeHead` itself does: an object's entries replace what is there, and so do a flat list's, but its own may repeat. */
 function applyHeaders(response: ServerResponse, given: object): void {
   if (!Array.isArray(given)) {

@@ -51,6 +51,7 @@ const session: Session = {
   guest: 'g1',
   home: 'la',
   epoch: { term: 1, counter: 2 },
+  bookmark: { dataCenter: 'ny', position: '0/16B3748', generation: 1 },
   issuer: 'ny',
   issuedAtMs: nowMs - 1000,
   expiresAtMs: nowMs + 3_600_000,

@@ -34,6 +34,7 @@ export {
 } from './keys.ts';
 export { createKeyRing, defaultMaxCached, type KeyRing, skewMs } from './ring.ts';
 export {
+  type Bookmark,
   issueSession,
   type NewSession,
   newSessionId,

@@ -9,6 +9,16 @@ import type { Refused, TokenPayload } from './token.ts';
 
 export const sessionType = 'lk-session+jwt';
 
+/** How far a session's own writes go, for those that only one data center was known to hold. */
+export type Bookmark = {
+  /** Which data center wrote them. */
+  readonly dataCenter: DataCenterName;
+  /** In that one's log, behind the last of them, as PostgreSQL prints it: `0/16B3748`. */
+  readonly position: string;
+  /** It counts since that one was last taken over. */
+  readonly generation: number;
+};
+
 export type Session = {
   /** Random, new at every sign-in, so that a session planted before it is worth nothing after. */
   readonly id: string;
@@ -19,13 +29,17 @@ export type Session = {
   /** Where `account`, or else `guest`, was homed when this was issued. */
   readonly home: DataCenterName;
   readonly epoch: Epoch;
+  readonly bookmark: Bookmark | null;
   /** The data center that issued it. */
   readonly issuer: DataCenterName;
   readonly issuedAtMs: number;
   readonly expiresAtMs: number;
 };
 
-export type NewSession = Pick<Session, 'id' | 'account' | 'guest' | 'home' | 'epoch'>;
+export type NewSession = Pick<Session, 'id' | 'account' | 'guest' | 'home' | 'epoch'> & {
+  /** Default: none. */
+  readonly bookmark?: Bookmark | null;
+};
 
 /** 128 random bits. */
 export function newSessionId(): string {
@@ -59,19 +73,20 @@ export function verifySession(ring: KeyRing, token: string, nowMs: number): Sess
 }
 
 /** The claims of a session as they stand in a token, short because every request carries them. */
-export function writeSession({ id, account, guest, home, epoch }: NewSession): TokenPayload {
+export function writeSession({ id, account, guest, home, epoch, bookmark = null }: NewSession): TokenPayload {
   return {
     ...(account === null ? {} : { sub: account }),
     home,
     ep: [epoch.term, epoch.counter],
     sid: id,
     ...(guest === null ? {} : { guest }),
+    ...(bookmark === null ? {} : { bm: [bookmark.dataCenter, bookmark.position, bookmark.generation] }),
   };
 }
 
 /** Unknown claims are passed over, so that a newer version may add some while an older one still runs. */
 export function readSession(ring: KeyRing, payload: TokenPayload): Session | null {
-  const { sub = null, guest = null, home, ep, sid, iss, iat, exp } = payload;
+  const { sub = null, guest = null, home, ep, sid, bm, iss, iat, exp } = payload;
   if (!isAccount(sub) || !isAccount(guest) || (sub === null && guest === null)) return null;
   if (typeof home !== 'string' || !ring.dataCenters.includes(home)) return null;
   if (typeof sid !== 'string' || !/^[A-Za-z0-9_-]{16,64}$/.test(sid)) return null;
@@ -83,10 +98,21 @@ export function readSession(ring: KeyRing, payload: TokenPayload): Session | nul
     guest,
     home,
     epoch: Object.freeze({ term: ep[0] as number, counter: ep[1] as number }),
+    bookmark: readBookmark(ring, bm),
     issuer: iss as DataCenterName,
     issuedAtMs: (iat as number) * 1000,
     expiresAtMs: (exp as number) * 1000,
   });
+}
+
+/** Null for one of a data center that is no more. */
+function readBookmark(ring: KeyRing, value: unknown): Bookmark | null {
+  if (!Array.isArray(value) || value.length !== 3) return null;
+  const [dataCenter, position, generation] = value as unknown[];
+  if (typeof dataCenter !== 'string' || !ring.dataCenters.includes(dataCenter)) return null;
+  if (typeof position !== 'string' || !/^[0-9A-F]{1,8}\/[0-9A-F]{1,8}$/.test(position)) return null;
+  if (!Number.isSafeInteger(generation)) return null;
+  return Object.freeze({ dataCenter, position, generation: generation as number });
 }
 
 function isAccount(value: unknown): value is AccountId | null {

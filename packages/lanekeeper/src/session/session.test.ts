@@ -19,6 +19,7 @@ import {
   verifyEdgeToken,
   verifySession,
 } from './index.ts';
+import { readSession, writeSession } from './session-token.ts';
 
 const nowMs = Date.UTC(2026, 4, 1);
 const ny = generateKeyPair('ny');
@@ -55,6 +56,7 @@ const session: NewSession = {
   guest: null,
   home: 'ny',
   epoch: { term: 3, counter: 7 },
+  bookmark: { dataCenter: 'la', position: '1A/16B3748', generation: 2 },
 };
 const token = issueSession(atNy, session, { nowMs, maxAgeMs: 3_600_000 });
 
@@ -73,6 +75,16 @@ const reasonOf = (text: string, at = atLa, atMs = nowMs) => {
   const result = verifySession(at, text, atMs);
   return result.kind === 'refused' ? result.reason : result.kind;
 };
+
+test.each([
+  ['of a data center that is no more', ['fra', '0/1', 1]],
+  ['of another form', ['ny', '0/1']],
+  ['without a place', ['ny', 'here', 1]],
+  ['without a number', ['ny', '0/1', '1']],
+])('a bookmark %s is no bookmark, and the session as good as before', (_what, bm) => {
+  const claims = { ...writeSession(session), bm, iss: 'ny', iat: 1, exp: 2 };
+  expect(readSession(atLa, claims)).toMatchObject({ account: 'ny_acc_1', bookmark: null });
+});
 
 test('what one data center issues, another recognises', () => {
   expect(verifySession(atLa, token, nowMs)).toEqual({
