@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { Claim, Configuration } from 'lanekeeper/config';
+import { type DataCenterName, singleAccount } from 'lanekeeper/model';
 import type { Catalog, TableInfo } from '../catalog.ts';
 import { accountExpression, resolveAccountPath } from '../fence/account-path.ts';
 import { quoteName, quoteTable, quoteText } from '../fence/names.ts';
@@ -22,13 +23,16 @@ export type Fill = {
 
 const rowsPerChunk = 2_000;
 
+/** Where the accounts are that have no deed yet: `deed` where the one deed of everything says, from the days of one home for all. */
+export type FillFrom = { readonly home: DataCenterName; readonly deed: boolean };
+
 /** Existing accounts and claims belong to one data center; only there they are filled, and the others hear of them. */
-export function fillsOf(configuration: Configuration, catalog: Catalog): Fill[] {
-  if (configuration.homes === 'single' || configuration.here !== configuration.existingAccounts) return [];
+export function fillsOf(configuration: Configuration, catalog: Catalog, from: FillFrom): Fill[] {
+  if (configuration.homes === 'single' || configuration.here !== from.home) return [];
   const fills: Fill[] = [];
   for (const declared of Object.values(configuration.tables)) {
     const table = catalog.tables.get(declared.name);
-    if (declared.root && table) fills.push(deedFill(configuration, catalog, table));
+    if (declared.root && table) fills.push(deedFill(configuration, catalog, table, from));
   }
   for (const claim of Object.values(configuration.claims)) {
     const table = catalog.tables.get(claim.table);
@@ -37,15 +41,20 @@ export function fillsOf(configuration: Configuration, catalog: Catalog): Fill[] 
   return fills;
 }
 
-function deedFill(configuration: Configuration, catalog: Catalog, table: TableInfo): Fill {
+function deedFill(configuration: Configuration, catalog: Catalog, table: TableInfo, from: FillFrom): Fill {
   const account = accountOf(configuration, catalog, table);
+  const [deed, source] = from.deed
+    ? ['d.home, d.term, d.counter', `page, lanekeeper.deed d WHERE d.account = ${quoteText(singleAccount)} AND`]
+    : [`${quoteText(from.home)}, 1, 0`, 'page WHERE'];
   const write = `INSERT INTO lanekeeper.deed (account, home, term, counter)
-  SELECT DISTINCT ${account}, ${quoteText(configuration.existingAccounts)}, 1, 0 FROM page WHERE ${account} IS NOT NULL
+  SELECT DISTINCT ${account}, ${deed} FROM ${source} ${account} IS NOT NULL
   ON CONFLICT (account) DO NOTHING`;
   return {
     ...identify('deeds', table, write),
     title: `give every account that is in ${table.name} already a deed`,
-    why: `accounts that existed before Lanekeeper are homed in ${configuration.existingAccounts}`,
+    why: from.deed
+      ? `accounts that had one home with all others, in ${from.home}, have it for themselves`
+      : `accounts that existed before Lanekeeper are homed in ${from.home}`,
   };
 }
 

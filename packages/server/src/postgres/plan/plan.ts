@@ -18,7 +18,8 @@ import type { Piece } from '../piece.ts';
 import { peersOf } from '../streams/names.ts';
 import { publicationPieces } from '../streams/publications.ts';
 import { closedTables, closingPieces } from './closed.ts';
-import { chunkSql, fillsOf } from './fill.ts';
+import { chunkSql, type FillFrom, fillsOf } from './fill.ts';
+import { homesProblems, homesSteps } from './homes.ts';
 import { ownDeeds, ownDeedsSql } from './own-deeds.ts';
 import { sequencesToStride, strideSequence, strideSql } from './sequences.ts';
 import type { InstalledPiece, PresentState } from './state.ts';
@@ -32,6 +33,7 @@ export function planSteps(configuration: Configuration, present: PresentState, m
     ...otherInstallation(configuration, present),
     ...missingTables(configuration, present.catalog),
     ...mergeProblems(configuration, present.catalog),
+    ...(present.homes === null || present.installation === null ? [] : homesProblems(configuration, present.homes)),
   ];
   if (problems.length > 0) return { steps: [], problems, undeclared, closed: [] };
   const closed = closedTables(configuration, present);
@@ -41,15 +43,19 @@ export function planSteps(configuration: Configuration, present: PresentState, m
     ...publicationPieces(configuration, present.catalog),
     ...cachedPieces(configuration, present.catalog),
   ];
+  const fills = fillSteps(configuration, present);
+  const homes = homesSteps(configuration, present, fills);
   const steps = [
     ...pending.map(migrationStep),
+    ...homes.first,
     ...installationSteps(configuration, present),
     ...layoutSteps(configuration, present),
     ...pieceSteps(pieces, present, pending.length > 0),
     ...sequenceSteps(configuration, present),
     ...removalSteps(pieces, present),
     ...ownDeedSteps(configuration, present),
-    ...fillSteps(configuration, present),
+    ...fills,
+    ...homes.last,
   ];
   return { steps, problems, undeclared, closed };
 }
@@ -269,12 +275,15 @@ function ownDeedSteps(configuration: Configuration, present: PresentState): Step
 }
 
 function fillSteps(configuration: Configuration, present: PresentState): Step[] {
+  const { homes } = present;
+  const deeded = homes?.deeded === true;
+  const from: FillFrom = { home: deeded ? homes.home : configuration.existingAccounts, deed: deeded };
   const unread = peersOf(configuration).filter((dc) => !present.slotsFor.has(dc));
   const waitsFor =
     unread.length === 0
       ? null
       : `${unread.join(', ')} ${unread.length === 1 ? 'does' : 'do'} not subscribe to ${configuration.here} yet, and would never hear of deeds written before: apply there first, then here again`;
-  return fillsOf(configuration, present.catalog)
+  return fillsOf(configuration, present.catalog, from)
     .filter((fill) => !present.fills.get(fill.id)?.done)
     .map((fill) => ({
       id: fill.id,

@@ -11,6 +11,7 @@ import { splitName } from '../sql-text.ts';
 import { type StreamName, slotName, streamNames } from '../streams/names.ts';
 import { readPublishedTables } from '../streams/rows.ts';
 import { readFingerprints } from './fingerprint.ts';
+import { type HomesState, readHomes } from './homes.ts';
 import { type SequenceUse, sequencesToStride } from './sequences.ts';
 
 export type InstalledPiece = {
@@ -38,6 +39,8 @@ export type PresentState = {
   readonly fills: ReadonlyMap<string, FillState>;
   /** Accounts of Lanekeeper's own (claim buckets, the single home, accounts of rows without one) that have a deed. */
   readonly ownDeeds: ReadonlySet<string>;
+  /** Null before the first apply. */
+  readonly homes: HomesState | null;
   /** What the publications hold now; null: there is none. */
   readonly published: Readonly<Record<StreamName, readonly TableName[] | null>>;
   /** The latest layout of each merged table's stamps. */
@@ -73,6 +76,7 @@ export async function readPresentState(
     sequenceUse,
     fills: bookkeeping ? await readFills(client) : new Map(),
     ownDeeds: await readOwnDeeds(client, migrations, ownAccounts),
+    homes: migrations.some((done) => done.number >= 13) ? await readHomes(client, configuration) : null,
     published: {
       homed: await readPublishedTables(client, 'homed'),
       rest: await readPublishedTables(client, 'rest'),

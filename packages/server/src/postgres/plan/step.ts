@@ -46,6 +46,8 @@ export type Step = {
 export type PlanProblem =
   | MigrationProblem
   | { readonly kind: 'other-installation'; readonly message: string }
+  /** A change of homes that is not safe now; see `homes.ts`. */
+  | { readonly kind: 'homes'; readonly message: string }
   | { readonly kind: 'missing-table'; readonly table: TableName; readonly message: string }
   | MergeProblem
   | { readonly kind: 'missing-column'; readonly table: TableName; readonly message: string };

@@ -39,6 +39,7 @@ export const ownHomedTables: readonly TableName[] = [
   'lanekeeper.claim',
   'lanekeeper.outcome',
   'lanekeeper.subscribed',
+  'lanekeeper.homed_as',
   'lanekeeper.stranded',
   'lanekeeper.repair',
 ];

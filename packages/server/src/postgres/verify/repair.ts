@@ -179,6 +179,8 @@ class Repair {
         return { why: 'the history of views is what the lease store says: the agent writes it' };
       case 'lanekeeper.subscribed':
         return { from: place.values[place.columns.indexOf('subscriber')] === here ? here : there };
+      case 'lanekeeper.homed_as':
+        return { from: place.values[place.columns.indexOf('dc')] === here ? here : there };
       case 'lanekeeper.stranded':
         return this.#ledgerDirection(ours, theirs);
     }
