@@ -10,14 +10,15 @@ import { promisify } from 'node:util';
 const here = (file) => new URL(file, import.meta.url).pathname;
 const bin = here('../packages/server/bin/lanekeeper.js');
 
-/** Runs `work` with the lab's description, and takes the lab away again. */
-export async function withLab(work) {
+/** Runs `work` with the lab's description, and takes the lab away again. `more`: further options of `lanekeeper lab`. */
+export async function withLab(work, more = []) {
   const parent = await mkdtemp(join(tmpdir(), 'lanekeeper-bench-'));
   const options = [
     ...['--dir', join(parent, 'lab')],
     ...['--app', `${process.execPath} ${here('rehome/app.js')}`],
     ...['--schema', here('rehome/schema.sql')],
     ...['--config', here('rehome/lanekeeper.yaml')],
+    ...more,
   ];
   const lab = spawn(process.execPath, [bin, 'lab', '--json', ...options], { stdio: ['ignore', 'pipe', 'inherit'] });
   try {

@@ -83,3 +83,21 @@ export async function awaitWriters(
     await new Promise((resolve) => setTimeout(resolve, lookEveryMs));
   }
 }
+
+/** Until changes of shared rows that arrived by now have been merged here. Null: they have. */
+export async function awaitMerges(client: Queryable, endMs: number, signal?: AbortSignal): Promise<string | null> {
+  const { rows: last } = await client.query<{ id: string | null }>(
+    'SELECT max(id) AS id FROM lanekeeper.merge_pending',
+  );
+  for (;;) {
+    const { rows } = await client.query<{ left: number }>(
+      'SELECT count(*)::int AS left FROM lanekeeper.merge_pending WHERE id <= $1',
+      [last[0]?.id ?? 0],
+    );
+    const left = rows[0]?.left ?? 0;
+    if (left === 0) return null;
+    if (performance.now() > endMs || signal?.aborted)
+      return `${left} change${left === 1 ? '' : 's'} of shared rows that arrived could not be merged yet`;
+    await new Promise((resolve) => setTimeout(resolve, lookEveryMs));
+  }
+}

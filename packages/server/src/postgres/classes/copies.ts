@@ -17,7 +17,7 @@ import type { Queryable } from '../queryable.ts';
 import { quoteList } from '../sql-text.ts';
 import { peersOf } from '../streams/names.ts';
 import { type DatabaseProblem, databaseProblem } from '../transaction.ts';
-import { awaitPeer, awaitWriters } from './arrival.ts';
+import { awaitMerges, awaitPeer, awaitWriters } from './arrival.ts';
 
 export type CopyState = {
   readonly table: TableName;
@@ -111,11 +111,12 @@ async function awaitAll(options: RefreshOptions): Promise<CopyState['missing']> 
   const { configuration, client, connect, asOf, arriveWithinMs, signal } = options;
   const { here } = configuration;
   const arrival = { moment: asOf, reader: here, withinMs: arriveWithinMs, ...(signal ? { signal } : {}) };
+  const endMs = performance.now() + arriveWithinMs;
   const [own, ...others] = await Promise.all([
-    awaitWriters(client, asOf, performance.now() + arriveWithinMs, signal),
+    awaitWriters(client, asOf, endMs, signal),
     ...peersOf(configuration).map(async (dc) => [dc, await awaitPeer(connect(dc), arrival)] as const),
   ]);
-  const all = [[here, own] as const, ...others];
+  const all = [[here, own ?? (await awaitMerges(client, endMs, signal))] as const, ...others];
   return Object.fromEntries(all.flatMap(([dc, reason]) => (reason === null ? [] : [[dc, reason] as const])));
 }
 
