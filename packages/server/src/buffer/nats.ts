@@ -36,7 +36,7 @@ export type NatsLogOptions = {
 
 const connectMs = 3_000;
 const publishMs = 3_000;
-const ackWaitMs = 30_000;
+const ackWaitMs = 10_000;
 /** How much of a target's backlog is in memory. */
 const inHand = 1_000;
 const readWaitMs = 150;

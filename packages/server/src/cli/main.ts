@@ -12,6 +12,7 @@ import { adoptCommand } from './adopt.ts';
 import { adviseCommand } from './advise.ts';
 import { agentCommand } from './agent.ts';
 import { applyCommand } from './apply.ts';
+import { bufferCommand } from './buffer.ts';
 import { configCommand } from './config.ts';
 import { copiesCommand } from './copies.ts';
 import { doctorCommand } from './doctor.ts';
@@ -58,6 +59,7 @@ const commands: readonly CommandFactory[] = [
   publishCommand,
   copiesCommand,
   strandedCommand,
+  bufferCommand,
   joinCommand,
 ];
 

@@ -79,7 +79,7 @@ function imagePiece(tables: readonly Everywhere[]): Piece {
     IF removing THEN
       SELECT ${keyTexts(table, 'r')} INTO of_key FROM ${record(table, 'given')} r;
     ELSE${completed(table, 'given')}
-      SELECT ${keyTexts(table, 'i')}, to_jsonb(i) INTO of_key, image
+      SELECT ${keyTexts(table, 'i')}, to_jsonb(i.*) INTO of_key, image
         FROM (SELECT ${columns.map(({ name }) => `r.${quoteName(name)}`).join(', ')} FROM ${record(table, 'given')} r) i;
       SELECT string_agg(k, ', ') INTO wrong FROM unnest(${array(notNull)}) k WHERE jsonb_typeof(image -> k) = 'null';
       IF wrong IS NOT NULL THEN
@@ -98,6 +98,7 @@ function imagePiece(tables: readonly Everywhere[]): Piece {
     'text, jsonb, boolean',
     ` ${attributes}`,
     `
+#variable_conflict use_variable
 DECLARE
   wrong text;
 BEGIN${parts.join('')}
@@ -114,6 +115,7 @@ function writePiece(tables: readonly Everywhere[]): Piece {
     const columns = written(table);
     const names = columns.map(({ name }) => quoteName(name));
     const others = columns.filter(({ name }) => !table.primaryKey.includes(name)).map(({ name }) => quoteName(name));
+    const primary = table.uniqueIndexes.find((index) => index.primary)?.name ?? '';
     const set = others.map((name) => `${name} = EXCLUDED.${name}`).join(', ');
     const match = table.primaryKey.map((name, index) => {
       const type = table.columns.find((column) => column.name === name)?.type ?? 'text';
@@ -126,7 +128,7 @@ function writePiece(tables: readonly Everywhere[]): Piece {
     ELSE${known(table, 'image')}${completed(table, 'image')}
       INSERT INTO ${quoteTable(table)} (${names.join(', ')}) OVERRIDING SYSTEM VALUE
         SELECT ${names.map((name) => `r.${name}`).join(', ')} FROM ${record(table, 'image')} r
-        ON CONFLICT (${table.primaryKey.map(quoteName).join(', ')}) DO ${set === '' ? 'NOTHING' : `UPDATE SET ${set}`};
+        ON CONFLICT ON CONSTRAINT ${quoteName(primary)} DO ${set === '' ? 'NOTHING' : `UPDATE SET ${set}`};
     END IF;
     RETURN;
   END IF;`;
@@ -137,6 +139,7 @@ function writePiece(tables: readonly Everywhere[]): Piece {
     'text, text[], jsonb',
     ` RETURNS void ${attributes}`,
     `
+#variable_conflict use_variable
 DECLARE
   wrong text;
 BEGIN${parts.join('')}
