@@ -28,13 +28,8 @@ export async function finishPending(urls: Readonly<Record<string, string>>): Pro
     await runSql(url, 'SET session_replication_role = replica; SELECT lanekeeper.finish_pending()');
 }
 
-/** Waits until a table holds the same rows everywhere, nothing pending, and everything has been read; returns them, ordered. */
-export async function mergedEqually<R extends object>(
-  urls: Readonly<Record<string, string>>,
-  table: string,
-  withinMs = 20_000,
-): Promise<R[]> {
-  let rows: R[] = [];
+/** Waits until everybody has read the merge logs of all others up to now. */
+export async function read(urls: Readonly<Record<string, string>>, withinMs = 20_000): Promise<void> {
   for (const url of Object.values(urls)) {
     const [position] = await runSql<{ lsn: string }>(
       url,
@@ -54,6 +49,16 @@ export async function mergedEqually<R extends object>(
       withinMs,
     );
   }
+}
+
+/** Waits until a table holds the same rows everywhere, nothing pending, and everything has been read; returns them, ordered. */
+export async function mergedEqually<R extends object>(
+  urls: Readonly<Record<string, string>>,
+  table: string,
+  withinMs = 20_000,
+): Promise<R[]> {
+  await read(urls, withinMs);
+  let rows: R[] = [];
   let seen: string[] = [];
   await until(
     `${table} is the same everywhere`,

@@ -58,6 +58,17 @@ function pinnedFunc(piece: Piece): Piece {
   return { ...piece, create: piece.create.replace('SET search_path', `${pinned} SET search_path`) };
 }
 
+const plain =
+  /^(smallint|integer|bigint|numeric|real|double precision|boolean|text|character varying|character|uuid|bytea|date|time|timestamp|interval|json|jsonb|inet|cidr)(\([-\d,]+\))?( with(out)? time zone)?(\[\])?$/;
+
+/**
+ * Whether a cast from text is the same as the type's input. Others have a cast of their own (`regclass`), or may have one: they
+ * are read as members of a JSON object, which only knows input.
+ */
+function isPlain({ type, base }: ColumnInfo): boolean {
+  return base === 'enum' || (base === undefined && plain.test(type));
+}
+
 function keyArray({ keys }: Merged, alias: string): string {
   return `ARRAY[${keys.map((column) => keyText(column, alias)).join(', ')}]`;
 }
@@ -117,7 +128,17 @@ function dataFunctions(merged: Merged): Piece[] {
   const { table, keys, columns } = merged;
   const place = `${table.kind === 'partitioned' ? '' : 'ONLY '}${quoteTable(table)}`;
   const match = keys.map((column, i) => `t.${quoteName(column.name)} = of_key[${i + 1}]::${column.type}`).join(' AND ');
-  const value = (column: ColumnInfo) => `row_vals[${columns.indexOf(column) + 1}]::${column.type}`;
+  const value = (column: ColumnInfo) => {
+    const text = `row_vals[${columns.indexOf(column) + 1}]`;
+    return isPlain(column) ? `${text}::${column.type}` : `other.${quoteName(column.name)}`;
+  };
+  const special = columns.filter((column) => !isPlain(column));
+  const readOthers =
+    special.length === 0
+      ? ''
+      : `
+    other := jsonb_populate_record(NULL::${quoteTable(table)}, jsonb_object(${names(special)},
+      ARRAY[${special.map((column) => `row_vals[${columns.indexOf(column) + 1}]`).join(', ')}]));`;
   const others = columns.filter((column) => !keys.includes(column));
   // Its column cannot be set to a value by UPDATE.
   const replaced = others.some((column) => column.identity === 'always');
@@ -155,7 +176,7 @@ REVOKE ALL ON FUNCTION ${name}(${types.join(', ')}) FROM PUBLIC`,
       `write a merged row of ${table.name}`,
       `
 DECLARE
-  here boolean;
+  here boolean;${special.length === 0 ? '' : `\n  other ${quoteTable(table)};`}
 BEGIN
   PERFORM FROM ${place} t WHERE ${match} FOR UPDATE SKIP LOCKED;
   here := FOUND;
@@ -166,7 +187,7 @@ BEGIN
     IF here THEN
       DELETE FROM ${place} t WHERE ${match};
     END IF;
-  ELSIF cols = ${names(columns)} THEN
+  ELSIF cols = ${names(columns)} THEN${readOthers}
     IF here THEN
       ${update}
     ELSE
