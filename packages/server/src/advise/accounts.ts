@@ -1,6 +1,6 @@
 /** Which table holds the accounts, and how the rows of the others find theirs. Pure. */
 import type { ForeignKeyInfo, TableInfo } from '../postgres/index.ts';
-import { accountScore, namesAuthor, namesContact, namesKeyOf, namesKeyOfWhole } from './names.ts';
+import { accountScore, namesAuthor, namesContact, namesKeyOf, namesKeyOfWhole, wordsOf } from './names.ts';
 
 export type RootGuess = {
   readonly table: TableInfo;
@@ -59,6 +59,8 @@ function rank(table: TableInfo, tables: readonly TableInfo[]): { readonly score:
   const contact = table.columns.find(({ name }) => namesContact(name));
   // Without a name, only what has an address and what everything points at is a guess at all.
   if (byName === 0 && (!contact || pointing < 3)) return { score: 0, why: '' };
+  // Nothing of theirs anywhere, and a name with more in it: icinga_contactgroup_members are no accounts.
+  if (reach === 0 && wordsOf(table.relation).length > 1) return { score: 0, why: '' };
   // A row that must belong to another candidate is something of an account, not the account.
   const belongs = table.foreignKeys.some((key) => {
     const other = tables.find((one) => one.name === key.references);

@@ -14,21 +14,23 @@ export type ClaimGuess = {
 
 export function claimsOf(
   catalog: Catalog,
-  homed: readonly TableInfo[],
+  records: readonly TableInfo[],
   paths: ReadonlyMap<string, AccountPathGuess>,
   { mode, expressions }: { readonly mode: ClaimGuess['mode']; readonly expressions: Hazards['expressions'] },
 ): readonly ClaimGuess[] {
-  const homedNames = new Set(homed.map(({ name }) => name));
+  const recordNames = new Set(records.map(({ name }) => name));
   const drawn = new Set([...catalog.sequences.values()].map(({ table, column }) => `${table}.${column}`));
   const found = new Map<string, ClaimGuess>();
-  for (const table of homed) {
-    const path = paths.get(table.name)?.path ?? [];
+  for (const table of records) {
+    const path = paths.get(table.name)?.path;
+    // In a fixed home the index sees every row.
+    if (path === undefined) continue;
     for (const index of table.uniqueIndexes) {
       const column = columnOf(table, index, expressions);
       if (column === null) continue;
       const key = `${table.name}.${column.name}`;
       // Numbers from a strided sequence are never drawn twice.
-      if (drawn.has(key) || !needsClaim(table, column.name, path, homedNames)) continue;
+      if (drawn.has(key) || !needsClaim(table, column.name, path, recordNames)) continue;
       const lower =
         column.lower || table.columns.some((one) => one.name === column.name && /(^|\.)citext$/.test(one.type));
       const before = found.get(key);
@@ -63,13 +65,13 @@ function columnOf(
   return inside?.[1] === undefined ? null : { name: inside[1], lower: true };
 }
 
-function needsClaim(table: TableInfo, column: string, path: readonly string[], homed: ReadonlySet<string>): boolean {
+function needsClaim(table: TableInfo, column: string, path: readonly string[], records: ReadonlySet<string>): boolean {
   const info = table.columns.find((one) => one.name === column);
   if (!info || info.generated || info.identity !== null || info.type === 'uuid' || column === path[0]) return false;
   // At random no two data centers draw the same; what names a row is as unique as that row.
   if (namesRandom(column)) return false;
   return !table.foreignKeys.some(
-    (key) => key.columns.length === 1 && key.columns[0] === column && homed.has(key.references),
+    (key) => key.columns.length === 1 && key.columns[0] === column && records.has(key.references),
   );
 }
 

@@ -73,9 +73,9 @@ export function guessTables(catalog: Catalog, options: GuessOptions): Guess {
     else tables.push(guess);
   }
   const used = tables.some(({ written }) => written.home !== undefined);
-  const homed = tables.filter(({ written }) => written.account !== undefined).map(({ table }) => table);
+  const records = tables.filter(({ written }) => written.class === 'system-of-record').map(({ table }) => table);
   const claims = root
-    ? claimsOf(catalog, homed, paths, {
+    ? claimsOf(catalog, records, paths, {
         mode: options.claims ?? 'buckets',
         expressions: options.hazards?.expressions ?? [],
       })
@@ -112,6 +112,8 @@ function tableGuess(
     return guess({ class: 'cache' }, 'a cache: each data center fills its own');
   if (path) return homedGuess(table, root as RootGuess, path, guess);
   if (rest === 'feeder') return feeder(`no path to an account, so it is written in ${dataCenter} and read everywhere`);
+  // With one home, whoever takes over needs every row there is.
+  if (root === null) return guess({ class: 'system-of-record' }, 'one home for everything');
   if (namesConfiguration(table.relation)) return 'ignored';
   return sharedGuess(table, root, options, all, paths, guess, feeder);
 }
@@ -149,28 +151,23 @@ function twoColumns(table: TableInfo): string | null {
 
 function sharedGuess(
   table: TableInfo,
-  root: RootGuess | null,
+  root: RootGuess,
   options: GuessOptions,
   all: readonly TableInfo[],
   paths: ReadonlyMap<string, AccountPathGuess>,
   say: Say,
   feeder: (why: string) => TableGuess,
 ): TableGuess {
-  // With one home for everything a record needs no account.
   const record = (why: string, remark: string | null = null): TableGuess =>
-    root === null
-      ? say({ class: 'system-of-record' }, why, remark)
-      : say({ class: 'system-of-record', home: fixedHome }, why, remark);
+    say({ class: 'system-of-record', home: fixedHome }, why, remark);
   const use = options.statistics?.tables.get(table.name) ?? null;
-  const twin = root?.table.foreignKeys.find(
-    (key) => key.references === table.name && isUnique(root.table, key.columns),
-  );
+  const twin = root.table.foreignKeys.find((key) => key.references === table.name && isUnique(root.table, key.columns));
   if (twin)
     return record(
-      `${root?.table.name} refers to each row once (${twin.columns.join(', ')}), but a path leads from a row to its account, not back`,
+      `${root.table.name} refers to each row once (${twin.columns.join(', ')}), but a path leads from a row to its account, not back`,
       `a column here that names the account would let it move with the account; until then it is written in one data center`,
     );
-  const end = root === null ? null : deadEnd(table, all, paths);
+  const end = deadEnd(table, all, paths);
   if (end)
     return record(
       `${end.column} names ${end.names.name}, but no foreign key says so, and a path to the account needs one`,
@@ -187,7 +184,7 @@ function sharedGuess(
   if (isCounted(table.relation)) return record('counted up and down by everybody: merging two writes would lose one');
   const busy = busyWhy(use);
   if (isLog(table.relation) && (use === null || use.updated + use.deleted <= use.inserted / 10)) {
-    if (mergeable(table) && root !== null)
+    if (mergeable(table))
       return say(
         { class: 'system-of-reference', policy: 'timestamp-weight' },
         'rows are added and hardly ever changed, wherever a customer is',
@@ -197,7 +194,6 @@ function sharedGuess(
   if (isStaff(table.relation))
     return record('people and keys of the back office: changed rarely, in one place, and never merged');
   if (busy !== null) return record(busy, `if one job imports it: class: read-only, feeder: ${options.dataCenter}`);
-  if (root === null && use === null) return record('one home for everything');
   const pointed = all.filter((other) => other.foreignKeys.some((key) => key.references === table.name)).length;
   const seen = use === null || use.inserted + use.updated + use.deleted === 0 ? '' : `, ${written(use)}`;
   return feeder(

@@ -116,6 +116,7 @@ function judgeRecord(
   if (declared.home !== null)
     return says('no', `one home for all its rows (${declared.home}), which moves as a whole`, 2, [
       `routes that write it: { lanekeeper: { home: '${declared.home}' } }`,
+      'write it in no transaction with rows of an account, which may have another home: an outbox or a second request',
     ]);
   const changes = [
     ...(declared.root ? ['a sign-in goes through the SDK (signIn, beGuest), which knows the home of the account'] : []),

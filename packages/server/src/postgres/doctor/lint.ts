@@ -128,6 +128,17 @@ function lintUnique(configuration: Configuration, catalog: Catalog, table: Table
     .filter((index) => !isSafe(index))
     .map((index): Found => {
       const column = index.columns[0] ?? 'expression';
+      const fixed = table.foreignKeys.find(
+        (key) => isRecord(configuration, catalog, key) && key.columns.every((one) => index.columns.includes(one)),
+      );
+      if (fixed)
+        return {
+          severity: 'warning',
+          code: 'unique-without-claim',
+          subject: `${index.name} on ${table.name}`,
+          what: `each row of ${fixed.references} may be named once in all data centers, and each can only see its own rows`,
+          why: 'two accounts with different homes that name the same row stop the stream between them; harmless where each row is made for one account',
+        };
       if (index.columns.some((name) => namesRandom(name)))
         return {
           severity: 'advice',
@@ -147,9 +158,14 @@ function lintUnique(configuration: Configuration, catalog: Catalog, table: Table
     });
 }
 
+function isRecord(configuration: Configuration, catalog: Catalog, key: TableInfo['foreignKeys'][number]): boolean {
+  return configuration.tables[declaredName(catalog, key.references)]?.class === 'system-of-record';
+}
+
 /** A row that is named once is as unique as its own key, which its account's home gives out. */
 function isOfAccount(configuration: Configuration, catalog: Catalog, key: TableInfo['foreignKeys'][number]): boolean {
-  return configuration.tables[declaredName(catalog, key.references)]?.class === 'system-of-record';
+  const { account } = configuration.tables[declaredName(catalog, key.references)] ?? { account: null };
+  return account !== null;
 }
 
 /** Foreign keys are not checked where rows are applied, so both ends should belong to one account, or the other end to none. */
@@ -182,7 +198,10 @@ function lintForeignKeys(configuration: Configuration, catalog: Catalog, table: 
         severity: 'warning',
         code: 'key-across-accounts',
         subject,
-        what: `${key.columns.join(', ')} may point at a row of ${key.references} that belongs to another account`,
+        what:
+          target.home === null
+            ? `${key.columns.join(', ')} may point at a row of ${key.references} that belongs to another account`
+            : `${key.columns.join(', ')} points at ${key.references}, which has a home of its own (${target.home})`,
         why: 'foreign keys are not checked where rows are applied, and the two accounts may be written in different data centers',
       },
     ];
