@@ -117,7 +117,7 @@ test('an interrupted fill goes on where it was', async () => {
 test('verify finds both data centers equal, and names a row that is not', async () => {
   await lease(pair.dc('ny'), 60_000);
   const equal = await lanekeeper('ny', ['verify']);
-  expect(equal.stdout).toMatch(/^✓ ny and la are equal: [\d]+ rows in 11 tables\n$/);
+  expect(equal.stdout).toMatch(/^✓ ny and la are equal: \d+ rows in \d+ tables\n$/);
   expect(equal.exitCode).toBe(0);
   await runSql(
     pair.dc('la').urls.superuser,
