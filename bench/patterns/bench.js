@@ -14,7 +14,7 @@ const dcs = ['ny', 'la'];
 const accounts = Array.from({ length: 8 }, (_, i) => ({ id: `a${i}`, born: dcs[i % 2] }));
 const processesOfOne = ['edge', 'app-1', 'app-2', 'agent', 'postgres'];
 const everyMs = 20;
-const feltMs = 500;
+const feltMs = 3000;
 
 export async function run(args) {
   const runs = option(args, 'runs', 5);

@@ -1,5 +1,7 @@
 /** Classes that are written while they are published, and classes that never leave: what is refused, to whom, and what passes. */
+import { writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
+import { join } from 'node:path';
 import { doctor, verifyTables } from '@lanekeeper/server/postgres';
 import { Client } from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -245,4 +247,25 @@ test('somebody who publishes session state by hand is found by doctor, and apply
   await runSql(ny.urls.superuser, 'DROP PUBLICATION elsewhere; CREATE PUBLICATION all_of_it FOR ALL TABLES');
   expect(await codes()).toEqual(['warning: public.hints', 'warning: public.sessions']);
   await runSql(ny.urls.superuser, 'DROP PUBLICATION all_of_it');
+});
+
+test('what a class cannot promise is refused by `config check`, with the reason', async () => {
+  const check = async (table: string, declared: Record<string, unknown>) => {
+    const file = join(ny.cluster.dir, 'classes.json');
+    const written = { ...ny.written, tables: { ...ny.written.tables, [table]: declared } };
+    await writeFile(file, JSON.stringify(written));
+    const { exitCode, stdout, stderr } = await agents.command('ny', 'config', 'check', file);
+    return { exitCode, said: stdout + stderr };
+  };
+  expect(await check('rates', { class: 'system-of-reference', feeder: 'ny' })).toMatchObject({ exitCode: 0 });
+  const refusals = [
+    ['accounts', { ...tables.accounts, policy: 'timestamp-weight' }, 'throw'],
+    ['sessions', { class: 'session-state', feeder: 'ny' }, 'has no feeder'],
+    ['sessions', { class: 'session-state', policy: 'timestamp-weight' }, 'policy'],
+    ['products', { class: 'read-only' }, 'written by one data center: which?'],
+    ['pages', { class: 'static-content', feeder: 'ny', copy: { query: 'SELECT' } }, 'no copy of others'],
+    ['hints', { class: 'cache', policy: 'last-man-standing' }, 'allowDivergence'],
+  ] as const;
+  for (const [table, declared, reason] of refusals)
+    expect(await check(table, declared), reason).toEqual({ exitCode: 3, said: expect.stringContaining(reason) });
 });

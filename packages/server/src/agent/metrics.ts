@@ -6,6 +6,11 @@ import type { AgentStatus } from './status.ts';
 export class Metrics {
   readonly #registry = new Registry();
   readonly #leads = this.#gauge('lanekeeper_agent_leads', 'Whether this agent leads in its data center.');
+  readonly #build = this.#gauge(
+    'lanekeeper_build_info',
+    'Always 1: the version of this agent and the digest of its configuration.',
+    ['version', 'configuration'],
+  );
   readonly #lease = this.#gauge('lanekeeper_lease_left_seconds', 'How long this data center may still write.');
   readonly #accounts = this.#gauge('lanekeeper_accounts', 'Accounts by home.', ['home']);
   readonly #open = this.#gauge('lanekeeper_gate_open', 'Whether moves to and from a data center may begin.', ['peer']);
@@ -39,6 +44,14 @@ export class Metrics {
     'state',
   ]);
   readonly #conflicts = this.#gauge('lanekeeper_merge_conflicts', 'Conflicts of shared rows that are kept.');
+  readonly #copies = this.#gauge('lanekeeper_copy_age_seconds', 'How long ago the moment was as of which a copy is.', [
+    'table',
+  ]);
+  readonly #incomplete = this.#gauge(
+    'lanekeeper_copy_incomplete',
+    'Whether writes before that moment may be missing.',
+    ['table'],
+  );
   readonly #underWay = this.#gauge('lanekeeper_moves_under_way', 'Accounts on their way.', ['role']);
   readonly #problems = this.#gauge('lanekeeper_problems', 'What needs attention: see `lanekeeper status`.');
   readonly #ended = this.#gauge('lanekeeper_old_transactions_ended', 'Transactions ended because of their age.');
@@ -59,6 +72,10 @@ export class Metrics {
     collectDefaultMetrics({ register: this.#registry });
   }
 
+  built(version: string, digest: string): void {
+    this.#build.set({ version, configuration: digest }, 1);
+  }
+
   moved({ kind, pauseMs }: MoveAnswer): void {
     this.#moves.inc({ outcome: kind });
     if (kind === 'moved' && pauseMs !== undefined) this.#pause.observe(pauseMs / 1000);
@@ -76,6 +93,8 @@ export class Metrics {
       this.#atRisk,
       this.#waiting,
       this.#oldest,
+      this.#copies,
+      this.#incomplete,
     ])
       gauge.reset();
     this.#lease.set(status?.lease.kind === 'held' ? status.lease.leftMs / 1000 : 0);
@@ -106,6 +125,10 @@ export class Metrics {
         failed.reduce((sum, { changes }) => sum + changes, 0),
       );
       this.#conflicts.set(conflicts);
+    }
+    for (const { table, asOf, complete } of status?.copies ?? []) {
+      this.#copies.set({ table }, (Date.now() - new Date(asOf).getTime()) / 1000);
+      this.#incomplete.set({ table }, complete ? 0 : 1);
     }
     this.#stranded.set(status?.stranded ?? 0);
     for (const { role } of status?.moves.underWay ?? []) this.#underWay.inc({ role });
