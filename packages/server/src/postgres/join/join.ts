@@ -11,7 +11,7 @@ import { awaitCopy, type CopyProgress, endSeed, grantReading, revokeReading, sta
 import { compare, isWhole, leaveNumbersOut, raiseGeneration, readBack, readmit } from './finish.ts';
 import { type Standing, standingOf } from './inspect.ts';
 import { type KeepResult, keep } from './keep.ts';
-import { handOverShared, seedShared } from './shared.ts';
+import { handOverShared, seedShared } from './merged-rows.ts';
 import {
   eraseMark,
   type JoinMark,
