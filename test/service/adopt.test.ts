@@ -28,6 +28,9 @@ const schema = `
   INSERT INTO customers (email) SELECT n || '@x' FROM generate_series(1, 50) n;
   INSERT INTO carts (customer_id) SELECT n FROM generate_series(1, 50) n;
   SELECT lo_create(0);
+  CREATE TABLE rates (pair text PRIMARY KEY, rate numeric);
+  INSERT INTO rates VALUES ('EUR/USD', 1);
+  DO $$ BEGIN FOR n IN 1..1200 LOOP UPDATE rates SET rate = n; END LOOP; END $$;
   GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO lanekeeper_application;
   GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO lanekeeper_application;
 `;
@@ -58,6 +61,9 @@ async function lanekeeper(...argv: string[]): Promise<{ exitCode: number; stdout
 const file = 'adopted.yaml';
 
 test('adopt writes what config check, plan and apply accept on that very database, and changes nothing itself', async () => {
+  // A session reports what it did when it ends, which is after it has said goodbye.
+  const updates = "SELECT n_tup_upd::int AS n FROM pg_stat_user_tables WHERE relname = 'rates'";
+  await expect.poll(() => runSql(database.urls.owner, updates), { timeout: 20_000 }).toEqual([{ n: 1200 }]);
   const adopted = await lanekeeper('adopt', '--database', database.urls.owner, '--output', file);
   expect(adopted).toMatchObject({ exitCode: 0, stderr: '' });
   expect(await runSql(database.urls.owner, "SELECT to_regnamespace('lanekeeper') AS there")).toEqual([{ there: null }]);
@@ -74,6 +80,9 @@ test('adopt writes what config check, plan and apply accept on that very databas
     '  # order_id names public.orders, but no foreign key says so, and a path to the account needs one',
     '  public.stock_levels: { class: system-of-record, home: shared }',
     '  public.products: { class: read-only, feeder: main }',
+    // Not by its name: by how it was written.
+    '  # written all the time (1 rows, 1 inserted, 1200 updated, 0 deleted), and belongs to no account',
+    '  public.rates: { class: system-of-record, home: shared }',
     '  public.search_log: { class: system-of-reference, policy: timestamp-weight }',
     '  public.user_sessions: { class: session-state }',
     '  - public.schema_migrations # belongs to a migration tool',

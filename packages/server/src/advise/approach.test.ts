@@ -55,7 +55,9 @@ test('the sums are shown', () => {
   const of = (name: string) => verdicts.find(({ approach }) => approach === name);
   expect(of('active-passive')).toMatchObject({
     fits: false,
-    reasons: ['writing stands still for up to 309 s, and 30 s is the most'],
+    reasons: [
+      'writing stands still for up to 309 s, and 30 s is the most (9 s with passive applications at full size: --scale-out 0s)',
+    ],
     rtoMs: 309_000,
   });
   expect(of('active-active-apps')?.reasons).toEqual([
@@ -75,4 +77,9 @@ test('when none fits, what would have to give is said', () => {
   const { nearest, why } = adviseApproach({ ...needs, rtoMs: 5_000, ability: 'high' });
   expect(why).toContain('none');
   expect(nearest?.gives).toEqual(['writing stands still for up to 9 s, and 5 s is the most']);
+  // Servers can be bought sooner than ability.
+  expect(adviseApproach({ ...needs, ability: 'low' }).nearest).toEqual({
+    approach: 'active-passive',
+    gives: [expect.stringContaining('--scale-out 0s')],
+  });
 });

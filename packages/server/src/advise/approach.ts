@@ -75,7 +75,7 @@ export function adviseApproach(needs: ApproachNeeds): ApproachAdvice {
     return {
       chosen: null,
       why: 'none of the five fits what is asked for',
-      nearest: nearestOf(verdicts),
+      nearest: nearestOf(needs, verdicts),
       verdicts,
       notes,
     };
@@ -99,14 +99,16 @@ function takeover({ lease = defaultLease }: ApproachNeeds): { readonly ms: numbe
 
 type Draft = Omit<ApproachVerdict, 'fits' | 'reasons'> & {
   readonly against: readonly (string | null)[];
+  /** How the interruption could be shorter. */
+  readonly shorter?: string;
   readonly good: string;
 };
 
-function verdict(needs: ApproachNeeds, { against, good, ...rest }: Draft): ApproachVerdict {
+function verdict(needs: ApproachNeeds, { against, good, shorter = '', ...rest }: Draft): ApproachVerdict {
   const reasons = [
     ...against,
     rest.rtoMs > needs.rtoMs
-      ? `writing stands still for up to ${seconds(rest.rtoMs)}, and ${seconds(needs.rtoMs)} is the most`
+      ? `writing stands still for up to ${seconds(rest.rtoMs)}, and ${seconds(needs.rtoMs)} is the most${shorter}`
       : null,
     abilities.indexOf(rest.ability) > abilities.indexOf(needs.ability)
       ? `it asks for ${rest.ability} ability: ${rest.changes}`
@@ -127,6 +129,7 @@ function activePassive(needs: ApproachNeeds): ApproachVerdict {
       `the passive applications grow from a skeleton: ${seconds(scaleOut)}; together ${seconds(ms + scaleOut)}`,
     ],
     rtoMs: ms + scaleOut,
+    shorter: ms <= needs.rtoMs ? ` (${seconds(ms)} with passive applications at full size: --scale-out 0s)` : '',
     pageMs: commitMs(needs),
     changes: 'none',
     ability: 'low',
@@ -242,18 +245,12 @@ function notesOn(needs: ApproachNeeds): readonly string[] {
   ];
 }
 
-/** Least wrong: the fewest reasons against it, then the shortest interruption. */
-function nearestOf(verdicts: readonly ApproachVerdict[]): ApproachAdvice['nearest'] {
-  const [first, ...rest] = verdicts;
-  if (!first) return null;
-  const nearest = rest.reduce(
-    (best, one) =>
-      one.reasons.length < best.reasons.length || (one.reasons.length === best.reasons.length && one.rtoMs < best.rtoMs)
-        ? one
-        : best,
-    first,
-  );
-  return { approach: nearest.approach, gives: nearest.reasons };
+/** Least wrong: ability counts double, since it is neither bought nor given up; then the shortest interruption. */
+function nearestOf(needs: ApproachNeeds, verdicts: readonly ApproachVerdict[]): ApproachAdvice['nearest'] {
+  const wrong = ({ reasons, ability }: ApproachVerdict) =>
+    reasons.length + (abilities.indexOf(ability) > abilities.indexOf(needs.ability) ? 1 : 0);
+  const [nearest] = verdicts.toSorted((a, b) => wrong(a) - wrong(b) || a.rtoMs - b.rtoMs);
+  return nearest ? { approach: nearest.approach, gives: nearest.reasons } : null;
 }
 
 function seconds(ms: number): string {
