@@ -2,11 +2,16 @@
 import { type Migration, Migrator, sql } from 'kysely';
 import * as shop from '../migrations/001-shop.ts';
 import * as payments from '../migrations/002-payments.ts';
+import * as orderHistory from '../migrations/003-order-history.ts';
 import type { Database } from './connect.ts';
 import { tableNames } from './tables.ts';
 
 /** By name, in the order in which they run. A migration that has run somewhere is never changed. */
-const migrations: Readonly<Record<string, Migration>> = { '001-shop': shop, '002-payments': payments };
+const migrations: Readonly<Record<string, Migration>> = {
+  '001-shop': shop,
+  '002-payments': payments,
+  '003-order-history': orderHistory,
+};
 
 /** Returns the names of the migrations that ran. Throws what PostgreSQL said when one fails. */
 export async function migrate(db: Database): Promise<readonly string[]> {

@@ -60,6 +60,8 @@ export type ShopTables = {
     settled_in: string | null;
     settled_at: Date | null;
   };
+  /** A copy, made by Lanekeeper as of a moment; the shop only reads it. */
+  order_history: { account_id: string; orders: number; cents: number; last_at: Date };
   products: {
     sku: string;
     name: string;
@@ -80,4 +82,13 @@ export type OrderStatus = 'placed' | 'cancelled';
 /** `declined`: the service said no and moved nothing. `set-aside`: it waits for a person. `withdrawn`: not wanted any more. */
 export type PaymentState = 'due' | 'done' | 'declined' | 'set-aside' | 'withdrawn';
 
-export const tableNames = ['accounts', 'carts', 'cart_lines', 'orders', 'order_lines', 'payments', 'products'] as const;
+export const tableNames = [
+  'accounts',
+  'carts',
+  'cart_lines',
+  'orders',
+  'order_lines',
+  'payments',
+  'order_history',
+  'products',
+] as const;

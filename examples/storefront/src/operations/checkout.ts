@@ -5,6 +5,7 @@
 import { findAccount } from '../accounts/accounts.ts';
 import { readCart } from '../cart/cart.ts';
 import { placeOrder } from '../orders/checkout.ts';
+import { readHistory } from '../orders/history.ts';
 import { listOrders, readOrder } from '../orders/orders.ts';
 import type { Shop } from '../shop/shop.ts';
 import { idPattern, requestIdPattern, text } from '../web/input.ts';
@@ -16,7 +17,7 @@ const nobody = { kind: 'nobody' } as const;
 export function checkoutOperations(
   back: Back,
   caller: Caller,
-): Pick<Shop, 'checkout' | 'commitOrder' | 'outcome' | 'orders' | 'order'> {
+): Pick<Shop, 'checkout' | 'commitOrder' | 'outcome' | 'orders' | 'order' | 'orderHistory'> {
   const { db, lanekeeper, payments } = back;
   const { scope } = caller;
   return {
@@ -64,6 +65,11 @@ export function checkoutOperations(
     orders: async () => {
       const { account } = scope;
       return account === null ? nobody : { kind: 'orders', orders: await listOrders(db, account) };
+    },
+
+    orderHistory: async () => {
+      const { account } = scope;
+      return account === null ? nobody : { kind: 'history', history: await readHistory(db, account) };
     },
 
     order: async (fields) => {

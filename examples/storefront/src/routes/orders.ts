@@ -1,4 +1,4 @@
-/** `/orders`, `/orders/:id`: one's own. */
+/** `/orders`, `/orders/history`, `/orders/:id`: one's own. */
 import type { FastifyInstance } from 'fastify';
 import { orderListPage, orderPage } from '../views/orders.ts';
 import { goTo, sendJson, sendPage, sendProblem, wantsJson } from '../web/answer.ts';
@@ -17,7 +17,15 @@ export function orderRoutes(app: FastifyInstance, front: Front): void {
       return goTo(reply, '/sign-in?next=/orders');
     }
     if (wantsJson(request)) return sendJson(reply, found.orders);
-    return sendPage(reply, orderListPage({ visit: await visitOf(front, request), assets }, found.orders));
+    const [visit, summed] = await Promise.all([visitOf(front, request), front.shop(request).orderHistory()]);
+    const history = summed.kind === 'history' ? summed.history : null;
+    return sendPage(reply, orderListPage({ visit, assets }, found.orders, history));
+  });
+
+  app.get('/orders/history', async (request, reply) => {
+    const found = await front.shop(request).orderHistory();
+    if (found.kind === 'nobody') return sendProblem(front, request, reply, signInFirst('/orders'));
+    return wantsJson(request) ? sendJson(reply, found.history) : goTo(reply, '/orders');
   });
 
   app.get<{ Params: { id: string } }>('/orders/:id', async (request, reply) => {

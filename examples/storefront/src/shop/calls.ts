@@ -38,6 +38,8 @@ const kinds = {
   outcome: read,
   orders: read,
   order: read,
+  // A copy that is everywhere.
+  orderHistory: { ...read, here: true },
   customer: lookAtDesk,
   deskOrder: lookAtDesk,
   changeOrder: atDesk,

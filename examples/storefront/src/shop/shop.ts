@@ -8,6 +8,7 @@
 import type { Durability } from 'lanekeeper/model';
 import type { Cart } from '../cart/lines.ts';
 import type { Product } from '../catalog/products.ts';
+import type { OrderHistory } from '../orders/history.ts';
 import type { Order } from '../orders/orders.ts';
 import type { SetAside } from '../payment/outbox.ts';
 
@@ -135,6 +136,8 @@ export interface Shop {
   orders(): Promise<Orders>;
   /** `id`. */
   order(fields: Fields): Promise<OneOrder>;
+  /** What one has ordered, in sum, as of a moment ago; null when that is not known yet. */
+  orderHistory(): Promise<Nobody | { readonly kind: 'history'; readonly history: OrderHistory | null }>;
 
   /** `find`: an e-mail, an order's number or id, an account's id. */
   customer(fields: Fields): Promise<{ readonly customer: DeskCustomer; readonly orders: readonly Order[] } | null>;

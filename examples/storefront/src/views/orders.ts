@@ -1,3 +1,4 @@
+import type { OrderHistory } from '../orders/history.ts';
 import type { Order } from '../orders/orders.ts';
 import { type Html, html, money } from '../web/html.ts';
 import { placeOf } from '../web/visit.ts';
@@ -5,7 +6,7 @@ import { layout, type View } from './layout.ts';
 import { moment, picture, shortOrder, things } from './parts.ts';
 import { paymentLine, paymentMark } from './payment.ts';
 
-export function orderListPage(view: View, orders: readonly Order[]): Html {
+export function orderListPage(view: View, orders: readonly Order[], history: OrderHistory | null): Html {
   const email = view.visit.customer?.email ?? '';
   return layout(view, {
     title: 'Your orders',
@@ -23,8 +24,17 @@ ${
 <span class="price">${money(order.total)}</span></a></li>`,
       )}</ol>`
 }
+${historyLine(history)}
 </section>`,
   });
+}
+
+/** It comes from a copy, so it says of when it is. */
+function historyLine(history: OrderHistory | null): Html | null {
+  if (history === null || history.orders === 0) return null;
+  const { asOf, complete, orders, total } = history;
+  const sum = orders === 1 ? 'one order' : `${orders} orders`;
+  return html`<p class="small" data-history="${orders}">With us so far: ${sum} for ${money(total)}, as of ${moment(asOf)}${complete ? '' : ', those of one coast perhaps missing'}.</p>`;
 }
 
 export type OrderPageOptions = {
