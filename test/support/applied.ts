@@ -2,15 +2,26 @@
 import { applyChanges, type Connect, connect, ensureStreams, readStreams } from '@lanekeeper/server/postgres';
 import { Client } from 'pg';
 import { runSql } from './clusters.ts';
-import type { TestDataCenter, TestPair } from './pair.ts';
+import type { TestDataCenter } from './pair.ts';
 
 /** Connections of one role to one data center's own database, for whatever wants a `Connect`. */
-export function connectAs(dc: TestDataCenter, role: 'owner' | 'agent' | 'application' | 'replication'): Connect {
+export function connectAs(
+  dc: Pick<TestDataCenter, 'urls'>,
+  role: 'owner' | 'agent' | 'application' | 'replication',
+): Connect {
   return (applicationName) => connect(dc.urls[role], { applicationName });
 }
 
 /** `lanekeeper apply` in every data center, as often as it takes until nothing waits for another one. */
-export async function applyPair(pair: TestPair): Promise<void> {
+/** All that it takes of a pair; `test/support/trio.ts` has it for three. */
+export type Appliable = {
+  readonly names: readonly string[];
+  dc(name: string): Applied;
+};
+
+type Applied = Pick<TestDataCenter, 'name' | 'urls' | 'configuration' | 'env'>;
+
+export async function applyPair(pair: Appliable): Promise<void> {
   for (const name of pair.names) await applyTo(pair.dc(name));
   for (const name of pair.names) await streamsOf(pair.dc(name));
   for (const name of pair.names) {
@@ -20,20 +31,20 @@ export async function applyPair(pair: TestPair): Promise<void> {
   for (const name of pair.names) await untilRunning(pair.dc(name));
 }
 
-async function applyTo(dc: TestDataCenter): Promise<readonly string[]> {
+async function applyTo(dc: Applied): Promise<readonly string[]> {
   const result = await applyChanges(connectAs(dc, 'owner'), dc.configuration);
   if (result.kind !== 'applied') throw new Error(`apply in ${dc.name}: ${JSON.stringify(result, plain)}`);
   return result.postponed.map((step) => step.id);
 }
 
-async function streamsOf(dc: TestDataCenter): Promise<void> {
+async function streamsOf(dc: Applied): Promise<void> {
   const { configuration, env } = dc;
   const result = await ensureStreams({ connect: connectAs(dc, 'agent'), configuration, env });
   if (result.kind !== 'ensured' || !result.ready) throw new Error(`streams of ${dc.name}: ${JSON.stringify(result)}`);
 }
 
 /** CREATE SUBSCRIPTION returns before its worker has started. */
-async function untilRunning(dc: TestDataCenter): Promise<void> {
+async function untilRunning(dc: Applied): Promise<void> {
   const client = new Client({ connectionString: dc.urls.agent });
   await client.connect();
   try {

@@ -1,11 +1,14 @@
 /** One data center of the model: what it holds of a shared table, what it sends, what it makes of what arrives. */
 import {
   compareStamps,
+  eraAfter,
   type Layout,
   type MergePolicy,
   numberOf,
   type Rules,
+  type Shape,
   type Stamp,
+  shapeText,
   type Version,
   type Writer,
 } from './rules.ts';
@@ -102,10 +105,10 @@ export class ModelDataCenter {
   }
 
   /** A configuration with other data centers, weights or applications: a new era, unless somebody has declared it already. */
-  configure(shape: Omit<Layout, 'era'>): void {
-    const { dcs, applications, era } = this.layout;
-    if (`${dcs}` === `${shape.dcs}` && `${applications}` === `${shape.applications}`) return;
-    this.layout = { ...shape, era: 1000 * (Math.floor(era / 1000) + 1) + this.number };
+  configure(shape: Shape): void {
+    const text = shapeText(this.policy, shape);
+    if (text === shapeText(this.policy, this.layout)) return;
+    this.layout = { ...shape, era: eraAfter(this.layout.era, text) };
     this.#announce();
   }
 

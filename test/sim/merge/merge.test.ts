@@ -4,7 +4,7 @@ import { hunt, mutants, shrink } from './mutants.ts';
 import { type Step, scheduleOf } from './schedule.ts';
 import { run, World } from './world.ts';
 
-const schedules = 6_000;
+const schedules = 4_000;
 const seedsMax = 3_000;
 
 /** Schedules that show what chance seldom does. */

@@ -11,6 +11,8 @@
  *    as its root.
  */
 
+import { createHash } from 'node:crypto';
+
 export type Stamp = readonly number[];
 
 export type MergePolicy = 'timestamp-weight' | 'locality-weight' | 'application-weight' | 'last-man-standing';
@@ -22,12 +24,15 @@ export type Writer = {
   readonly application: number;
 };
 
-/** What the counters of one era stand for, heaviest first. Eras are 1000 × n + the data center that declared it. */
+/** What the counters of one era stand for, heaviest first. */
 export type Layout = {
   readonly era: number;
   readonly dcs: readonly number[];
   readonly applications: readonly number[];
 };
+
+/** What a configuration says of it. */
+export type Shape = Omit<Layout, 'era'>;
 
 export type Version = {
   readonly stamp: Stamp;
@@ -67,6 +72,18 @@ export type Rules = {
 export function countersAt(policy: MergePolicy, layout: Layout): number {
   if (policy === 'timestamp-weight') return 2;
   return policy === 'application-weight' ? 1 + layout.applications.length : 1;
+}
+
+/** As the database has it. */
+export function shapeText(policy: MergePolicy, { dcs, applications }: Shape): string {
+  const named = policy === 'application-weight' ? applications.filter((one) => one !== 0) : [];
+  return `${policy}|{${dcs.join(',')}}|{${named.map((one) => `"a${one}"`).join(',')}}`;
+}
+
+/** The era that begins with a shape: one higher, and the same wherever it is declared. */
+export function eraAfter(era: number, shape: string): number {
+  const hash = Number.parseInt(createHash('md5').update(shape).digest('hex').slice(0, 8), 16);
+  return (Math.floor(era / 2 ** 32) + 1) * 2 ** 32 + hash;
 }
 
 export function eraOf(stamp: Stamp): number {

@@ -1,7 +1,7 @@
 /** What happens in one run, step by step. Made from a seed, printed, made smaller. */
 import { type Random, seeded } from '../timeline.ts';
 import type { Operation } from './data-center.ts';
-import type { Layout, MergePolicy } from './rules.ts';
+import type { MergePolicy, Shape } from './rules.ts';
 
 export type Step =
   | {
@@ -28,8 +28,6 @@ export type Step =
   /** This data center gets the next configuration. */
   | { readonly do: 'roll'; readonly dc: number }
   | { readonly do: 'clock'; readonly dc: number; readonly byMs: number };
-
-export type Shape = Omit<Layout, 'era'>;
 
 export type Schedule = {
   readonly seed: number;

@@ -1,7 +1,16 @@
 /** Runs a schedule on the model: data centers, a stream in order from each to each, and what must hold. */
 import { type Merged, type Message, ModelDataCenter, type Written } from './data-center.ts';
-import { compareStamps, type Layout, type Rules, rules as rightRules, type Stamp } from './rules.ts';
-import { keys, type Schedule, type Shape, type Step } from './schedule.ts';
+import {
+  compareStamps,
+  eraAfter,
+  type Layout,
+  type Rules,
+  rules as rightRules,
+  type Shape,
+  type Stamp,
+  shapeText,
+} from './rules.ts';
+import { keys, type Schedule, type Step } from './schedule.ts';
 import { Violation, Watch } from './watch.ts';
 
 /** A hole in the rules, or in how the world goes about them. */
@@ -48,7 +57,8 @@ export class World {
     const rules: Rules = { ...rightRules, ...mutant?.rules };
     const numbers = Array.from({ length: schedule.dcs }, (_, index) => index + 1);
     for (const from of numbers) for (const to of numbers) if (from !== to) this.#streams.set(`${from} ${to}`, []);
-    const first: Layout = { ...(schedule.shapes[0] as Shape), era: 1001 };
+    const shape = schedule.shapes[0] as Shape;
+    const first: Layout = { ...shape, era: eraAfter(0, shapeText(schedule.policy, shape)) };
     this.dcs = numbers.map((number) => {
       const send = (message: Message) => {
         for (const to of numbers) if (to !== number) this.#stream(number, to).push(message);
@@ -132,13 +142,9 @@ export class World {
     return found;
   }
 
-  /** What has not been delivered yet. */
-  waitingMessages(from: number, to: number): number {
-    return this.#stream(from, to).length;
-  }
-
-  isCut(from: number, to: number): boolean {
-    return this.#cut.has(`${from} ${to}`);
+  /** The id, and value, of the next write that is one. */
+  get nextWrite(): number {
+    return this.#nextWrite;
   }
 
   #stream(from: number, to: number): Message[] {

@@ -33,7 +33,7 @@ export function mergedTablePieces(table: TableInfo, catalog: Catalog): Piece[] {
     ...dataFunctions(merged),
     pinnedFunc(func(log, table, logTitle, logBody(merged))),
     func(lock, table, lockTitle, lockBody(merged)),
-    trigger(table, 'lanekeeper_merge_lock', 'BEFORE INSERT OR UPDATE OR DELETE', 'ROW', `${lock}()`, lockTitle),
+    trigger(table, 'lanekeeper_merge_lock', 'BEFORE UPDATE OR DELETE', 'ROW', `${lock}()`, lockTitle),
     trigger(table, 'lanekeeper_merge_log', 'AFTER INSERT OR UPDATE OR DELETE', 'ROW', `${log}()`, logTitle),
     ...wholeTree(table, catalog).map((one) =>
       trigger(
@@ -105,17 +105,14 @@ BEGIN
 END`;
 }
 
-/** Only locks: it also fires for a row that ON CONFLICT DO NOTHING leaves out. */
+/**
+ * Only locks. By then PostgreSQL has locked the row, so that every writer takes the row first and then its version. Not before
+ * an insert: with ON CONFLICT DO UPDATE that would be the other way round, and deadlock with an update of the same row.
+ */
 function lockBody(merged: Merged): string {
-  const lock = (alias: string) =>
-    `PERFORM FROM lanekeeper.version v WHERE v.relation = ${quoteText(merged.table.name)} AND v.key = ${keyArray(merged, alias)} FOR UPDATE;`;
   return `
 BEGIN
-  IF TG_OP = 'INSERT' THEN
-    ${lock('NEW')}
-    RETURN NEW;
-  END IF;
-  ${lock('OLD')}
+  PERFORM FROM lanekeeper.version v WHERE v.relation = ${quoteText(merged.table.name)} AND v.key = ${keyArray(merged, 'OLD')} FOR UPDATE;
   IF TG_OP = 'DELETE' THEN
     RETURN OLD;
   END IF;
