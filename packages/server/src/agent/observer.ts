@@ -11,6 +11,7 @@ import {
   countHomes,
   noteConflicts,
   noteLeftOut,
+  ownHomedTables,
   type Queryable,
   readAnnounced,
   readStreams,
@@ -201,7 +202,7 @@ export class Observer {
 }
 
 function isHomed({ tables }: Configuration, table: string): boolean {
-  return table.startsWith('lanekeeper.') || tables[table]?.class === 'system-of-record';
+  return ownHomedTables.includes(table) || tables[table]?.class === 'system-of-record';
 }
 
 /** What a peer says it may lack of ours; null when it has not looked yet, or does not say. */

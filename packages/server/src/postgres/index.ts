@@ -9,6 +9,7 @@
  *   merge/         shared rows: stamps, the merge log, conflicts
  *   deeds/         the lease, moves and claims: what the agent asks of the SQL functions
  *   cached/        what applications hear of
+ *   rollout/       which configuration a data center has
  *   classes/       publishing, copies as of a moment, tables that never leave
  *   streams/       publications, slots and subscriptions; what state they are in
  *   sync/          whom a `remote` commit waits for
@@ -143,6 +144,7 @@ export {
   tellHook,
   waitingHooksMax,
 } from './hooks/queue.ts';
+export { readTakeovers, type Takeover } from './hooks/takeovers.ts';
 export type { Hazards } from './inspect/hazards.ts';
 export { readCatalog } from './inspect/read-catalog.ts';
 export type { Statistics, TableUse } from './inspect/statistics.ts';
@@ -189,6 +191,7 @@ export {
   type RemoveResult,
   removeAll,
 } from './remove/remove.ts';
+export { noteRollout, type RolloutEntry, readRollout } from './rollout/rollout.ts';
 export {
   type AutomaticReport,
   countOpenStranded,
@@ -236,7 +239,7 @@ export {
   judgeStreams,
   type StreamProblem,
 } from './streams/judge.ts';
-export { type StreamName, slotName, streamNames, subscriptionName } from './streams/names.ts';
+export { ownHomedTables, type StreamName, slotName, streamNames, subscriptionName } from './streams/names.ts';
 export { type IncomingStream, type OutgoingStream, readStreams, type StreamsReport } from './streams/read.ts';
 export { schemaHash, tableHashes } from './streams/schema-hash.ts';
 export {
