@@ -42,6 +42,8 @@ export class Copies {
   readonly #tables: readonly CopyTable[];
   /** Not before: by table, on the monotonic clock. */
   readonly #againMs = new Map<string, number>();
+  /** When this agent first tried: one that has just begun to lead gives the others time. */
+  readonly #sinceMs = new Map<string, number>();
   readonly #problems = new Map<string, string>();
   #timer: NodeJS.Timeout | undefined;
   #forgetMs = 0;
@@ -112,6 +114,9 @@ export class Copies {
     const patienceMs = Math.min(table.copy.everyMs / 4, patienceMaxMs);
     const statementTimeoutMs = Math.min(table.copy.everyMs, queryMaxMs);
     const name = table.name;
+    const sinceMs = this.#sinceMs.get(name) ?? Date.now();
+    this.#sinceMs.set(name, sinceMs);
+    const waitedMs = Date.now() - Math.max(due.getTime(), sinceMs);
     const failed = (problem: string) => {
       if (this.#problems.get(name) !== problem) log('warn', `the copy ${name} is not made`, { problem });
       this.#problems.set(name, problem);
@@ -126,7 +131,7 @@ export class Copies {
         due,
         client: session,
         connect: (dc) => connect(dc, 'agent'),
-        evenIncomplete: incomplete === null && Date.now() - due.getTime() > patienceMs,
+        evenIncomplete: incomplete === null && waitedMs > patienceMs,
         arriveWithinMs,
         statementTimeoutMs,
         signal: this.#closing.signal,

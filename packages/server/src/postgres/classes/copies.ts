@@ -184,7 +184,7 @@ async function writeDifference(
           `UPDATE ${target} t SET ${set} FROM ${made} n WHERE ${sameKey} AND ${row('t')} OPERATOR(pg_catalog.*<>) ${row('n')}`,
         );
   const added = await client.query(
-    `INSERT INTO ${target} (${quoteList(names)}) SELECT ${quoteList(names)} FROM ${made} n
+    `INSERT INTO ${target} (${quoteList(names)}) OVERRIDING SYSTEM VALUE SELECT ${quoteList(names)} FROM ${made} n
       WHERE NOT EXISTS (SELECT FROM ${target} t WHERE ${sameKey})`,
   );
   const { rows } = await client.query<{ rows: number }>(`SELECT count(*)::float8 AS rows FROM ${made}`);
