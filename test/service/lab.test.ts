@@ -20,6 +20,7 @@ describe('the storefront', { timeout: 120_000 }, () => {
 
   test('says where everything is, on one line and in lab.json', () => {
     const { line } = lab;
+    expect(line.approach).toBe('full-active-active');
     expect(Object.keys(line.dataCenters)).toEqual(['ny', 'la']);
     expect(line.dataCenters.ny?.apps).toHaveLength(2);
     expect(line.storefront).toBe(edge('ny'));
@@ -44,6 +45,13 @@ describe('the storefront', { timeout: 120_000 }, () => {
     const idOf = (body: unknown): unknown => (body as { order: { id: string } }).order.id;
     expect(idOf(again.body)).toBe(idOf(order.body));
     expect((await customer.ask(`${edge('la')}/orders`)).body).toHaveLength(1);
+    // One's orders in sum are a copy as of a moment, on both coasts.
+    const refreshed = await lab.command('copies', 'refresh', 'order_history', '--json');
+    expect(refreshed, refreshed.stderr).toMatchObject({ code: 0 });
+    for (const name of ['ny', 'la']) {
+      const history = async (): Promise<unknown> => (await customer.ask(`${edge(name)}/orders/history`)).body;
+      await expect.poll(history, wait).toMatchObject({ orders: 1, complete: true, asOf: expect.stringMatching(/Z$/) });
+    }
   });
 
   test('other commands find it by themselves', async () => {
