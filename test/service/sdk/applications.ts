@@ -69,6 +69,17 @@ function routes({ lanekeeper, pool }: ApplicationOptions): Route[] {
       },
     },
     {
+      method: 'GET',
+      path: '/orders',
+      handler: async (scope) => {
+        const { rows } = await pool.query(
+          'SELECT lanekeeper.dc() AS dc, (SELECT array_agg(id ORDER BY id) FROM orders WHERE account_id = $1) AS ids',
+          [scope.account],
+        );
+        return { orders: rows[0].ids ?? [], mayMiss: scope.mayMiss, from: rows[0].dc };
+      },
+    },
+    {
       method: 'POST',
       path: '/orders',
       handler: async (scope, { id = '' }) => {

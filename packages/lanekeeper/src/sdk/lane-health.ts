@@ -22,8 +22,11 @@ export class LaneHealth {
   #phase: Phase = { kind: 'up' };
   /** Those who wait for a connection, to be told when there will be none. */
   readonly #waiting = new Set<(error: LanekeeperError) => void>();
-  /** Connections with a statement under way. */
+  /** Connections with a statement under way, and since when. */
   readonly #working = new Map<pg.ClientBase, number>();
+  /** Those made before it was lost last lead nowhere: nobody said so on a line that was cut. */
+  readonly #madeAtMs = new WeakMap<pg.ClientBase, number>();
+  #lostAtMs = Number.NEGATIVE_INFINITY;
   #timer: NodeJS.Timeout | null = null;
   #asking = false;
 
@@ -48,7 +51,7 @@ export class LaneHealth {
       // This one tries; the others need not wait for what comes of it.
       this.#phase = { kind: 'lost', untilMs: performance.now() + laneConnectMs + pauseMs };
     }
-    const connecting = connect();
+    const connecting = this.#fresh(connect);
     let tell: (error: LanekeeperError) => void = () => {};
     const lost = new Promise<never>((_resolve, reject) => {
       tell = reject;
@@ -61,20 +64,41 @@ export class LaneHealth {
     } catch (error) {
       connecting.then((client) => client.release()).catch(() => {});
       if (error instanceof LanekeeperError || saysMore(error)) throw error;
-      this.lose(error);
+      this.#lose(error);
       throw this.unreachable(error);
     } finally {
       this.#waiting.delete(tell);
     }
   }
 
-  /** Nobody waits any longer, neither for a connection nor for an answer. */
-  lose(cause?: unknown): void {
+  /** For a pool to say. */
+  made(client: pg.ClientBase): void {
+    this.#madeAtMs.set(client, performance.now());
+  }
+
+  async #fresh<Client extends pg.PoolClient>(connect: () => Promise<Client>): Promise<Client> {
+    for (;;) {
+      const client = await connect();
+      if ((this.#madeAtMs.get(client) ?? Number.POSITIVE_INFINITY) > this.#lostAtMs) return client;
+      client.release(true);
+    }
+  }
+
+  /** Nobody waits any longer for a connection. What is under way may have better luck. */
+  #lose(cause: unknown): void {
     this.#phase = { kind: 'lost', untilMs: performance.now() + pauseMs };
     for (const tell of this.#waiting) tell(this.unreachable(cause));
-    for (const client of this.#working.keys()) streamOf(client).destroy();
-    this.#working.clear();
     this.#onLost();
+  }
+
+  /** No new connection, and no answer on these: nobody waits for one. */
+  #giveUp(silent: readonly pg.ClientBase[], cause: unknown): void {
+    this.#lostAtMs = performance.now();
+    for (const client of silent) {
+      this.#working.delete(client);
+      streamOf(client).destroy();
+    }
+    this.#lose(cause);
   }
 
   /** A statement is under way on this connection. */
@@ -91,14 +115,20 @@ export class LaneHealth {
     this.#timer = null;
   }
 
+  #silent(): readonly pg.ClientBase[] {
+    const beforeMs = performance.now() - silenceMs;
+    return [...this.#working].filter(([, sinceMs]) => sinceMs < beforeMs).map(([client]) => client);
+  }
+
   #watch(): NodeJS.Timeout {
     const timer = setInterval(() => {
-      const longAgoMs = performance.now() - silenceMs;
-      if (this.#asking || ![...this.#working.values()].some((sinceMs) => sinceMs < longAgoMs)) return;
+      const silent = this.#silent();
+      if (this.#asking || silent.length === 0) return;
       this.#asking = true;
       this.#ask()
         .catch((error: unknown) => {
-          if (!saysMore(error)) this.lose(error);
+          // Those that have been answered meanwhile are well.
+          if (!saysMore(error)) this.#giveUp(this.#silent(), error);
         })
         .finally(() => {
           this.#asking = false;

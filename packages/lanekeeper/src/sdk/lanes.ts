@@ -90,6 +90,7 @@ export class Lanes {
     if (known !== undefined) return known;
     const pool = new pg.Pool({ ...this.#connection(dataCenter), max: ownConnections, allowExitOnIdle: true });
     pool.on('error', () => {});
+    pool.on('connect', (client) => this.healthOf(dataCenter).made(client));
     this.#pools.set(dataCenter, pool);
     return pool;
   }

@@ -69,6 +69,7 @@ export class RemotePools {
         connectTimeoutMs: laneConnectMs,
       }) as Any,
     });
+    pool.on('connect', (client) => this.#lanes.healthOf(dataCenter).made(client));
     // A connection that breaks while nobody uses it is no news: whoever needs one next is told if there is none.
     pool.on('error', (...given) => this.relay('error', ...given));
     for (const event of relayed) pool.on(event as 'connect', (...given) => this.relay(event, ...given));
