@@ -142,7 +142,7 @@ function shared(store: 'postgres' | 'nats'): void {
           [{ n: 3 }],
         );
       });
-      const listed = await agents.command('ny', 'buffer', 'poison', 'list', '--json');
+      const listed = await agents.command('ny', 'buffer', 'poison', '--json');
       const { entries } = JSON.parse(listed.stdout) as { entries: { id: string; key: string[] }[] };
       expect(entries).toHaveLength(3);
       expect(entries[0]).toMatchObject({ target: 'la', relation: 'public.notes', sqlstate: '23514', state: 'poison' });
@@ -157,22 +157,20 @@ function shared(store: 'postgres' | 'nats'): void {
         expect(await on('la', "SELECT body FROM notes WHERE id = 'x'")).toEqual([{ body: 'sorry' }]),
       );
       const idOf = (key: string) => entries.find((one) => one.key[0] === key)?.id as string;
-      expect((await agents.command('ny', 'buffer', 'poison', 'retry', idOf('x'))).exitCode).toBe(0);
+      expect((await agents.command('ny', 'buffer', 'retry', idOf('x'))).exitCode).toBe(0);
       await eventually(agents, 'the older one is settled', async () =>
         expect(await on('ny', "SELECT id FROM lanekeeper.buffer_aside WHERE key = '{x}'")).toEqual([]),
       );
       expect(await on('la', "SELECT body FROM notes WHERE id = 'x'")).toEqual([{ body: 'sorry' }]);
-      expect((await agents.command('ny', 'buffer', 'poison', 'discard', idOf('z'), '--reason', 'rude')).exitCode).toBe(
-        0,
-      );
+      expect((await agents.command('ny', 'buffer', 'discard', idOf('z'), '--reason', 'rude')).exitCode).toBe(0);
     } finally {
       await on('la', 'ALTER TABLE notes DROP CONSTRAINT polite');
     }
-    expect((await agents.command('ny', 'buffer', 'poison', 'retry', '--all')).exitCode).toBe(0);
+    expect((await agents.command('ny', 'buffer', 'retry', '--all')).exitCode).toBe(0);
     await eventually(agents, 'retried', async () =>
       expect(await on('la', "SELECT id FROM notes WHERE body = 'rude'")).toEqual([{ id: 'y' }]),
     );
-    expect((await agents.command('ny', 'buffer', 'poison', 'list')).stdout).toMatch(/nothing is set aside/);
+    expect((await agents.command('ny', 'buffer', 'poison')).stdout).toMatch(/nothing is set aside/);
     expect((await agents.command('ny', 'buffer', 'status')).exitCode).toBe(0);
   });
 
@@ -326,7 +324,7 @@ function shared(store: 'postgres' | 'nats'): void {
         ]);
     });
     await on('la', 'ALTER TABLE prices DROP CONSTRAINT cheap');
-    for (const dc of both) await agents.command(dc, 'buffer', 'poison', 'retry', '--all');
+    for (const dc of both) await agents.command(dc, 'buffer', 'retry', '--all');
     await untilEqual('prices');
     expect(await on('la', 'SELECT count(*)::int AS n FROM prices')).toEqual([{ n: 2 }]);
   });

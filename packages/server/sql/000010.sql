@@ -32,7 +32,7 @@ COMMENT ON TABLE lanekeeper.buffer_log IS 'Writes that not every data center has
 
 CREATE TABLE lanekeeper.buffer_waiting (
   target text NOT NULL,
-  number bigint NOT NULL REFERENCES lanekeeper.buffer_log ON DELETE CASCADE,
+  number bigint NOT NULL,
   not_before timestamptz NOT NULL DEFAULT '-infinity',
   PRIMARY KEY (target, number)
 );
@@ -275,6 +275,7 @@ BEGIN
     RETURN;
   END IF;
   IF forget THEN
+    DELETE FROM lanekeeper.buffer_waiting w WHERE w.number = of_number;
     DELETE FROM lanekeeper.buffer_log l WHERE l.number = of_number;
     RETURN;
   END IF;

@@ -74,7 +74,7 @@ export function bufferProblems(status: BufferStatus | null): readonly string[] {
   const stuck = drains.flatMap(({ log, target, waiting, problem }) =>
     problem === null ? [] : [`${count(waiting)} in ${log} cannot be drained into ${target}: ${problem}`],
   );
-  const poison = aside.poison === 0 ? [] : [`${count(aside.poison)} set aside: \`lanekeeper buffer poison list\``];
+  const poison = aside.poison === 0 ? [] : [`${count(aside.poison)} set aside: \`lanekeeper buffer poison\``];
   return [...problems, ...stuck, ...poison];
 }
 

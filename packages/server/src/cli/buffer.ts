@@ -26,40 +26,38 @@ Exit code 0: everything is where it belongs or on its way there. 1: something is
       )
       .action((options: DatabaseOptions) => runStatus(context, options)),
   );
-  const poison = new Command('poison').description('writes that a data center refuses, which are set aside');
-  poison.addHelpText(
-    'after',
-    `
+  command.addCommand(
+    place(new Command('poison'))
+      .description('writes that a data center refuses, which are set aside: each with who refuses it, and why')
+      .option('--all', 'also those that are still tried again, and those discarded within 30 days')
+      .addHelpText(
+        'after',
+        `
 A write that a data center refuses is tried again for \`buffer.retry\`; then it is poison and waits for a person. Nothing waits
 behind it: later writes to the same key go on, and each is a whole row. They are kept where they were written.
 
 Examples:
-  $ lanekeeper buffer poison list --dc ny
-  $ lanekeeper buffer poison retry --all
-  $ lanekeeper buffer poison discard 17 --reason 'the product is gone'`,
-  );
-  poison.addCommand(
-    place(new Command('list'))
-      .description('each with the data center that refuses it, and why')
-      .option('--all', 'also those that are still tried again, and those discarded within 30 days')
+  $ lanekeeper buffer poison --dc ny
+  $ lanekeeper buffer retry --all
+  $ lanekeeper buffer discard 17 --reason 'the product is gone'`,
+      )
       .action((options: RetryOptions) => runList(context, options)),
   );
-  poison.addCommand(
+  command.addCommand(
     place(new Command('retry'))
-      .description('try again now, and for `buffer.retry` from now on')
-      .argument('[ids...]', 'their numbers, as `list` prints them')
+      .description('tries what was set aside again now, and for `buffer.retry` from now on')
+      .argument('[ids...]', 'their numbers, as `poison` prints them')
       .option('--all', 'every one')
       .action((ids: string[], options: RetryOptions) => runRetry(context, ids, options)),
   );
-  poison.addCommand(
+  command.addCommand(
     place(new Command('discard'))
-      .description('never write it there; that data center stays different until the row is written again')
-      .argument('<ids...>', 'their numbers, as `list` prints them')
+      .description('never writes it there; that data center stays different until the row is written again')
+      .argument('<ids...>', 'their numbers, as `poison` prints them')
       .requiredOption('--reason <text>', 'why, for the record')
       .option('--by <name>', 'who decides (default: the user of this machine)')
       .action((ids: string[], options: DiscardOptions) => runDiscard(context, ids, options)),
   );
-  command.addCommand(poison);
   return command;
 }
 
@@ -100,7 +98,7 @@ async function runStatus(context: CliContext, options: DatabaseOptions): Promise
       output.line(colors.yellow(`! no agent of ${here} has looked for ${Math.round(stale[0]?.seenSecondsAgo ?? 0)} s`));
     if (aside.retrying > 0) output.line(`${colors.yellow('!')} ${count(aside.retrying, 'write')} refused, tried again`);
     if (aside.poison > 0)
-      output.line(`${colors.red('✗')} ${count(aside.poison, 'write')} set aside: \`lanekeeper buffer poison list\``);
+      output.line(`${colors.red('✗')} ${count(aside.poison, 'write')} set aside: \`lanekeeper buffer poison\``);
     output.result({ dataCenter: here, drains, aside });
     if (aside.poison > 0 || drains.some(({ problem }) => problem !== null)) throw new SilentExit(exitCodes.no);
   });
@@ -143,7 +141,7 @@ async function runRetry(context: CliContext, ids: readonly string[], options: Re
   if (ids.length > 0 === (options.all === true)) {
     throw new CommandFailure('Name writes, or give --all.', {
       exitCode: exitCodes.usage,
-      hint: '`lanekeeper buffer poison list` shows them.',
+      hint: '`lanekeeper buffer poison` shows them.',
     });
   }
   await withDatabase(context, options, async (client) => {
@@ -188,7 +186,7 @@ function number(written: string): string {
   if (/^\d{1,18}$/.test(written)) return written;
   throw new CommandFailure(`${written} is not the number of a write.`, {
     exitCode: exitCodes.usage,
-    hint: '`lanekeeper buffer poison list` shows them.',
+    hint: '`lanekeeper buffer poison` shows them.',
   });
 }
 
