@@ -4,7 +4,7 @@
  * Map: `leadership.ts` who leads · `reign.ts` a leader's time: events in, actions out, deciding in `../ownership` ·
  * `effects.ts` carrying actions out, `handover.ts` those about whole data centers, `rejoin.ts` coming back ·
  * `replication.ts` who reads our log · `successions.ts` news of them · `yield.ts` a database that broke · `observer.ts`, `gate-reasons.ts` streams and peers → gates · `moves.ts`, `arrivals.ts`
- * moves as people ask for them · `claims.ts` · `copies.ts` · `merge.ts` · `hooks.ts` · `upkeep.ts` · `api.ts`, `peers.ts` HTTP in and out · `status.ts`, `metrics.ts` ·
+ * moves as people ask for them · `claims.ts` · `copies.ts` · `merge.ts` · `hooks.ts` · `upkeep.ts`, `rollout.ts` · `api.ts`, `peers.ts` HTTP in and out · `status.ts`, `metrics.ts` ·
  * `buffering.ts` writes to every data center · `database.ts` connections.
  *
  * Invariants.
@@ -16,8 +16,10 @@
  * 4 (R6) What could not be learned is answered as `pending`, `unreachable` or `unavailable`, with a reason.
  * 5 Every wait has an end: statements, calls, drains, leaving.
  */
+
 import { randomBytes } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
+import { comparableConfiguration } from 'lanekeeper/config';
 import type { LeaseCredential } from 'lanekeeper/model';
 import type { Client } from 'pg';
 import type { Settings } from '../ownership/index.ts';
@@ -35,6 +37,7 @@ import {
 import { buildApi, type Health } from './api.ts';
 import { Arrivals } from './arrivals.ts';
 import { requestClaim } from './claims.ts';
+import { collectConflicts } from './conflict-hook.ts';
 import { Copies } from './copies.ts';
 import { Listener, LocalDatabase } from './database.ts';
 import { message } from './effect-context.ts';
@@ -51,8 +54,10 @@ import { Peers } from './peers.ts';
 import { Reign } from './reign.ts';
 import { RejoinEffects } from './rejoin.ts';
 import { ReplicationWatch } from './replication.ts';
+import { Rollout } from './rollout.ts';
 import { type AgentStatus, buildStatus } from './status.ts';
 import { Successions } from './successions.ts';
+import { collectTakeovers } from './takeover-hook.ts';
 import { Upkeep } from './upkeep.ts';
 import { judgeFailure, yieldWhenGone } from './yield.ts';
 
@@ -160,13 +165,20 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const replication = new ReplicationWatch({ database, others, log, reign });
   const successions = new Successions(database, log);
   const { keepStrandedMs } = configuration.failover;
-  const upkeep = new Upkeep({ database, observer, others, limits, keepStrandedMs, log, reign });
-  const hooks = new Hooks({
+  const rollout = new Rollout(configuration, options.version, database, () => (reign()?.leaseLeftMs() ?? 0) > 0);
+  metrics.built(options.version, rollout.digest);
+  const note = () => rollout.note();
+  const upkeep = new Upkeep({ database, observer, others, limits, keepStrandedMs, log, reign, note });
+  const hooks: Hooks = new Hooks({
     configuration,
     database,
     secret: options.hookSecret ?? null,
     log,
     leads: () => reign() !== null,
+    collect: async (client) => {
+      await collectTakeovers(hooks, configuration, client);
+      await collectConflicts(hooks, client);
+    },
   });
   const copies = new Copies({ configuration, database, connect: options.connect, log, reign });
   const merging = new Merging({ configuration, database, log, reign });
@@ -246,6 +258,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       replication: replication.report,
       syncProblem,
       stranded,
+      rollout: rollout.status,
       buffer: (await options.buffering?.standing().catch(() => null)) ?? null,
       merge,
       classes: { ...classes, problems: copies.problems },
@@ -256,7 +269,13 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const { agents, leader, seenMs } = leadership.standing;
     const present = reign();
     const databaseAnswers = agents !== null && performance.now() - seenMs < standingMaxAgeMs;
-    const common = { dataCenter: here, instance, database: databaseAnswers ? 'answers' : 'does not answer' };
+    const common = {
+      dataCenter: here,
+      instance,
+      database: databaseAnswers ? 'answers' : 'does not answer',
+      configuration: rollout.digest,
+      version: options.version,
+    };
     if (present !== null) {
       const leftMs = Math.round(present.leaseLeftMs());
       const pass = databaseAnswers && leftMs > 0;
@@ -294,6 +313,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       },
       passOn: (url, call) => peers.callUrl(url, call, true),
       status,
+      configuration: () => ({
+        ...rollout.status,
+        version: options.version,
+        configuration: comparableConfiguration(configuration),
+      }),
       account: async (account) => {
         const facts = await database.run((client) => readFacts(client, account));
         if (facts === null) return { kind: 'unknown-account', account };

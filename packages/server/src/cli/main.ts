@@ -14,6 +14,7 @@ import { agentCommand } from './agent.ts';
 import { applyCommand } from './apply.ts';
 import { bufferCommand } from './buffer.ts';
 import { configCommand } from './config.ts';
+import { conflictsCommand } from './conflicts.ts';
 import { copiesCommand } from './copies.ts';
 import { doctorCommand } from './doctor.ts';
 import { edgeCommand } from './edge.ts';
@@ -59,6 +60,7 @@ const commands: readonly CommandFactory[] = [
   publishCommand,
   copiesCommand,
   strandedCommand,
+  conflictsCommand,
   bufferCommand,
   joinCommand,
 ];

@@ -15,6 +15,7 @@
  *   sync/          whom a `remote` commit waits for
  *   decode/        what was written here, out of PostgreSQL's own log
  *   stranded/      what a data center committed beyond the cut at which it was taken over, and what becomes of it
+ *   conflicts/     the log of conflicts of shared rows
  *   hooks/         what is to be told to a URL, until it has been heard
  *   join/          a data center seeded from another one
  *   verify/        row hashes of two data centers, compared under traffic
@@ -40,6 +41,13 @@ export {
   refreshCopy,
   renewPublishing,
 } from './classes/index.ts';
+export {
+  type Conflict,
+  type ConflictFilter,
+  type ConflictVersion,
+  conflictsToTell,
+  listConflicts,
+} from './conflicts/read.ts';
 export { type Connect, type ConnectOptions, type ConnectResult, connect, type Unavailable } from './connect.ts';
 export {
   type Change,
