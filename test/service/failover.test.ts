@@ -1,4 +1,6 @@
 /** Whole data centers that fail, switch and hand back, with real agents on real clusters. */
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type TestAgents, testAgents } from '../support/agents.ts';
 import { applyPair } from '../support/applied.ts';
@@ -10,6 +12,18 @@ const schema = `
 CREATE TABLE accounts (id text PRIMARY KEY, note text);
 GRANT SELECT, INSERT, UPDATE, DELETE ON accounts TO lanekeeper_application;`;
 
+/** What `hooks.onTakeover` was told. */
+const told: Record<string, unknown>[] = [];
+const scaler = createServer((request, response) => {
+  let body = '';
+  request.on('data', (part) => (body += part));
+  request.on('end', () => {
+    told.push(JSON.parse(body));
+    response.end();
+  });
+});
+afterAll(() => scaler.close());
+
 let pair: TestPair;
 let agents: TestAgents;
 
@@ -19,9 +33,11 @@ async function setUp(ttl: `${number}s` = '2s'): Promise<void> {
     configuration: { tables: { accounts: { class: 'system-of-record', account: 'id', root: true } } },
   });
   await applyPair(pair);
+  if (!scaler.listening) await new Promise<void>((resolve) => scaler.listen(0, '127.0.0.1', resolve));
   agents = await testAgents(pair, {
     change: (written) => ({
       ...written,
+      hooks: { onTakeover: `http://127.0.0.1:${(scaler.address() as AddressInfo).port}/` },
       leases: { ...written.leases, ttl, renewEvery: '500ms', skew: '500ms' },
     }),
   });
@@ -78,6 +94,19 @@ describe('a data center is killed', () => {
     );
     await eventually('la writes what ny held', () => write('la', 'ny_1', 'taken'));
     await write('la', 'la_1', 'mine');
+    await eventually('the scaler is told', async () =>
+      expect(told).toEqual([
+        expect.objectContaining({
+          kind: 'takeover',
+          dataCenter: 'la',
+          term: 2,
+          from: 'ny',
+          to: 'la',
+          capacity: null,
+          peak: null,
+        }),
+      ]),
+    );
     const [row] = await sql('agent', 'la', 'SELECT * FROM lanekeeper.succession');
     expect(row).toMatchObject({ term: '2', kind: 'take', from_dc: 'ny', to_dc: 'la' });
     expect(await sql('agent', 'la', 'SELECT account FROM lanekeeper.adoption')).toEqual([{ account: 'ny_1' }]);

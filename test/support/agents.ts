@@ -20,6 +20,7 @@ import { Client } from 'pg';
 import { openBuffering } from '../../packages/server/src/cli/buffer-service.ts';
 import { openLeaseStore } from '../../packages/server/src/cli/lease-store.ts';
 import { run } from '../../packages/server/src/cli/main.ts';
+import { productVersion } from '../../packages/server/src/cli/version.ts';
 import { runSql } from './clusters.ts';
 import type { TestPair } from './pair.ts';
 
@@ -130,7 +131,7 @@ export async function testAgents(
         host: '127.0.0.1',
         port: portOf(dc, number),
         instance,
-        version: 'test',
+        version: productVersion(),
         limits: { observeEveryMs: 500, ...limits },
         ...options,
         ...(buffering === undefined ? {} : { buffering }),

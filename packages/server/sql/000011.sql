@@ -185,3 +185,36 @@ BEGIN
 END $$;
 
 REVOKE ALL ON FUNCTION lanekeeper.hold_session(text, text, text, text, text, text, bigint), lanekeeper.release_session(text, text, text) FROM PUBLIC;
+
+-- ── Roll-outs ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+CREATE TABLE lanekeeper.rollout (
+  digest text NOT NULL,
+  version text NOT NULL,
+  since timestamptz NOT NULL DEFAULT clock_timestamp(),
+  seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  healthy_since timestamptz,
+  was_healthy boolean NOT NULL DEFAULT false,
+  PRIMARY KEY (digest, version)
+);
+COMMENT ON TABLE lanekeeper.rollout IS 'Configurations and versions that agents of this data center have led with: since when, and since when without interruption in good health.';
+
+-- Every few seconds by the leading agent. After a minute in which nobody said so, health begins anew.
+CREATE FUNCTION lanekeeper.note_rollout(of_digest text, of_version text, healthy boolean) RETURNS lanekeeper.rollout
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  now_is timestamptz := clock_timestamp();
+  noted lanekeeper.rollout;
+  back boolean := (SELECT r.digest <> of_digest OR r.version <> of_version FROM lanekeeper.rollout r ORDER BY r.seen_at DESC LIMIT 1);
+BEGIN
+  INSERT INTO lanekeeper.rollout AS r (digest, version, since, seen_at, healthy_since, was_healthy)
+    VALUES (of_digest, of_version, now_is, now_is, CASE WHEN healthy THEN now_is END, healthy)
+    ON CONFLICT (digest, version) DO UPDATE SET seen_at = now_is,
+      since = CASE WHEN back THEN now_is ELSE r.since END,
+      healthy_since = CASE WHEN NOT healthy THEN NULL WHEN back OR r.seen_at < now_is - interval '1 minute' THEN now_is
+        ELSE coalesce(r.healthy_since, now_is) END,
+      was_healthy = r.was_healthy OR healthy
+    RETURNING * INTO noted;
+  RETURN noted;
+END $$;
+REVOKE ALL ON FUNCTION lanekeeper.note_rollout(text, text, boolean) FROM PUBLIC;

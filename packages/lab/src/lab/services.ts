@@ -33,7 +33,8 @@ export async function startServices(lab: {
     const env = { ...inherited(), ...lab.environments[name] };
     const url = lab.clusters.urls(name, lab.secrets).application;
     return [
-      command('agent', name, at.agent, env),
+      // All of a lab is given one configuration at once.
+      command('agent', name, at.agent, env, ['--now']),
       command('edge', name, at.edge, env, ['--drain', '3s']),
       ...at.apps.map((address, index) =>
         lab.pieces === null

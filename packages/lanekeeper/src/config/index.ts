@@ -6,12 +6,14 @@
  * - `load.ts`: file → `source.ts` (YAML, JSON) or `module-file.ts` (TypeScript, JavaScript) → `interpolate.ts` → `shape.ts`
  *   → `resolve.ts` and its parts
  * - `problem.ts`, `diagnose.ts`, `nearest.ts`: from a mistake to a line, a caret and a suggestion
+ * - `comparable.ts`: what data centers should agree on, and its digest
  * - `database-url.ts`: where passwords from the environment come in
  *
  * Invariants. 1: nothing unknown is accepted: every key is understood or refused. 2: a secret is never part of a message,
  * a shown line or the resolved configuration. 3: the resolved configuration is frozen, and its records have no prototype,
  * so that looking up a name from the network finds data centers and tables, nothing else.
  */
+export { type ComparableConfiguration, comparableConfiguration, configurationDigest } from './comparable.ts';
 export type {
   Claim,
   Configuration,

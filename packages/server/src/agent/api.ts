@@ -5,6 +5,7 @@
  *   GET    /health                  200 PASS, 503 FAIL
  *   GET    /metrics                 for Prometheus
  *   GET    /status                  AgentStatus
+ *   GET    /v1/configuration        what data centers should agree on, as the leading agent has it, and its digest
  *   GET    /v1/accounts/:account    where an account is written, and whether it is in use
  *   POST   /v1/moves                MoveRequest → MoveAnswer
  *   POST   /v1/claims               {name, value, account} → ClaimAnswer; DELETE gives it back
@@ -50,6 +51,7 @@ export type ApiBackend = HandoverBackend & {
   leaderElsewhere(): { readonly url: string | null } | null;
   passOn(url: string, call: PeerCall): Promise<PeerAnswer>;
   status(): Promise<object>;
+  configuration(): object;
   account(account: AccountId): Promise<AccountAnswer>;
   move(request: MoveRequest): Promise<MoveAnswer>;
   claim(request: ClaimRequest): Promise<ClaimAnswer>;
@@ -152,6 +154,7 @@ export function buildApi({ keys, backend, log, tls }: ApiOptions): FastifyInstan
     bufferRoutes(guarded, backend.append);
 
     guarded.get('/status', () => backend.status());
+    guarded.get('/v1/configuration', () => backend.configuration());
     guarded.get<{ Params: { account: string } }>(
       '/v1/accounts/:account',
       { schema: { params: { type: 'object', properties: { account: accountSchema } } } },

@@ -1,5 +1,4 @@
 /** What an agent shows of its data center: for people (`lanekeeper status`), for the other agents, for monitoring. */
-import { createHash } from 'node:crypto';
 import type { Configuration } from 'lanekeeper/config';
 import { type AccountId, bytesBetween, type DataCenterName } from 'lanekeeper/model';
 import {
@@ -82,7 +81,12 @@ export type AgentStatus = {
   readonly copies: readonly CopyState[];
   /** Read-only tables that may be written now, by whom and until when. */
   readonly publishing: readonly PublishingEntry[];
-  readonly configuration: { readonly digest: string };
+  /** Which one this agent has, since when this data center has it, and since when in good health; null before the first note. */
+  readonly configuration: {
+    readonly digest: string;
+    readonly since: string | null;
+    readonly healthySince: string | null;
+  };
   /** What needs somebody's attention, in words. Empty when all is well. */
   readonly problems: readonly string[];
 };
@@ -130,6 +134,7 @@ export type StatusInput = {
   readonly replication: ReplicationReport | null;
   readonly syncProblem: string | null;
   readonly stranded: number;
+  readonly rollout: AgentStatus['configuration'];
   readonly buffer: BufferStatus | null;
   readonly merge: (MergeStanding & { readonly problems: readonly string[] }) | null;
   readonly classes: Pick<AgentStatus, 'copies' | 'publishing'> & { readonly problems: readonly string[] };
@@ -171,7 +176,7 @@ export function buildStatus(input: StatusInput): AgentStatus {
     incidents: input.incidents,
     copies: input.classes.copies,
     publishing: input.classes.publishing,
-    configuration: { digest: configurationDigest(configuration) },
+    configuration: input.rollout,
     problems: problemsIn(input, lease, peers),
   };
 }
@@ -277,28 +282,4 @@ function problemsIn(
       `taken over by ${state.rejoin.successor} in term ${state.rejoin.term}, coming back: next is ${state.rejoin.next}${state.rejoin.problem === null ? '' : ` (${state.rejoin.problem})`}`,
     );
   return problems;
-}
-
-/** The same in every data center that is configured alike: of what has to agree, and not of how each reaches the others. */
-export function configurationDigest(configuration: Configuration): string {
-  const { cluster, approach, homes, routing, dataCenters, stride, enforce, tables, claims, leases, moves } =
-    configuration;
-  const agreed = {
-    cluster,
-    approach,
-    homes,
-    routing,
-    stride,
-    enforce,
-    moves,
-    leases: { ttlMs: leases.ttlMs, skewMs: leases.skewMs },
-    dataCenters: sorted(dataCenters).map(([name, { number, faultDomain }]) => ({ name, number, faultDomain })),
-    tables: sorted(tables),
-    claims: sorted(claims),
-  };
-  return createHash('sha256').update(JSON.stringify(agreed)).digest('hex').slice(0, 16);
-}
-
-function sorted<T>(record: Readonly<Record<string, T>>): [string, T][] {
-  return Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1));
 }

@@ -14,6 +14,8 @@ export type UpkeepOptions = {
   readonly keepStrandedMs: number;
   readonly log: Log;
   readonly reign: () => Reign | null;
+  /** Notes which configuration leads, and how well. */
+  readonly note: () => Promise<void>;
 };
 
 const transactionsEveryMs = 1_000;
@@ -37,6 +39,7 @@ export class Upkeep {
 
   start(): void {
     this.#repeat('old transactions', transactionsEveryMs, () => this.#endTransactions());
+    this.#repeat('noting the configuration', sweepEveryMs, this.#options.note);
     this.#repeat('sweeping', sweepEveryMs, () => this.#options.database.run(sweep));
     this.#repeat('forgetting', forgetEveryMs, () => this.#options.database.run(forgetOld));
     this.#repeat('purging', forgetEveryMs, () => this.#purge());

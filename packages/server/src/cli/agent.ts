@@ -1,7 +1,6 @@
 /** `lanekeeper agent`: keeps the lease of one data center and moves accounts; see `../agent/index.ts`. */
-import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
-import { databaseUrl, loadConfiguration } from 'lanekeeper/config';
+import { databaseUrl, loadConfiguration, type RoleName } from 'lanekeeper/config';
 import { createKeyRing } from 'lanekeeper/session';
 import { defaultLimits, startAgent } from '../agent/index.ts';
 import { connect } from '../postgres/index.ts';
@@ -9,7 +8,9 @@ import { openBuffering } from './buffer-service.ts';
 import { placeOfCommand } from './lab-file.ts';
 import { openLeaseStore } from './lease-store.ts';
 import { type CliContext, createOutput } from './output.ts';
+import { passRolloutGate } from './rollout-gate.ts';
 import { address, cannotListen, duration, jsonLog, type ListenAddress, tlsOf, untilStopped } from './serving.ts';
+import { productVersion } from './version.ts';
 
 type AgentCommandOptions = {
   readonly config?: string;
@@ -19,6 +20,7 @@ type AgentCommandOptions = {
   readonly tlsKey?: string;
   readonly instance?: string;
   readonly transactionLimit: number;
+  readonly now?: boolean;
   readonly json?: boolean;
 };
 
@@ -43,6 +45,7 @@ export function agentCommand(context: CliContext): Command {
         .argParser(duration)
         .default(defaultLimits.transactionMs, defaultTransactionLimit),
     )
+    .option('--now', 'do not wait for the data center before this one to be well with this configuration and version')
     .option('--json', 'print {"ready": {"url"}} as JSON when it listens')
     .addHelpText(
       'after',
@@ -64,12 +67,21 @@ async function runAgent(context: CliContext, options: AgentCommandOptions): Prom
   const { configuration } = await loadConfiguration({ file: config, env, directory: context.directory });
   const { here } = configuration;
   const log = jsonLog(context);
+  const open = (dc: string, role: RoleName) => (applicationName: string) =>
+    connect(databaseUrl(configuration, dc, role, env), { applicationName });
+  await passRolloutGate({
+    configuration,
+    connect: (dc) => open(dc, 'agent'),
+    now: options.now ?? false,
+    // A data center that is down must not keep this one from starting.
+    onUnknown: { say: (message) => log('warn', 'new configuration', { message }) },
+  });
   const buffering = openBuffering(configuration, env, log);
   const agent = await startAgent({
     configuration,
     keys: createKeyRing(configuration, { env }),
     databaseUrl: databaseUrl(configuration, here, 'agent', env),
-    connect: (dc, role) => (applicationName) => connect(databaseUrl(configuration, dc, role, env), { applicationName }),
+    connect: open,
     leaseStore: openLeaseStore(configuration, env),
     ...options.listen,
     ...tlsOf(context, options),
@@ -85,11 +97,4 @@ async function runAgent(context: CliContext, options: AgentCommandOptions): Prom
   output.result({ ready: { url: agent.url } });
   await untilStopped();
   await agent.close();
-}
-
-function productVersion(): string {
-  const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
-    version: string;
-  };
-  return manifest.version;
 }

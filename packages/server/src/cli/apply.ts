@@ -13,9 +13,14 @@ import {
 } from './database-command.ts';
 import { type CliContext, CommandFailure, createOutput, exitCodes, SilentExit } from './output.ts';
 import { printUndeclared, stepForScript } from './plan.ts';
+import { passRolloutGate } from './rollout-gate.ts';
 import { duration } from './serving.ts';
 
-type ApplyCommandOptions = DatabaseOptions & { readonly wait: number; readonly lockWait: number };
+type ApplyCommandOptions = DatabaseOptions & {
+  readonly wait: number;
+  readonly lockWait: number;
+  readonly now?: boolean;
+};
 
 export function applyCommand(context: CliContext): Command {
   return new Command('apply')
@@ -32,6 +37,7 @@ export function applyCommand(context: CliContext): Command {
         .argParser(duration)
         .default(60_000, '60s'),
     )
+    .option('--now', 'do not wait for the data center before this one to be well with this configuration and version')
     .option('--json', 'print the result as JSON')
     .addHelpText(
       'after',
@@ -60,6 +66,12 @@ async function runApply(context: CliContext, options: ApplyCommandOptions): Prom
   const output = createOutput(context, { json: options.json });
   const command = await openDatabaseCommand(context, options);
   const { here } = command.configuration;
+  await passRolloutGate({
+    configuration: command.configuration,
+    connect: (dc) => command.connect(dc, 'agent'),
+    now: options.now ?? false,
+    onUnknown: 'refuse',
+  });
   const display = createApplyDisplay(context, output);
   const deadline = Date.now() + options.wait;
   let outcome: Outcome;

@@ -1,4 +1,4 @@
-/** `lanekeeper config`: check a configuration without touching anything, and print its JSON Schema. */
+/** `lanekeeper config`: check a configuration without touching anything, print its JSON Schema; `config-rollout.ts`: compare it. */
 import { Command } from 'commander';
 import {
   ConfigurationError,
@@ -8,10 +8,13 @@ import {
   type PlacelessConfiguration,
   placeIn,
 } from 'lanekeeper/config';
+import { configDiffCommand, configRolloutCommand } from './config-rollout.ts';
 import { type CliContext, createOutput, renderForPeople } from './output.ts';
 
 export function configCommand(context: CliContext): Command {
-  const command = new Command('config').description('check the configuration, or print its schema');
+  const command = new Command('config').description(
+    'check the configuration, print its schema, compare it with what data centers have',
+  );
 
   command
     .command('check')
@@ -39,6 +42,8 @@ export function configCommand(context: CliContext): Command {
       context.stdout.write(`${JSON.stringify(configurationSchema(), null, 2)}\n`);
     });
 
+  command.addCommand(configDiffCommand(context));
+  command.addCommand(configRolloutCommand(context));
   return command;
 }
 
