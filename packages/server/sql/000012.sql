@@ -1,7 +1,7 @@
 -- Bookmarks: how far a session's own writes have come.
 --
 -- A transaction's place is that of its commit in the log of the data center that wrote it. The stream of another one has it
--- when what arrived there goes at least as far (docs/internals/bookmarks.md).
+-- when what arrived there goes at least as far (docs/guides/reading-your-writes.md).
 
 -- For applications, after a COMMIT: a place behind it in this server's log, and in which of its lives that is.
 CREATE FUNCTION lanekeeper.log_place(OUT place pg_lsn, OUT generation integer)
