@@ -1,5 +1,12 @@
 /** One page for the person who started the lab: where to look and what to try. */
+import { approaches, type Routing } from 'lanekeeper/model';
 import type { LabDescription } from './description.ts';
+
+const whoServes: Readonly<Record<Routing, string>> = {
+  customer: "served by the account's home",
+  connection: "served here, written through a connection to the account's home",
+  call: "drawn by a frontend here, done by a backend in the account's home",
+};
 
 export type Paint = { bold(text: string): string; dim(text: string): string; cyan(text: string): string };
 
@@ -20,6 +27,7 @@ export function renderPage(facts: PageFacts, paint: Paint): string {
   const { description, program } = facts;
   const names = Object.keys(description.dataCenters);
   const [first, second] = names as [string, string];
+  const { homes, routing } = approaches[description.approach];
   const lines: string[] = [''];
   const heading = (text: string): number => lines.push(paint.bold(text));
   const row = (name: string, value: string, remark = ''): number =>
@@ -37,10 +45,10 @@ export function renderPage(facts: PageFacts, paint: Paint): string {
       `  1. Open ${paint.cyan(first === undefined ? '' : urlOf(description, first))}, register, and put something into the cart.`,
     );
     lines.push(
-      `  2. Open ${paint.cyan(urlOf(description, second))}: the same session, the same cart, served by the account's home.`,
+      `  2. Open ${paint.cyan(urlOf(description, second))}: the same session, the same cart, ${whoServes[routing]}.`,
     );
     lines.push(
-      `  3. Look at the strip at the top of the page: which data center served it, and where the account lives.`,
+      `  3. Look at the strip at the top of the page: which data center served it, and where the account lives${homes === 'single' ? `: always in ${first}` : ''}.`,
     );
     lines.push(
       `  4. The desk, where the staff edits orders: ${paint.cyan(`${urlOf(description, first)}/desk`)}  ${paint.dim(`passphrase ${facts.deskPassphrase}`)}`,
