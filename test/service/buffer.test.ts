@@ -111,6 +111,22 @@ function shared(store: 'postgres' | 'nats'): void {
     expect(await on('ny', 'SELECT id FROM told ORDER BY id')).toEqual([{ id: 'a' }, { id: 'b' }]);
   });
 
+  test('verify compares what is on its way nowhere', async () => {
+    const verify = async () => {
+      const { stdout, exitCode } = await agents.command('ny', 'verify', '--table', 'public.notes', '--json');
+      const { tables } = JSON.parse(stdout) as { tables: { kind: string; differences: number }[] };
+      return { exitCode, tables };
+    };
+    for (let n = 0; n < 20; n++) await notes(n % 2 ? 'ny' : 'la').put({ id: `v${n}`, body: 'x' });
+    expect(await verify()).toMatchObject({ exitCode: 0, tables: [{ kind: 'equal' }] });
+    await on('la', "SET session_replication_role = replica; UPDATE notes SET body = 'y' WHERE id = 'v3'");
+    expect(await verify()).toMatchObject({ exitCode: 1, tables: [{ kind: 'differs', differences: 1 }] });
+    const repair = await agents.command('ny', 'verify', '--table', 'public.notes', '--repair');
+    expect(repair.stdout).toMatch(/put the row once more/);
+    await notes('ny').put({ id: 'v3', body: 'z' });
+    expect(await verify()).toMatchObject({ exitCode: 0, tables: [{ kind: 'equal' }] });
+  });
+
   test('a wrong row is refused at once, with PostgreSQL’s own code', async () => {
     await expect(notes('ny').put({ id: 'a' } as Note)).rejects.toMatchObject({ code: '23502' });
     await expect(notes('ny').put({ id: 'a', body: 'x', more: 1 } as Note)).rejects.toMatchObject({ code: '42703' });

@@ -86,6 +86,7 @@ async function runVerify(context: CliContext, options: VerifyCommandOptions): Pr
         there,
         connect: (dc) => connect(dc, 'agent'),
         differencesMax: options.limit,
+        everywhere: true,
         onProgress: progress.show,
         ...(tables.length > 0 ? { tables } : {}),
       });

@@ -6,7 +6,8 @@ import type { StreamName } from '../streams/names.ts';
 
 export type Comparable = {
   readonly table: TableName;
-  readonly stream: StreamName;
+  /** What brings its writes from one side to the other. `everywhere`: a log, or the application itself (`buffered.ts`). */
+  readonly stream: StreamName | 'everywhere';
   /** As it stands in FROM: with ONLY, since what inherits from a table is declared by itself. */
   readonly from: string;
   readonly key: readonly ColumnInfo[];
@@ -29,7 +30,7 @@ export function comparableOf(
   here: TableInfo | undefined,
   there: TableInfo | undefined,
   name: TableName,
-  stream: StreamName,
+  stream: Comparable['stream'],
   textOrderIsSame: boolean,
 ): Comparable | Incomparable {
   if (!here || !there) return { table: name, reason: `there is no such table ${here ? 'there' : 'here'}` };

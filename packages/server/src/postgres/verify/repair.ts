@@ -297,7 +297,9 @@ function epochOf({ values }: Known): readonly [bigint, bigint] {
 }
 
 function sharedWhy(configuration: Configuration, { relation }: Place): string {
-  const feeder = configuration.tables[relation]?.feeder;
+  const { feeder, writes = 'replicated' } = configuration.tables[relation] ?? {};
+  if (writes !== 'replicated')
+    return `${relation} is written in every data center: put the row once more, or see \`lanekeeper buffer poison\``;
   if (!feeder) return `${relation} belongs to no account, so no data center's row is the right one`;
   return `${relation} belongs to no account; it is published by ${feeder}: write the row there once more`;
 }

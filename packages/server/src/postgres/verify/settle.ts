@@ -5,6 +5,7 @@
  */
 import { countPending } from '../merge/index.ts';
 import { databaseProblem } from '../transaction.ts';
+import { clockMs, countOnTheirWay } from './buffered.ts';
 import type { Comparable } from './comparable.ts';
 import { hasPassed, lockNamed, mark, readNamed, type Side } from './side.ts';
 
@@ -74,16 +75,28 @@ async function untilPassed(here: Side, there: Side, c: Comparable, timeoutMs: nu
 }
 
 async function untilOnePassed(from: Side, to: Side, c: Comparable, timeoutMs: number): Promise<string | null> {
+  if (c.stream === 'everywhere') return untilNothingWaits(from, to, c, timeoutMs);
   const lsn = await mark(from);
   const deadline = Date.now() + timeoutMs;
   for (;;) {
-    const passed = await hasPassed(from, to.dc, c, lsn);
+    const passed = await hasPassed(from, to.dc, c.stream, lsn);
     const pending = passed === true && c.stream === 'rest' ? await countPending(to.marker, c.table) : 0;
     if (passed === true && pending === 0) return null;
     if (passed === null) return `${to.dc} does not read the ${c.stream} stream of ${from.dc}`;
     if (Date.now() > deadline && pending > 0) return `${pending} changes of ${c.table} wait to be merged in ${to.dc}`;
     if (Date.now() > deadline) return `the ${c.stream} stream from ${from.dc} to ${to.dc} does not come on`;
     await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+async function untilNothingWaits(from: Side, to: Side, c: Comparable, timeoutMs: number): Promise<string | null> {
+  const sinceMs = await clockMs(from.marker);
+  const deadline = Date.now() + timeoutMs;
+  for (;;) {
+    const waiting = await countOnTheirWay(from.marker, to.dc, c.table, sinceMs);
+    if (waiting === 0) return null;
+    if (Date.now() > deadline) return `${waiting} writes of ${c.table} wait in ${from.dc} for ${to.dc}`;
+    await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }
 

@@ -2,7 +2,7 @@
 import type { DataCenterName } from 'lanekeeper/model';
 import type { Client } from 'pg';
 import { pinnedSettings } from '../fence/index.ts';
-import { slotName } from '../streams/names.ts';
+import { type StreamName, slotName } from '../streams/names.ts';
 import {
   boundarySql,
   type Comparable,
@@ -84,12 +84,12 @@ export async function mark(side: Side): Promise<string> {
 export async function hasPassed(
   side: Side,
   reader: DataCenterName,
-  c: Pick<Comparable, 'stream'>,
+  stream: StreamName,
   lsn: string,
 ): Promise<boolean | null> {
   const { rows } = await side.marker.query<{ passed: boolean }>(
     'SELECT confirmed_flush_lsn >= $2::pg_lsn AS passed FROM pg_catalog.pg_replication_slots WHERE slot_name = $1',
-    [slotName(reader, c.stream), lsn],
+    [slotName(reader, stream), lsn],
   );
   return rows[0]?.passed ?? null;
 }

@@ -15,7 +15,7 @@ import type { TableInfo } from '../catalog.ts';
 import type { Connect, Unavailable } from '../connect.ts';
 import { readCatalog, readOwnTables } from '../inspect/read-catalog.ts';
 import { isMerged } from '../merge/index.ts';
-import { ownHomedTables, ownRestTables, type StreamName, streamOf } from '../streams/names.ts';
+import { ownHomedTables, ownRestTables, streamOf } from '../streams/names.ts';
 import { databaseProblem } from '../transaction.ts';
 import { type Comparable, comparableOf, type Incomparable, type Range, textOrderSql } from './comparable.ts';
 import { settle } from './settle.ts';
@@ -82,6 +82,8 @@ export type VerifyOptions = {
   readonly settleMs?: number;
   /** Take every difference for one, without waiting for what may be on its way: where no stream runs between the two. */
   readonly asItIs?: boolean;
+  /** Also tables with `writes: direct` or `buffered`, once nothing of them is on its way. Default false. */
+  readonly everywhere?: boolean;
   readonly onProgress?: (progress: VerifyProgress) => void;
 };
 
@@ -157,11 +159,15 @@ async function comparables(
   options: VerifyOptions,
 ): Promise<readonly (Comparable | Incomparable)[]> {
   const [ours, theirs] = await Promise.all([readAll(here.client), readAll(there.client)]);
-  const names: (readonly [TableName, StreamName])[] = [
+  const names: (readonly [TableName, Comparable['stream']])[] = [
     ...ownHomedTables.map((name) => [name, 'homed'] as const),
     ...ownRestTables.map((name) => [name, 'rest'] as const),
   ];
   for (const name of Object.keys(options.configuration.tables).sort()) {
+    if (options.everywhere && options.configuration.tables[name]?.writes !== 'replicated') {
+      names.push([name, 'everywhere']);
+      continue;
+    }
     if (isMerged(options.configuration.tables[name])) {
       names.push([name, 'rest']);
       continue;
