@@ -18,7 +18,7 @@ const sources = allFiles().filter(
 );
 
 /** Codes of `process.emitWarning`, described at the end of the page. */
-const warnings = ['LK_CONTROL'];
+const warnings = ['LK_CONTROL', 'LK_CONFLICT'];
 
 test('the page has a section for every code, in the order of the table, and no others', () => {
   expect([...sections.keys()]).toEqual(Object.keys(errors));

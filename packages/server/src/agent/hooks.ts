@@ -153,7 +153,8 @@ export class Hooks {
   async #tellOne(url: string, told: HookMessage): Promise<boolean> {
     const { database, log } = this.#options;
     const reply = await this.#post(url, told.body);
-    if (this.#closed) return false;
+    // An end of our own is no failure of theirs.
+    if (this.#closed && reply.kind === 'silent') return false;
     const fate = fateOf(reply, told, Math.random());
     const { kind, key, attempts } = told;
     const problem = reply.kind === 'answered' ? { status: reply.status } : { error: reply.error };
