@@ -32,6 +32,81 @@ CREATE UNLOGGED TABLE lanekeeper.agent (
   CONSTRAINT agent_pkey PRIMARY KEY (instance)
 );
 
+CREATE TABLE lanekeeper.announced (
+  peer text NOT NULL,
+  at timestamp with time zone NOT NULL,
+  CONSTRAINT announced_pkey PRIMARY KEY (peer)
+);
+
+CREATE TABLE lanekeeper.buffer_aside (
+  id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  log text NOT NULL,
+  "position" text NOT NULL,
+  target text NOT NULL,
+  relation text NOT NULL,
+  key text[] NOT NULL,
+  image jsonb,
+  stamp bigint NOT NULL,
+  dc text NOT NULL,
+  number bigint NOT NULL,
+  written_at timestamp with time zone NOT NULL,
+  state text DEFAULT 'retrying'::text NOT NULL,
+  sqlstate text NOT NULL,
+  message text NOT NULL,
+  attempts integer DEFAULT 1 NOT NULL,
+  first_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  next_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  decided_by text,
+  reason text,
+  CONSTRAINT buffer_aside_log_target_position_key UNIQUE (log, target, "position"),
+  CONSTRAINT buffer_aside_pkey PRIMARY KEY (id),
+  CONSTRAINT buffer_aside_state_check CHECK ((state = ANY (ARRAY['retrying'::text, 'poison'::text, 'discarded'::text])))
+);
+
+CREATE TABLE lanekeeper.buffer_log (
+  number bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  pattern text NOT NULL,
+  relation text NOT NULL,
+  key text[] NOT NULL,
+  image jsonb,
+  stamp bigint NOT NULL,
+  of_dc text,
+  of_number bigint,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT buffer_log_pattern_check CHECK ((pattern = ANY (ARRAY['direct'::text, 'buffered'::text]))),
+  CONSTRAINT buffer_log_pkey PRIMARY KEY (number)
+);
+
+CREATE TABLE lanekeeper.buffer_progress (
+  log text NOT NULL,
+  target text NOT NULL,
+  drained bigint DEFAULT 0 NOT NULL,
+  waiting bigint,
+  oldest_at timestamp with time zone,
+  problem text,
+  seen_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT buffer_progress_pkey PRIMARY KEY (log, target)
+);
+
+CREATE TABLE lanekeeper.buffer_waiting (
+  target text NOT NULL,
+  number bigint NOT NULL,
+  not_before timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+  CONSTRAINT buffer_waiting_pkey PRIMARY KEY (target, number)
+);
+
+CREATE TABLE lanekeeper.change (
+  relation text NOT NULL,
+  key text[] NOT NULL,
+  stamp bigint[] NOT NULL,
+  root bigint[],
+  shape text,
+  columns text[],
+  vals text[],
+  application text,
+  at timestamp with time zone NOT NULL
+) WITH (autovacuum_vacuum_threshold=10000, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_insert_threshold=-1);
+
 CREATE TABLE lanekeeper.claim (
   name text NOT NULL,
   value text NOT NULL,
@@ -41,12 +116,49 @@ CREATE TABLE lanekeeper.claim (
   CONSTRAINT claim_pkey PRIMARY KEY (name, value)
 );
 
+CREATE TABLE lanekeeper.conflict (
+  id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  seen_in text NOT NULL,
+  relation text NOT NULL,
+  key_columns text[] NOT NULL,
+  key text[] NOT NULL,
+  policy text NOT NULL,
+  era bigint NOT NULL,
+  winner_dc text NOT NULL,
+  winner_application text,
+  winner_at timestamp with time zone NOT NULL,
+  winner_stamp bigint[] NOT NULL,
+  winner_columns text[],
+  winner text[],
+  loser_dc text NOT NULL,
+  loser_application text,
+  loser_at timestamp with time zone NOT NULL,
+  loser_stamp bigint[] NOT NULL,
+  loser_columns text[],
+  loser text[],
+  CONSTRAINT conflict_pkey PRIMARY KEY (id)
+);
+
 CREATE TABLE lanekeeper.conflict_count (
   subscription text NOT NULL,
   seen bigint NOT NULL,
   unanswered bigint DEFAULT 0 NOT NULL,
   at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
   CONSTRAINT conflict_count_pkey PRIMARY KEY (subscription)
+);
+
+CREATE TABLE lanekeeper.copy (
+  relation text NOT NULL,
+  as_of timestamp with time zone NOT NULL,
+  due timestamp with time zone NOT NULL,
+  made_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  made_in text NOT NULL,
+  rows bigint NOT NULL,
+  changed bigint NOT NULL,
+  complete boolean NOT NULL,
+  missing jsonb DEFAULT '{}'::jsonb NOT NULL,
+  CONSTRAINT copy_pkey PRIMARY KEY (relation)
 );
 
 CREATE TABLE lanekeeper.deed (
@@ -82,6 +194,14 @@ CREATE TABLE lanekeeper.fill (
   CONSTRAINT fill_pkey PRIMARY KEY (id)
 );
 
+CREATE TABLE lanekeeper.floor (
+  relation text NOT NULL,
+  dc text NOT NULL,
+  era bigint NOT NULL,
+  stamp bigint[] NOT NULL,
+  CONSTRAINT floor_pkey PRIMARY KEY (relation, dc, era)
+);
+
 CREATE TABLE lanekeeper.frozen (
   publisher text NOT NULL,
   term bigint NOT NULL,
@@ -95,6 +215,25 @@ CREATE TABLE lanekeeper.generation (
   CONSTRAINT generation_generation_check CHECK ((generation >= 1)),
   CONSTRAINT generation_one_check CHECK (one),
   CONSTRAINT generation_pkey PRIMARY KEY (one)
+);
+
+CREATE TABLE lanekeeper.homed_as (
+  dc text NOT NULL,
+  homes text NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT homed_as_homes_check CHECK ((homes = ANY (ARRAY['single'::text, 'per-account'::text]))),
+  CONSTRAINT homed_as_pkey PRIMARY KEY (dc)
+);
+
+CREATE TABLE lanekeeper.hook (
+  kind text NOT NULL,
+  key text NOT NULL,
+  body json NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  attempts integer DEFAULT 0 NOT NULL,
+  next_at timestamp with time zone DEFAULT clock_timestamp(),
+  heard_at timestamp with time zone,
+  CONSTRAINT hook_pkey PRIMARY KEY (kind, key)
 );
 
 CREATE TABLE lanekeeper.incident (
@@ -132,6 +271,17 @@ CREATE TABLE lanekeeper.joining (
   CONSTRAINT joining_pkey PRIMARY KEY (dc)
 );
 
+CREATE TABLE lanekeeper.layout (
+  relation text NOT NULL,
+  era bigint NOT NULL,
+  shape text NOT NULL,
+  policy text NOT NULL,
+  dcs bigint[] NOT NULL,
+  applications text[] NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT layout_pkey PRIMARY KEY (relation, era)
+);
+
 CREATE TABLE lanekeeper.leader (
   one boolean DEFAULT true NOT NULL,
   instance text NOT NULL,
@@ -151,6 +301,40 @@ CREATE TABLE lanekeeper.lineage (
   applied bigint NOT NULL,
   path bigint[] NOT NULL,
   CONSTRAINT lineage_pkey PRIMARY KEY (home, term)
+);
+
+CREATE TABLE lanekeeper.merge_heard (
+  dc text NOT NULL,
+  mark bigint NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  snapshot pg_snapshot DEFAULT pg_current_snapshot() NOT NULL,
+  CONSTRAINT merge_heard_pkey PRIMARY KEY (dc, mark)
+);
+
+CREATE TABLE lanekeeper.merge_mark (
+  dc text NOT NULL,
+  mark bigint NOT NULL,
+  seen jsonb NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT merge_mark_pkey PRIMARY KEY (dc)
+);
+
+CREATE TABLE lanekeeper.merge_pending (
+  id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  relation text NOT NULL,
+  key text[] NOT NULL,
+  stamp bigint[] NOT NULL,
+  root bigint[],
+  shape text,
+  columns text[],
+  vals text[],
+  application text,
+  at timestamp with time zone NOT NULL,
+  reason text NOT NULL,
+  sqlstate text,
+  tries integer DEFAULT 0 NOT NULL,
+  since timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT merge_pending_pkey PRIMARY KEY (id)
 );
 
 CREATE TABLE lanekeeper.migration (
@@ -210,6 +394,22 @@ CREATE TABLE lanekeeper.piece (
   CONSTRAINT piece_pkey PRIMARY KEY (id)
 );
 
+CREATE TABLE lanekeeper.publishing (
+  id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  relations text[] NOT NULL,
+  xid xid8,
+  roles text[],
+  opened_by text DEFAULT SESSION_USER NOT NULL,
+  application text DEFAULT current_setting('application_name'::text) NOT NULL,
+  reason text,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  until timestamp with time zone NOT NULL,
+  ended_at timestamp with time zone,
+  CONSTRAINT publishing_check CHECK (((xid IS NULL) <> (roles IS NULL))),
+  CONSTRAINT publishing_pkey PRIMARY KEY (id),
+  CONSTRAINT publishing_relations_check CHECK ((cardinality(relations) > 0))
+);
+
 CREATE TABLE lanekeeper.rejoining (
   term bigint NOT NULL,
   generation integer NOT NULL,
@@ -228,6 +428,36 @@ CREATE TABLE lanekeeper.repair (
   columns text[],
   vals text[],
   CONSTRAINT repair_pkey PRIMARY KEY (dc, id)
+);
+
+CREATE TABLE lanekeeper.rollout (
+  digest text NOT NULL,
+  version text NOT NULL,
+  since timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  seen_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  healthy_since timestamp with time zone,
+  was_healthy boolean DEFAULT false NOT NULL,
+  CONSTRAINT rollout_pkey PRIMARY KEY (digest, version)
+);
+
+CREATE TABLE lanekeeper.singleton (
+  name text NOT NULL,
+  everywhere boolean NOT NULL,
+  number bigint NOT NULL,
+  instance text NOT NULL,
+  since timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT singleton_pkey PRIMARY KEY (name, everywhere)
+);
+
+CREATE TABLE lanekeeper.spread (
+  relation text NOT NULL,
+  key text[] NOT NULL,
+  stamp bigint NOT NULL,
+  dc text NOT NULL,
+  number bigint NOT NULL,
+  removed boolean NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT spread_pkey PRIMARY KEY (relation, key)
 );
 
 CREATE TABLE lanekeeper.stranded (
@@ -310,27 +540,61 @@ CREATE UNLOGGED TABLE lanekeeper.tick (
   durability integer DEFAULT 0 NOT NULL
 ) WITH (autovacuum_vacuum_threshold=10000, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_insert_threshold=-1);
 
+CREATE TABLE lanekeeper.version (
+  relation text NOT NULL,
+  key text[] NOT NULL,
+  stamp bigint[] NOT NULL,
+  root bigint[],
+  own_era bigint DEFAULT 0 NOT NULL,
+  own bigint DEFAULT 0 NOT NULL,
+  deleted boolean DEFAULT false NOT NULL,
+  application text,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT version_pkey PRIMARY KEY (relation, key)
+) WITH (fillfactor=85);
+
 -- ── Comments ────────────────────────────────────────────────────────────────────────
 COMMENT ON TABLE lanekeeper.acceptance IS 'A new home writes this before any data; without it a given account is written nowhere.';
 COMMENT ON TABLE lanekeeper.activity IS 'When an account was last used here: sign-ins and writes, to the minute.';
 COMMENT ON TABLE lanekeeper.adoption IS 'Accounts that have been written since a succession moved them. Replicated; the deed stays as it is, so that handing back is one row.';
 COMMENT ON TABLE lanekeeper.agent IS 'Agents of this data center; alive while `at` is young. One of them leads.';
+COMMENT ON TABLE lanekeeper.announced IS 'Data centers that were sent what was written here before they read the merge log, and since when they read it.';
+COMMENT ON TABLE lanekeeper.buffer_aside IS 'Writes that a data center refused. They are tried again for a while, then wait for a person; nobody waits behind them.';
+COMMENT ON TABLE lanekeeper.buffer_log IS 'Writes that not every data center has yet. Without an image: a removal.';
+COMMENT ON COLUMN lanekeeper.buffer_log.of_dc IS 'Where the write was made, and its number there, when it is not one of this data center''s own: sent again.';
+COMMENT ON TABLE lanekeeper.buffer_progress IS 'How far the agent of this data center has drained its logs into each data center, as it last saw it.';
+COMMENT ON TABLE lanekeeper.buffer_waiting IS 'Which data centers still lack a write of the log. `not_before`: until then the application that writes it directly is at work on it.';
+COMMENT ON TABLE lanekeeper.change IS 'The merge log. Every row is deleted by the transaction that writes it, so the table is always empty; only the insert is published. Without columns: the row is deleted. A relation of the schema lanekeeper: news from one data center to the others.';
 COMMENT ON TABLE lanekeeper.claim IS 'A value that must be unique in all data centers, and the account that holds it. Belongs to one of 256 buckets, each with a deed.';
+COMMENT ON TABLE lanekeeper.conflict IS 'Two writes to one shared row, neither of which had seen the other, and which of them stays. Only here: every data center in which the two met has a row of its own, with the same two stamps.';
+COMMENT ON COLUMN lanekeeper.conflict.winner_at IS 'When it was written, by the clock of where it was.';
+COMMENT ON COLUMN lanekeeper.conflict.winner IS 'The row as text, its columns named by `winner_columns`; null when it was deleted. Likewise `loser`.';
 COMMENT ON TABLE lanekeeper.conflict_count IS 'Conflicts that replication counted, and how many of them no clean `verify` has answered for. PostgreSQL forgets its counters in a crash.';
+COMMENT ON TABLE lanekeeper.copy IS 'Of when each copy of other tables is. Written in the transaction that makes the copy and replicated in the same stream, so that both always fit.';
+COMMENT ON COLUMN lanekeeper.copy.due IS 'The latest moment of the schedule that this copy serves.';
+COMMENT ON COLUMN lanekeeper.copy.missing IS 'Whose writes before that moment may be missing, and why: data center → reason.';
 COMMENT ON TABLE lanekeeper.deed IS 'One row per account: the data center that may write its rows (R1). Replicated in the stream of the rows themselves (R2).';
 COMMENT ON COLUMN lanekeeper.deed.giver IS 'The data center that gave the account away; null when it was born at its home.';
 COMMENT ON COLUMN lanekeeper.deed.digest IS 'Digest of the account''s rows at the moment it was given; null when there is nothing to compare.';
 COMMENT ON TABLE lanekeeper.drain IS 'Accounts about to move. Soft: applications hold new requests. Hard: the fence refuses transactions that have not begun to write.';
 COMMENT ON TABLE lanekeeper.fill IS 'How far rows that existed before Lanekeeper have been given deeds and claims; a fill that was interrupted goes on after last_key.';
+COMMENT ON TABLE lanekeeper.floor IS 'Of the stamps of the deleted rows that a data center has forgotten, the largest of each place, by era. A row without a version begins there: above all of them, and known to have known them.';
 COMMENT ON TABLE lanekeeper.frozen IS 'Data centers from which nothing is applied here: taken over, or we were. Nobody enables their subscriptions but a rejoin.';
+COMMENT ON TABLE lanekeeper.homed_as IS 'Data centers that have changed between one home for all accounts and one for each: what they go by now.';
 COMMENT ON TABLE lanekeeper.incident IS 'What should not have happened and was kept from doing harm. Nothing is skipped silently (R5).';
 COMMENT ON TABLE lanekeeper.installation IS 'Whose database this is. A configuration of another cluster or data center, or with another stride, is not applied to it.';
 COMMENT ON TABLE lanekeeper.instance IS 'Application instances that answer drains; alive while their session holds its advisory lock.';
 COMMENT ON TABLE lanekeeper.joining IS 'How far a `join` has come: the same row in the data center that is seeded and in the one it is seeded from. Where the two do not agree, it begins anew. Never replicated.';
+COMMENT ON TABLE lanekeeper.layout IS 'What the places of a stamp mean, by era. An era is n × 2³² + a hash of the shape: declared in two data centers alike, it is one. Travels with every change.';
+COMMENT ON COLUMN lanekeeper.layout.shape IS '`policy|{dcs}|{applications}`, the heaviest first.';
 COMMENT ON TABLE lanekeeper.leader IS 'The agent that leads: where it is reached, and what it was last granted, so that its successor goes on without a gap.';
 COMMENT ON TABLE lanekeeper.lineage IS 'The fold of all successions: where an account is written whose deed names `home` in `term`. Deeds that no succession touched are not listed. Never replicated.';
 COMMENT ON COLUMN lanekeeper.lineage.applied IS 'The term of the last succession that applied: with the deed''s counter, the present epoch.';
 COMMENT ON COLUMN lanekeeper.lineage.path IS 'The terms of all successions that applied, in order: a hand-back looks for the one that it undoes.';
+COMMENT ON TABLE lanekeeper.merge_heard IS 'When each mark came by here, and what was there by then.';
+COMMENT ON TABLE lanekeeper.merge_mark IS 'How far each data center has merged what the others wrote: their latest marks that it has seen while nothing was pending.';
+COMMENT ON TABLE lanekeeper.merge_pending IS 'Changes that arrived while their row was locked, or that could not be written. The agent finishes them.';
+COMMENT ON COLUMN lanekeeper.merge_pending.sqlstate IS 'Null: the row was locked.';
 COMMENT ON TABLE lanekeeper.move_log IS 'Moves that left or reached this data center: committed with the move, kept for a week, what the budget of moves counts.';
 COMMENT ON TABLE lanekeeper.observation IS 'With `enforce: observe`: what the fence would have refused.';
 COMMENT ON TABLE lanekeeper.outcome IS 'The result of a request, committed with its work, so that any data center can answer: did it go through?';
@@ -339,8 +603,15 @@ COMMENT ON TABLE lanekeeper.piece IS 'Functions, triggers and publications that 
 COMMENT ON COLUMN lanekeeper.piece.hash IS 'Of the SQL that created it: another hash in the configuration means it is replaced.';
 COMMENT ON COLUMN lanekeeper.piece.removal IS 'The SQL that takes it away, also when nothing declares it any more.';
 COMMENT ON COLUMN lanekeeper.piece.fingerprint IS 'Of what PostgreSQL held after it was created: another one now means that somebody changed it by hand.';
+COMMENT ON TABLE lanekeeper.publishing IS 'Who published what, and when: one transaction, or a time for roles. Only here: never replicated.';
+COMMENT ON COLUMN lanekeeper.publishing.xid IS 'The one transaction that may write; null for a time.';
+COMMENT ON COLUMN lanekeeper.publishing.roles IS 'Who may write meanwhile, by the role that logged in; null for a transaction.';
 COMMENT ON TABLE lanekeeper.rejoining IS 'How far this data center has come back from being taken over in `term`; its stages are in src/agent/rejoin.ts. Never replicated.';
 COMMENT ON TABLE lanekeeper.repair IS 'A row as its home has it, or (without columns) that there is none. Written and deleted in one transaction, so it is always empty; what reads the stream puts the row in place.';
+COMMENT ON TABLE lanekeeper.rollout IS 'Configurations and versions that agents of this data center have led with: since when, and since when without interruption in good health.';
+COMMENT ON TABLE lanekeeper.singleton IS 'Who ran a singleton last in this data center, and its number. Not replicated: in the cluster, numbers start from the epoch of the fixed home, which no two data centers share.';
+COMMENT ON TABLE lanekeeper.spread IS 'The version of the last write to each row of a table with `writes: direct` or `buffered`, as this data center has it.';
+COMMENT ON COLUMN lanekeeper.spread.stamp IS 'Microseconds since 1970 by the clock of the data center that took the write, and always more than it had seen for this key.';
 COMMENT ON TABLE lanekeeper.stranded IS 'Changes committed in a data center beyond the cut at which it was taken over, one row each. Written at the successor before anything is undone, replicated, decided by a declaration or a person.';
 COMMENT ON COLUMN lanekeeper.stranded.end_lsn IS 'The end of the source transaction''s commit in that data center''s log: with dc and generation, the transaction''s name.';
 COMMENT ON COLUMN lanekeeper.stranded.term IS 'Of the succession that took over.';
@@ -356,6 +627,10 @@ COMMENT ON TABLE lanekeeper.sync_peer IS 'Slots of the data centers that applica
 COMMENT ON TABLE lanekeeper.takeover IS 'What was visible here when a data center was taken over: what is newer was written since. Never replicated.';
 COMMENT ON TABLE lanekeeper.tick IS 'One row per transaction that passed the fence, to carry the check at commit. The agent empties it.';
 COMMENT ON COLUMN lanekeeper.tick.durability IS '0: local. 1: remote, accepted while alone. 2: remote, refused while alone.';
+COMMENT ON TABLE lanekeeper.version IS 'The stamp of every shared row that was written since it is merged, deleted ones included until they are purged.';
+COMMENT ON COLUMN lanekeeper.version.root IS 'The stamp of an earlier era on which the first write of this one was made.';
+COMMENT ON COLUMN lanekeeper.version.own IS 'The highest count of this data center in a stamp that it made here, in the era `own_era`. One whose write lost is not used again: the same twice would pass off either write as known to who made the other.';
+COMMENT ON COLUMN lanekeeper.version.at IS 'When the row was written, in the data center where it was.';
 
 -- ── Sequences ───────────────────────────────────────────────────────────────────────
 CREATE UNLOGGED SEQUENCE lanekeeper.hard_drains AS bigint INCREMENT BY 1 START WITH 1;
@@ -369,15 +644,25 @@ CREATE SEQUENCE lanekeeper.sync_view AS bigint INCREMENT BY 1 START WITH 1;
 CREATE SEQUENCE lanekeeper.view AS bigint INCREMENT BY 1 START WITH 1;
 
 -- ── Indexes ─────────────────────────────────────────────────────────────────────────
+CREATE INDEX buffer_log_key ON lanekeeper.buffer_log USING btree (relation, key, stamp);
+CREATE INDEX buffer_waiting_number ON lanekeeper.buffer_waiting USING btree (number);
 CREATE INDEX claim_unconfirmed ON lanekeeper.claim USING btree (claimed_at) WHERE (NOT confirmed);
+CREATE INDEX conflict_at ON lanekeeper.conflict USING btree (at);
+CREATE INDEX conflict_row ON lanekeeper.conflict USING btree (relation, key);
 CREATE INDEX deed_given_at ON lanekeeper.deed USING btree (given_at) WHERE (giver IS NOT NULL);
+CREATE INDEX hook_next ON lanekeeper.hook USING btree (kind, next_at) WHERE (next_at IS NOT NULL);
+CREATE INDEX merge_pending_row ON lanekeeper.merge_pending USING btree (relation, key);
 CREATE INDEX move_log_account ON lanekeeper.move_log USING btree (account, at);
 CREATE INDEX move_log_at ON lanekeeper.move_log USING btree (at);
 CREATE INDEX outcome_request_id ON lanekeeper.outcome USING btree (request_id);
+CREATE INDEX publishing_open ON lanekeeper.publishing USING btree (until) WHERE ((xid IS NULL) AND (ended_at IS NULL));
+CREATE INDEX publishing_xid ON lanekeeper.publishing USING btree (xid) WHERE (xid IS NOT NULL);
+CREATE INDEX spread_removed ON lanekeeper.spread USING btree (at) WHERE removed;
 CREATE INDEX stranded_account ON lanekeeper.stranded USING btree (account, end_lsn);
 CREATE INDEX stranded_old_row ON lanekeeper.stranded USING hash (old_key);
 CREATE INDEX stranded_open ON lanekeeper.stranded USING btree (dc, generation, end_lsn) WHERE (state = 'open'::text);
 CREATE INDEX stranded_row ON lanekeeper.stranded USING hash (key);
+CREATE INDEX version_deleted ON lanekeeper.version USING btree (at) WHERE deleted;
 
 -- ── Functions ───────────────────────────────────────────────────────────────────────
 CREATE OR REPLACE FUNCTION lanekeeper.accept(given_account text, expected_term bigint, expected_counter bigint, OUT kind text, OUT digest_here text, OUT digest_given text)
@@ -433,6 +718,62 @@ BEGIN
   END IF;
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.announce(of_relation text, since timestamp with time zone DEFAULT NULL::timestamp with time zone, of_key text[] DEFAULT NULL::text[])
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  c lanekeeper.change;
+  sent bigint := 0;
+  place tid;
+BEGIN
+  FOR c IN SELECT * FROM lanekeeper.changes_of(of_relation, since, of_key) LOOP
+    INSERT INTO lanekeeper.change SELECT c.* RETURNING ctid INTO place;
+    DELETE FROM lanekeeper.change WHERE ctid = place;
+    sent := sent + 1;
+  END LOOP;
+  RETURN sent;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.apply_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '10ms'
+ SET "DateStyle" TO 'ISO, YMD'
+ SET "IntervalStyle" TO 'postgres'
+ SET "TimeZone" TO 'UTC'
+ SET bytea_output TO 'hex'
+ SET extra_float_digits TO '1'
+ SET xmloption TO 'content'
+ SET lc_monetary TO 'C'
+AS $function$
+DECLARE
+  why text := NULL;
+  state text;
+BEGIN
+  BEGIN
+    IF left(NEW.relation, 11) = 'lanekeeper.' THEN
+      PERFORM lanekeeper.hear(NEW);
+    ELSIF lanekeeper.merge_row(NEW) = 'locked' THEN
+      why := 'the row is locked';
+    END IF;
+  EXCEPTION WHEN others THEN
+    IF left(SQLSTATE, 2) IN ('53', '58', 'XX') THEN
+      RAISE;
+    END IF;
+    why := SQLERRM;
+    state := CASE WHEN SQLSTATE NOT IN ('55P03', '40P01', '40001') THEN SQLSTATE END;
+  END;
+  IF why IS NOT NULL THEN
+    PERFORM lanekeeper.keep_pending(NEW, why, state);
+  END IF;
+  RETURN NULL;
+END $function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.apply_repair()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -479,6 +820,29 @@ BEGIN
       'home', NEW.vals[array_position(NEW.columns, 'home')], 'term', sent_term, 'counter', sent_counter)::text);
   END IF;
   RETURN NEW;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.arrived(of_dc text)
+ RETURNS pg_lsn
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  subscription oid;
+  confirmed pg_lsn;
+  applied pg_lsn;
+BEGIN
+  SELECT s.oid INTO subscription FROM pg_subscription s
+    WHERE s.subname = 'lanekeeper_' || of_dc || '_homed' AND s.subdbid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database());
+  IF subscription IS NULL THEN
+    RETURN NULL;
+  END IF;
+  SELECT w.latest_end_lsn INTO confirmed FROM pg_stat_get_subscription(subscription) w WHERE w.relid IS NULL AND w.leader_pid IS NULL;
+  IF has_function_privilege('pg_replication_origin_progress(text, boolean)', 'EXECUTE') THEN
+    applied := pg_replication_origin_progress('pg_' || subscription, false);
+  END IF;
+  RETURN greatest(confirmed, applied);
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.await_peers(within_ms integer, OUT view bigint, OUT reached boolean)
@@ -529,6 +893,132 @@ BEGIN
     PERFORM pg_notify('lanekeeper_app', json_build_object('kind', 'drain', 'move', number, 'account', drained_account, 'to', destination, 'untilMs', until_ms)::text);
   END IF;
   RETURN number;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.begin_publishing(tables text[], for_roles text[], for_ms bigint, why text DEFAULT NULL::text)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  unknown text;
+  number bigint;
+BEGIN
+  IF for_ms IS NULL OR NOT for_ms BETWEEN 1000 AND 86400000 THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'publishing lasts between one second and one day';
+  END IF;
+  SELECT r INTO unknown FROM unnest(for_roles) r WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r) LIMIT 1;
+  IF FOUND OR coalesce(cardinality(for_roles), 0) = 0 THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('there is no role %s to publish as', unknown);
+  END IF;
+  INSERT INTO lanekeeper.publishing (relations, roles, until, reason)
+    VALUES (lanekeeper.publishable(tables), for_roles, clock_timestamp() + make_interval(secs => for_ms / 1000.0), why)
+    RETURNING id INTO number;
+  RETURN number;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.buffer_ack(of_target text, numbers bigint[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  -- Whoever empties the last place of a write must see that it is the last one.
+  PERFORM FROM lanekeeper.buffer_log l WHERE l.number = ANY (numbers) ORDER BY l.number FOR UPDATE;
+  DELETE FROM lanekeeper.buffer_waiting w WHERE w.target = of_target AND w.number = ANY (numbers);
+  DELETE FROM lanekeeper.buffer_log l WHERE l.number = ANY (numbers)
+    AND NOT EXISTS (SELECT FROM lanekeeper.buffer_waiting w WHERE w.number = l.number);
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.buffer_append(of_relation text, given jsonb, removing boolean, OUT of_number bigint, OUT of_stamp bigint)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  w record;
+BEGIN
+  PERFORM lanekeeper.require_pattern(of_relation, 'buffered');
+  SELECT * INTO w FROM lanekeeper.spread_image(of_relation, given, removing);
+  of_stamp := lanekeeper.spread_stamp(of_relation, w.of_key);
+  INSERT INTO lanekeeper.buffer_log (pattern, relation, key, image, stamp) VALUES ('buffered', of_relation, w.of_key, w.image, of_stamp)
+    RETURNING number INTO of_number;
+  INSERT INTO lanekeeper.buffer_waiting (target, number) SELECT t, of_number FROM unnest(lanekeeper.dcs()) t;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.buffer_lag()
+ RETURNS TABLE(pattern text, target text, waiting bigint, oldest_at timestamp with time zone)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  SELECT l.pattern, w.target, count(*), min(l.at) FROM lanekeeper.buffer_waiting w JOIN lanekeeper.buffer_log l USING (number) GROUP BY 1, 2
+$function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.buffer_prepare(of_relation text, given jsonb, removing boolean, OUT of_key text[], OUT image jsonb, OUT of_stamp bigint)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  PERFORM lanekeeper.require_pattern(of_relation, 'buffered');
+  SELECT i.of_key, i.image INTO of_key, image FROM lanekeeper.spread_image(of_relation, given, removing) i;
+  of_stamp := lanekeeper.spread_stamp(of_relation, of_key);
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.buffer_resend(of_relation text, of_target text)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  numbers bigint[];
+BEGIN
+  IF lanekeeper.spread_pattern(of_relation) IS NULL OR of_target <> ALL (lanekeeper.dcs()) OR of_target = lanekeeper.dc() THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('%s is not sent from %s to %s', of_relation, lanekeeper.dc(), of_target);
+  END IF;
+  WITH sent AS (
+    INSERT INTO lanekeeper.buffer_log (pattern, relation, key, image, stamp, of_dc, of_number)
+      SELECT lanekeeper.spread_pattern(of_relation), of_relation, coalesce(r.of_key, s.key), r.image, coalesce(s.stamp, 0), coalesce(s.dc, ''), coalesce(s.number, 0)
+        FROM lanekeeper.spread_rows(of_relation) r FULL JOIN (SELECT * FROM lanekeeper.spread WHERE relation = of_relation) s ON s.key = r.of_key
+        WHERE r.of_key IS NOT NULL OR s.removed
+      RETURNING number
+  ), waiting AS (
+    INSERT INTO lanekeeper.buffer_waiting (target, number) SELECT of_target, number FROM sent
+  )
+  SELECT array_agg(number) INTO numbers FROM sent;
+  RETURN coalesce(cardinality(numbers), 0);
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.changes_of(of_relation text, since timestamp with time zone DEFAULT NULL::timestamp with time zone, of_key text[] DEFAULT NULL::text[])
+ RETURNS SETOF lanekeeper.change
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "DateStyle" TO 'ISO, YMD'
+ SET "IntervalStyle" TO 'postgres'
+ SET "TimeZone" TO 'UTC'
+ SET bytea_output TO 'hex'
+ SET extra_float_digits TO '1'
+ SET xmloption TO 'content'
+ SET lc_monetary TO 'C'
+AS $function$
+BEGIN
+  -- All of it STABLE: it sees what the caller's query sees, so that a row and its stamp are of one moment.
+  RETURN QUERY
+    SELECT v.relation, v.key, v.stamp, v.root, l.shape, i.columns, i.vals, v.application, v.at
+      FROM lanekeeper.version v LEFT JOIN lanekeeper.layout l ON l.relation = v.relation AND l.era = v.stamp[1]
+      CROSS JOIN LATERAL lanekeeper.image_of(v.relation, v.key) i
+      WHERE v.relation = of_relation AND (since IS NULL OR v.at >= since) AND (of_key IS NULL OR v.key = of_key) AND v.deleted = (i.columns IS NULL);
+  IF since IS NULL AND of_key IS NULL THEN
+    RETURN QUERY SELECT of_relation, u.key, '{0}'::bigint[], NULL::bigint[], NULL::text, u.columns, u.vals, NULL::text, clock_timestamp()
+      FROM lanekeeper.unversioned(of_relation) u;
+  END IF;
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.check_commit()
@@ -633,6 +1123,40 @@ BEGIN
   wall_ms := (date_part('epoch', clock_timestamp()) * 1000)::bigint;
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.conflict_of(number bigint)
+ RETURNS TABLE(id bigint, at_ms double precision, seen_in text, relation text, key_columns text[], key text[], policy text, winner_dc text, winner_application text, winner_at_ms double precision, winner_columns text[], winner text[], loser_dc text, loser_application text, loser_at_ms double precision, loser_columns text[], loser text[])
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  SELECT c.id, extract(epoch FROM c.at)::float8 * 1000, c.seen_in, c.relation, c.key_columns, c.key, c.policy,
+      c.winner_dc, c.winner_application, extract(epoch FROM c.winner_at)::float8 * 1000, c.winner_columns, c.winner,
+      c.loser_dc, c.loser_application, extract(epoch FROM c.loser_at)::float8 * 1000, c.loser_columns, c.loser
+    FROM lanekeeper.conflict c
+    WHERE c.id = conflict_of.number AND has_table_privilege(session_user, to_regclass(lanekeeper.quoted(c.relation)), 'SELECT')
+$function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.copy_as_of(asked text)
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  RETURN (SELECT c.as_of FROM lanekeeper.copy c WHERE c.relation = CASE WHEN asked LIKE '%.%' THEN asked ELSE 'public.' || asked END);
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.copy_state(asked text, OUT as_of timestamp with time zone, OUT made_at timestamp with time zone, OUT complete boolean, OUT missing jsonb)
+ RETURNS SETOF record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  RETURN QUERY SELECT c.as_of, c.made_at, c.complete, c.missing FROM lanekeeper.copy c
+    WHERE c.relation = CASE WHEN asked LIKE '%.%' THEN asked ELSE 'public.' || asked END;
+END $function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.count_drains()
  RETURNS void
  LANGUAGE plpgsql
@@ -641,6 +1165,66 @@ BEGIN
   IF pg_sequence_last_value('lanekeeper.hard_drains'::regclass) > 1 AND NOT EXISTS (SELECT FROM lanekeeper.drain WHERE hard) THEN
     PERFORM setval('lanekeeper.hard_drains', 1);
   END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.covers(a bigint[], a_root bigint[], b bigint[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE
+AS $function$
+BEGIN
+  IF b IS NULL OR b[1] = 0 OR a = b THEN
+    RETURN true;
+  ELSIF a IS NULL OR a[1] < b[1] THEN
+    RETURN false;
+  ELSIF a[1] > b[1] THEN
+    RETURN a_root IS NOT NULL AND (a_root[1] > b[1] OR lanekeeper.covers(a_root, NULL, b));
+  ELSIF cardinality(a) <> cardinality(b) THEN
+    RETURN false;
+  END IF;
+  FOR i IN 2 .. cardinality(a) - 1 LOOP
+    IF a[i] < b[i] THEN
+      RETURN false;
+    END IF;
+  END LOOP;
+  -- Two writes made on the same version without knowing of each other differ in a place each; equal places are one write.
+  RETURN a > b;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.cuts(OUT dc text, OUT generation integer, OUT place pg_lsn)
+ RETURNS SETOF record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  RETURN QUERY SELECT c.key, (c.value ->> 'generation')::integer, (c.value ->> 'homed')::pg_lsn
+    FROM lanekeeper.succession s, jsonb_each(s.cuts) c WHERE s.kind = 'take' AND c.value ->> 'homed' IS NOT NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.declare_layout(of_relation text, new_shape text)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  latest lanekeeper.layout;
+  s record;
+  next_era bigint;
+BEGIN
+  LOCK TABLE lanekeeper.layout IN SHARE ROW EXCLUSIVE MODE;
+  SELECT * INTO latest FROM lanekeeper.layout WHERE relation = of_relation ORDER BY era DESC LIMIT 1;
+  IF latest.shape = new_shape THEN
+    RETURN latest.era;
+  END IF;
+  SELECT * INTO s FROM lanekeeper.read_shape(new_shape);
+  -- Counts up in the upper half; the lower is the shape's own, so that two data centers that declare the same mean the same.
+  next_era := (coalesce(latest.era, 0) / 4294967296 + 1) * 4294967296 + ('x' || left(md5(new_shape), 8))::bit(32)::bigint;
+  INSERT INTO lanekeeper.layout (relation, era, shape, policy, dcs, applications)
+    VALUES (of_relation, next_era, new_shape, s.policy, s.dcs, s.applications);
+  PERFORM lanekeeper.tell('lanekeeper.layout', ARRAY[of_relation], ARRAY[next_era], new_shape, NULL);
+  RETURN next_era;
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.decline(given_account text, expected_term bigint, expected_counter bigint, OUT kind text, OUT term bigint, OUT counter bigint)
@@ -676,6 +1260,51 @@ BEGIN
   END IF;
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.direct_begin(of_relation text, given jsonb, removing boolean, grace interval, OUT of_number bigint, OUT of_key text[], OUT image jsonb, OUT of_stamp bigint, OUT refused_state text, OUT refused_message text)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  PERFORM lanekeeper.require_pattern(of_relation, 'direct');
+  SELECT i.of_key, i.image INTO of_key, image FROM lanekeeper.spread_image(of_relation, given, removing) i;
+  of_stamp := lanekeeper.spread_stamp(of_relation, of_key);
+  INSERT INTO lanekeeper.buffer_log (pattern, relation, key, image, stamp) VALUES ('direct', of_relation, of_key, image, of_stamp)
+    RETURNING number INTO of_number;
+  SET CONSTRAINTS ALL IMMEDIATE;
+  BEGIN
+    PERFORM lanekeeper.spread_apply(of_relation, of_key, image, of_stamp, lanekeeper.dc(), of_number);
+  EXCEPTION WHEN others THEN
+    refused_state := SQLSTATE;
+    refused_message := SQLERRM;
+  END;
+  INSERT INTO lanekeeper.buffer_waiting (target, number, not_before)
+    SELECT t, of_number, clock_timestamp() + grace FROM unnest(lanekeeper.dcs()) t WHERE t <> lanekeeper.dc() OR refused_state IS NOT NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.direct_end(of_number bigint, targets text[], forget boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  PERFORM FROM lanekeeper.buffer_log l WHERE l.number = of_number AND l.pattern = 'direct' FOR UPDATE;
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
+  IF forget THEN
+    DELETE FROM lanekeeper.buffer_waiting w WHERE w.number = of_number;
+    DELETE FROM lanekeeper.buffer_log l WHERE l.number = of_number;
+    RETURN;
+  END IF;
+  DELETE FROM lanekeeper.buffer_waiting w WHERE w.number = of_number AND w.target = ANY (targets);
+  UPDATE lanekeeper.buffer_waiting w SET not_before = '-infinity' WHERE w.number = of_number;
+  DELETE FROM lanekeeper.buffer_log l WHERE l.number = of_number
+    AND NOT EXISTS (SELECT FROM lanekeeper.buffer_waiting w WHERE w.number = of_number);
+END $function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.drained(drain_move bigint, instance_name text)
  RETURNS void
  LANGUAGE plpgsql
@@ -685,6 +1314,15 @@ AS $function$
 BEGIN
   PERFORM pg_notify('lanekeeper_agent', json_build_object('kind', 'drained', 'move', drain_move, 'instance', instance_name)::text);
 END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.each_greatest(a bigint[], b bigint[])
+ RETURNS bigint[]
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE STRICT
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  SELECT array_agg(greatest(x, y) ORDER BY i) FROM unnest(a, b) WITH ORDINALITY u(x, y, i)
+$function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.end_drain(drain_move bigint)
  RETURNS boolean
@@ -702,6 +1340,24 @@ BEGIN
   END IF;
   PERFORM pg_notify('lanekeeper_app', json_build_object('kind', 'undrain', 'move', drain_move, 'account', ended)::text);
   RETURN true;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.end_publishing(number bigint DEFAULT NULL::bigint)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  ended integer;
+BEGIN
+  PERFORM FROM lanekeeper.publishing p
+    WHERE p.xid IS NULL AND p.ended_at IS NULL AND p.until > clock_timestamp() AND (number IS NULL OR p.id = number)
+    ORDER BY p.id FOR UPDATE;
+  UPDATE lanekeeper.publishing SET ended_at = clock_timestamp()
+    WHERE xid IS NULL AND ended_at IS NULL AND until > clock_timestamp() AND (number IS NULL OR id = number);
+  GET DIAGNOSTICS ended = ROW_COUNT;
+  RETURN ended;
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.enlist(instance_name text)
@@ -797,6 +1453,64 @@ BEGIN
   RETURN lanekeeper.tick(durability);
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.finish_pending(at_most integer DEFAULT 100)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '100ms'
+ SET "DateStyle" TO 'ISO, YMD'
+ SET "IntervalStyle" TO 'postgres'
+ SET "TimeZone" TO 'UTC'
+ SET bytea_output TO 'hex'
+ SET extra_float_digits TO '1'
+ SET xmloption TO 'content'
+ SET lc_monetary TO 'C'
+AS $function$
+DECLARE
+  p lanekeeper.merge_pending;
+  c lanekeeper.change;
+  done integer := 0;
+  why text;
+  state text;
+BEGIN
+  IF current_setting('session_replication_role') <> 'replica' THEN
+    RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = 'pending changes are merged as replica only';
+  END IF;
+  -- What failed for a reason of its own is looked at less and less often.
+  FOR p IN SELECT * FROM lanekeeper.merge_pending x
+      WHERE x.sqlstate IS NULL OR x.since + make_interval(secs => least(power(2, x.tries), 300)) < clock_timestamp() OR x.tries = 0
+      ORDER BY x.id LIMIT at_most FOR UPDATE SKIP LOCKED LOOP
+    why := NULL;
+    state := NULL;
+    BEGIN
+      IF left(p.relation, 11) = 'lanekeeper.' THEN
+        c := ROW(p.relation, p.key, p.stamp, p.root, p.shape, p.columns, p.vals, p.application, p.at);
+        PERFORM lanekeeper.hear(c);
+      ELSE
+        PERFORM lanekeeper.hold_row(p.relation, p.key);
+        c := ROW(p.relation, p.key, p.stamp, p.root, p.shape, p.columns, p.vals, p.application, p.at);
+        IF lanekeeper.merge_row(c) = 'locked' THEN
+          why := 'the row is locked';
+        END IF;
+      END IF;
+    EXCEPTION WHEN others THEN
+      IF left(SQLSTATE, 2) IN ('53', '58', 'XX') THEN
+        RAISE;
+      END IF;
+      why := SQLERRM;
+      state := CASE WHEN SQLSTATE NOT IN ('55P03', '40P01', '40001') THEN SQLSTATE END;
+    END;
+    IF why IS NULL THEN
+      DELETE FROM lanekeeper.merge_pending WHERE id = p.id;
+      done := done + 1;
+    ELSE
+      UPDATE lanekeeper.merge_pending SET tries = tries + 1, reason = why, sqlstate = state WHERE id = p.id;
+    END IF;
+  END LOOP;
+  RETURN done;
+END $function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.fold()
  RETURNS void
  LANGUAGE plpgsql
@@ -822,6 +1536,21 @@ BEGIN
       SELECT s.from_dc, t, s.to_dc, s.term, ARRAY[s.term] FROM generate_series(1, s.term - 1) t
       ON CONFLICT DO NOTHING;
   END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.forget_spread(older_than interval)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  forgotten bigint;
+BEGIN
+  DELETE FROM lanekeeper.spread WHERE removed AND at < clock_timestamp() - older_than;
+  GET DIAGNOSTICS forgotten = ROW_COUNT;
+  DELETE FROM lanekeeper.buffer_aside WHERE state = 'discarded' AND next_at < clock_timestamp() - interval '30 days';
+  RETURN forgotten;
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.give(given_account text, destination text, expected_term bigint, expected_counter bigint, OUT kind text, OUT term bigint, OUT counter bigint, OUT digest text)
@@ -928,6 +1657,26 @@ BEGIN
   RETURN NULL;
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.guard_singleton(of_name text, of_everywhere boolean, of_number bigint)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  present bigint;
+BEGIN
+  IF of_everywhere THEN
+    PERFORM lanekeeper.fence(ARRAY['fixed:' || of_name], 'lanekeeper.singleton');
+  END IF;
+  SELECT s.number INTO present FROM lanekeeper.singleton s WHERE s.name = of_name AND s.everywhere = of_everywhere FOR SHARE;
+  IF present IS DISTINCT FROM of_number OR of_everywhere AND of_number <= coalesce(lanekeeper.singleton_base(of_name), 0) THEN
+    RAISE EXCEPTION USING ERRCODE = 'LK011',
+      MESSAGE = format('number %s of %s was taken over by number %s', of_number, of_name, coalesce(present::text, 'of another data center')),
+      HINT = 'Stop what this singleton was doing: somebody else does it now.';
+  END IF;
+END $function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.guard_succession()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -971,6 +1720,98 @@ BEGIN
   PERFORM setval('lanekeeper.hard_drains', 2);
   RETURN FOUND;
 END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.has_arrived(of_dc text, place pg_lsn)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  RETURN coalesce(lanekeeper.arrived(of_dc) >= place, of_dc = lanekeeper.dc());
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.hear(c lanekeeper.change)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  IF c.relation = 'lanekeeper.layout' THEN
+    PERFORM lanekeeper.learn_layout(c.key[1], c.stamp[1], c.shape);
+  ELSIF c.relation = 'lanekeeper.mark' THEN
+    INSERT INTO lanekeeper.merge_mark (dc, mark, seen) VALUES (c.key[1], c.stamp[1], c.vals[1]::jsonb)
+      ON CONFLICT (dc) DO UPDATE SET mark = excluded.mark, seen = excluded.seen, at = clock_timestamp() WHERE merge_mark.mark < excluded.mark;
+    INSERT INTO lanekeeper.merge_heard (dc, mark) VALUES (c.key[1], c.stamp[1]) ON CONFLICT DO NOTHING;
+  ELSIF c.relation = 'lanekeeper.floor' THEN
+    INSERT INTO lanekeeper.floor (relation, dc, era, stamp) VALUES (c.key[1], c.key[2], c.stamp[1], c.stamp)
+      ON CONFLICT (relation, dc, era) DO UPDATE SET stamp = lanekeeper.each_greatest(floor.stamp, excluded.stamp);
+  END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.hold_session(owner text, key text, used_account text, session text, former text, from_dc text, stickiness_ms bigint, OUT held boolean, OUT since timestamp with time zone, OUT dc text, OUT left_ms double precision)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  kept jsonb;
+  now_is timestamptz := clock_timestamp();
+  active timestamptz;
+BEGIN
+  PERFORM lanekeeper.fence(ARRAY[owner], 'lanekeeper.outcome');
+  INSERT INTO lanekeeper.outcome (account, request_id, result, dc) VALUES (owner, key, '{}', lanekeeper.dc()) ON CONFLICT DO NOTHING;
+  SELECT o.result INTO kept FROM lanekeeper.outcome o WHERE o.account = owner AND o.request_id = key FOR UPDATE;
+  since := (kept ->> 'since')::timestamptz;
+  dc := kept ->> 'dc';
+  active := greatest((kept ->> 'at')::timestamptz, CASE WHEN since IS NOT NULL THEN lanekeeper.last_used(used_account) END);
+  left_ms := date_part('epoch', active - now_is) * 1000 + stickiness_ms;
+  held := kept ->> 'session' IS NULL OR kept ->> 'session' IN (session, coalesce(former, '')) OR left_ms <= 0;
+  IF NOT held THEN
+    RETURN;
+  END IF;
+  -- Another data center that has to take over knows of uses that are not older than a quarter of that.
+  IF kept ->> 'session' IS DISTINCT FROM session OR (kept ->> 'at')::timestamptz < now_is - stickiness_ms / 4 * interval '1 millisecond' THEN
+    IF kept ->> 'session' IS DISTINCT FROM session THEN
+      since := now_is;
+    END IF;
+    UPDATE lanekeeper.outcome o SET at = now_is, dc = lanekeeper.dc(),
+        result = jsonb_build_object('session', session, 'since', hold_session.since, 'at', now_is, 'dc', from_dc)
+      WHERE o.account = owner AND o.request_id = key;
+  END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.homes()
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$ SELECT 'per-account'::text $function$;
+-- may be called by everybody
+
+CREATE OR REPLACE FUNCTION lanekeeper.homes_problem()
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  other text;
+  home text;
+BEGIN
+  IF lanekeeper.homes() = 'single' THEN
+    RETURN NULL;
+  END IF;
+  SELECT dc INTO other FROM lanekeeper.homed_as WHERE dc <> lanekeeper.dc() AND homes = 'single' ORDER BY 1 LIMIT 1;
+  IF other IS NULL THEN
+    RETURN NULL;
+  END IF;
+  SELECT lanekeeper.resolve(d.home, d.term) INTO home FROM lanekeeper.deed d WHERE d.account = '*';
+  IF home IS NULL OR home = lanekeeper.dc() THEN
+    RETURN NULL;
+  END IF;
+  RETURN format('%s goes by one home for all accounts, which is %s: apply that configuration here as well', other, home);
+END $function$;
+-- may be called by everybody
 
 CREATE OR REPLACE FUNCTION lanekeeper.instances()
  RETURNS SETOF text
@@ -1023,6 +1864,20 @@ BEGIN
   END IF;
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.keep_pending(c lanekeeper.change, why text, state text)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  IF EXISTS (SELECT FROM lanekeeper.merge_pending p WHERE p.relation = c.relation AND p.key = c.key AND lanekeeper.covers(p.stamp, p.root, c.stamp)) THEN
+    RETURN;
+  END IF;
+  DELETE FROM lanekeeper.merge_pending WHERE id IN (SELECT p.id FROM lanekeeper.merge_pending p
+    WHERE p.relation = c.relation AND p.key = c.key AND lanekeeper.covers(c.stamp, c.root, p.stamp) FOR UPDATE SKIP LOCKED);
+  INSERT INTO lanekeeper.merge_pending (relation, key, stamp, root, shape, columns, vals, application, at, reason, sqlstate)
+    VALUES (c.relation, c.key, c.stamp, c.root, c.shape, c.columns, c.vals, c.application, c.at, why, state);
+END $function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.last_used(asked text)
  RETURNS timestamp with time zone
  LANGUAGE plpgsql
@@ -1031,6 +1886,16 @@ CREATE OR REPLACE FUNCTION lanekeeper.last_used(asked text)
 AS $function$
 BEGIN
   RETURN (SELECT at FROM lanekeeper.activity WHERE account = asked);
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.learn_layout(of_relation text, of_era bigint, of_shape text)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  INSERT INTO lanekeeper.layout (relation, era, shape, policy, dcs, applications)
+    SELECT of_relation, of_era, of_shape, s.policy, s.dcs, s.applications FROM lanekeeper.read_shape(of_shape) s
+    ON CONFLICT DO NOTHING;
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.lease_left_ms()
@@ -1050,6 +1915,15 @@ BEGIN
   RETURN by_clock;
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.leave_singleton(of_name text, of_everywhere boolean)
+ RETURNS boolean
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  SELECT pg_advisory_unlock(lanekeeper.singleton_lock(of_name, of_everywhere))
+$function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.locked_here(locker xid)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -1067,6 +1941,245 @@ BEGIN
   RETURN EXISTS (SELECT FROM pg_get_multixact_members(locker) m WHERE m.xid::text = mine);
 EXCEPTION WHEN others THEN
   RETURN false; -- A plain transaction id is not a multixact: it is somebody else's.
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.log_change(of_relation text, of_key text[], cols text[], row_vals text[])
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  l lanekeeper.layout;
+  base bigint[];
+  base_root bigint[];
+  known boolean;
+  used_era bigint;
+  used bigint;
+  s bigint[];
+  app text := nullif(current_setting('lanekeeper.application', true), '');
+  written timestamptz := clock_timestamp();
+  place tid;
+BEGIN
+  LOOP
+    SELECT v.stamp, v.root, v.own_era, v.own INTO base, base_root, used_era, used FROM lanekeeper.version v WHERE v.relation = of_relation AND v.key = of_key FOR UPDATE;
+    known := FOUND;
+    IF NOT known THEN
+      SELECT lanekeeper.each_greatest(f.stamp) INTO base FROM lanekeeper.floor f
+        WHERE f.relation = of_relation AND f.era = (SELECT max(x.era) FROM lanekeeper.floor x WHERE x.relation = of_relation);
+      SELECT lanekeeper.each_greatest(f.stamp) INTO base_root FROM lanekeeper.floor f
+        WHERE f.relation = of_relation AND f.era = (SELECT max(x.era) FROM lanekeeper.floor x WHERE x.relation = of_relation AND x.era < base[1]);
+    END IF;
+    SELECT * INTO l FROM lanekeeper.layout x WHERE x.relation = of_relation ORDER BY x.era DESC LIMIT 1;
+    IF l.era IS NULL THEN
+      RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('%s has no layout here', of_relation), HINT = 'Run `lanekeeper apply` here.';
+    END IF;
+    s := lanekeeper.next_stamp(l, base, CASE WHEN used_era = l.era THEN used ELSE 0 END, app);
+    used := s[cardinality(s) - 1 - cardinality(l.dcs) + array_position(l.dcs, lanekeeper.dc_number())];
+    IF base[1] < l.era THEN
+      base_root := base;
+    END IF;
+    IF known THEN
+      UPDATE lanekeeper.version v SET stamp = s, root = base_root, own_era = l.era, own = used, deleted = cols IS NULL, application = app, at = written
+        WHERE v.relation = of_relation AND v.key = of_key;
+      EXIT;
+    END IF;
+    INSERT INTO lanekeeper.version (relation, key, stamp, root, own_era, own, deleted, application, at)
+      VALUES (of_relation, of_key, s, base_root, l.era, used, cols IS NULL, app, written) ON CONFLICT DO NOTHING;
+    EXIT WHEN FOUND; -- else a merge was faster: look again
+  END LOOP;
+  INSERT INTO lanekeeper.change (relation, key, stamp, root, shape, columns, vals, application, at)
+    VALUES (of_relation, of_key, s, base_root, l.shape, cols, row_vals, app, written) RETURNING ctid INTO place;
+  DELETE FROM lanekeeper.change WHERE ctid = place;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.log_conflict(c lanekeeper.change, v lanekeeper.version, present_columns text[], present_vals text[], wins boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  number bigint;
+  theirs text := lanekeeper.dc_of(c.stamp[cardinality(c.stamp)]);
+  ours text := lanekeeper.dc_of(v.stamp[cardinality(v.stamp)]);
+BEGIN
+  IF EXISTS (SELECT FROM lanekeeper.conflict x WHERE x.relation = c.relation AND x.key = c.key
+      AND (x.winner_stamp, x.loser_stamp) IN ((c.stamp, v.stamp), (v.stamp, c.stamp))) THEN
+    RETURN;
+  END IF;
+  IF wins THEN
+    INSERT INTO lanekeeper.conflict (seen_in, relation, key_columns, key, policy, era,
+        winner_dc, winner_application, winner_at, winner_stamp, winner_columns, winner,
+        loser_dc, loser_application, loser_at, loser_stamp, loser_columns, loser)
+      VALUES (lanekeeper.dc(), c.relation, lanekeeper.merged_key(c.relation), c.key, split_part(c.shape, '|', 1), c.stamp[1],
+        theirs, c.application, c.at, c.stamp, c.columns, c.vals, ours, v.application, v.at, v.stamp, present_columns, present_vals)
+      RETURNING id INTO number;
+  ELSE
+    INSERT INTO lanekeeper.conflict (seen_in, relation, key_columns, key, policy, era,
+        winner_dc, winner_application, winner_at, winner_stamp, winner_columns, winner,
+        loser_dc, loser_application, loser_at, loser_stamp, loser_columns, loser)
+      VALUES (lanekeeper.dc(), c.relation, lanekeeper.merged_key(c.relation), c.key, split_part(c.shape, '|', 1), v.stamp[1],
+        ours, v.application, v.at, v.stamp, present_columns, present_vals, theirs, c.application, c.at, c.stamp, c.columns, c.vals)
+      RETURNING id INTO number;
+  END IF;
+  PERFORM pg_notify(channel, json_build_object('kind', 'conflict', 'id', number, 'relation', c.relation,
+      'key', CASE WHEN octet_length(c.key::text) < 1000 THEN to_json(c.key) END)::text)
+    FROM unnest(ARRAY['lanekeeper_agent', 'lanekeeper_app']) channel;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.log_place(OUT place pg_lsn, OUT generation integer)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  place := pg_current_wal_insert_lsn();
+  SELECT g.generation INTO generation FROM lanekeeper.generation g;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.mark_merged()
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  number bigint;
+  known jsonb;
+BEGIN
+  -- The snapshot of this one statement: every mark that it sees came after changes of which none is pending in it.
+  INSERT INTO lanekeeper.merge_mark AS m (dc, mark, seen)
+    SELECT lanekeeper.dc(), 1, CASE WHEN EXISTS (SELECT FROM lanekeeper.merge_pending) THEN '{}'
+      ELSE coalesce((SELECT jsonb_object_agg(x.dc, x.mark) FROM lanekeeper.merge_mark x WHERE x.dc <> lanekeeper.dc()), '{}') END
+    ON CONFLICT (dc) DO UPDATE SET mark = m.mark + 1, at = clock_timestamp(),
+      seen = CASE WHEN excluded.seen = '{}' THEN m.seen ELSE excluded.seen END
+    RETURNING m.mark, m.seen INTO number, known;
+  INSERT INTO lanekeeper.merge_heard (dc, mark) VALUES (lanekeeper.dc(), number);
+  PERFORM lanekeeper.tell('lanekeeper.floor', ARRAY[f.relation, f.dc], f.stamp, NULL, NULL) FROM lanekeeper.floor f WHERE f.dc = lanekeeper.dc();
+  PERFORM lanekeeper.tell('lanekeeper.mark', ARRAY[lanekeeper.dc()], ARRAY[number], NULL, ARRAY[known::text]);
+  RETURN number;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.may_publish(relation text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  PERFORM FROM lanekeeper.publishing p
+    WHERE p.xid = pg_current_xact_id_if_assigned() AND relation = ANY (p.relations) AND p.until > clock_timestamp();
+  IF FOUND THEN
+    RETURN true;
+  END IF;
+  PERFORM FROM lanekeeper.publishing p
+    WHERE p.xid IS NULL AND p.ended_at IS NULL AND p.until > clock_timestamp() AND relation = ANY (p.relations)
+      AND EXISTS (SELECT FROM pg_roles r WHERE r.rolname = ANY (p.roles) AND pg_has_role(session_user, r.oid, 'MEMBER'))
+    ORDER BY p.id LIMIT 1 FOR KEY SHARE;
+  RETURN FOUND;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.merge_row(c lanekeeper.change)
+ RETURNS text
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  v lanekeeper.version;
+  known boolean;
+  arrival boolean := left(coalesce(c.shape, ''), 4) = 'last';
+  conflict boolean := false;
+  wins boolean := true;
+  present record;
+  outcome text;
+BEGIN
+  IF c.shape IS NOT NULL AND NOT EXISTS (SELECT FROM lanekeeper.layout l WHERE l.relation = c.relation AND l.era = c.stamp[1]) THEN
+    PERFORM lanekeeper.learn_layout(c.relation, c.stamp[1], c.shape);
+  END IF;
+  SELECT * INTO v FROM lanekeeper.version x WHERE x.relation = c.relation AND x.key = c.key FOR UPDATE SKIP LOCKED;
+  known := FOUND;
+  IF known THEN
+    IF lanekeeper.covers(v.stamp, v.root, c.stamp) THEN
+      RETURN 'stale';
+    ELSIF NOT lanekeeper.covers(c.stamp, c.root, v.stamp) THEN
+      conflict := true;
+      wins := arrival OR c.stamp > v.stamp;
+    END IF;
+  ELSIF EXISTS (SELECT FROM lanekeeper.version x WHERE x.relation = c.relation AND x.key = c.key) THEN
+    RETURN 'locked';
+  END IF;
+  IF conflict THEN
+    present := lanekeeper.image_of(c.relation, c.key);
+    PERFORM lanekeeper.log_conflict(c, v, present.columns, present.vals, wins);
+  END IF;
+  IF NOT wins THEN
+    RETURN 'stale';
+  END IF;
+  IF known THEN
+    UPDATE lanekeeper.version x SET stamp = c.stamp, root = c.root, deleted = c.columns IS NULL, application = c.application, at = c.at
+      WHERE x.relation = c.relation AND x.key = c.key;
+  ELSIF c.stamp[1] > 0 THEN
+    INSERT INTO lanekeeper.version (relation, key, stamp, root, deleted, application, at)
+      VALUES (c.relation, c.key, c.stamp, c.root, c.columns IS NULL, c.application, c.at);
+  END IF;
+  outcome := lanekeeper.put_row(c.relation, c.key, c.columns, c.vals);
+  IF outcome = 'locked' THEN
+    RAISE EXCEPTION USING ERRCODE = '55P03', MESSAGE = 'the row is locked';
+  ELSIF outcome = 'unknown' THEN
+    RAISE EXCEPTION USING ERRCODE = '42P01', MESSAGE = format('%s is not merged here yet', c.relation), HINT = 'Run `lanekeeper apply` here.';
+  END IF;
+  RETURN 'merged';
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.next_stamp(l lanekeeper.layout, base bigint[], used bigint, application text)
+ RETURNS bigint[]
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  place integer := array_position(l.dcs, lanekeeper.dc_number());
+  clocks integer := CASE l.policy WHEN 'timestamp-weight' THEN 1 WHEN 'application-weight' THEN cardinality(l.applications) + 1 ELSE 0 END;
+  s bigint[];
+  at integer;
+BEGIN
+  IF place IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('data center %s is not among those that %s is merged in', lanekeeper.dc(), l.relation),
+      HINT = 'Run `lanekeeper apply` here.';
+  END IF;
+  IF base IS NOT NULL AND base[1] > l.era THEN
+    RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = format('could not serialize access: %s was written in an era that this transaction does not know', l.relation);
+  ELSIF base[1] = l.era THEN
+    s := base;
+  ELSE
+    s := array_fill(0::bigint, ARRAY[clocks + cardinality(l.dcs) + 2]);
+    s[1] := l.era;
+  END IF;
+  IF l.policy = 'timestamp-weight' THEN
+    s[2] := greatest((date_part('epoch', clock_timestamp()) * 1000000)::bigint, s[2] + 1);
+  ELSIF l.policy = 'application-weight' THEN
+    at := 1 + coalesce(array_position(l.applications, application), clocks);
+    s[at] := s[at] + 1;
+  END IF;
+  at := 1 + clocks + place;
+  s[at] := greatest(s[at], used) + 1;
+  s[cardinality(s)] := lanekeeper.dc_number();
+  RETURN s;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.note_rollout(of_digest text, of_version text, healthy boolean)
+ RETURNS lanekeeper.rollout
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  now_is timestamptz := clock_timestamp();
+  noted lanekeeper.rollout;
+  back boolean := (SELECT r.digest <> of_digest OR r.version <> of_version FROM lanekeeper.rollout r ORDER BY r.seen_at DESC LIMIT 1);
+BEGIN
+  INSERT INTO lanekeeper.rollout AS r (digest, version, since, seen_at, healthy_since, was_healthy)
+    VALUES (of_digest, of_version, now_is, now_is, CASE WHEN healthy THEN now_is END, healthy)
+    ON CONFLICT (digest, version) DO UPDATE SET seen_at = now_is,
+      since = CASE WHEN back THEN now_is ELSE r.since END,
+      healthy_since = CASE WHEN NOT healthy THEN NULL WHEN back OR r.seen_at < now_is - interval '1 minute' THEN now_is
+        ELSE coalesce(r.healthy_since, now_is) END,
+      was_healthy = r.was_healthy OR healthy
+    RETURNING * INTO noted;
+  RETURN noted;
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.outcome_of(request text, OUT account text, OUT result jsonb, OUT dc text)
@@ -1091,6 +2204,104 @@ BEGIN
     term := d.term;
     accepted := lanekeeper.is_accepted(d);
   END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.publishable(asked text[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  name text;
+  fed_by text;
+  found_names text[] := '{}';
+BEGIN
+  IF cardinality(asked) = 0 THEN
+    found_names := ARRAY(SELECT f.relation FROM lanekeeper.fed() f WHERE f.feeder = lanekeeper.dc() AND f.gated AND f.copied IS NOT TRUE ORDER BY 1);
+    IF cardinality(found_names) = 0 THEN
+      RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('no table is published by %s', lanekeeper.dc());
+    END IF;
+    RETURN found_names;
+  END IF;
+  FOREACH name IN ARRAY asked LOOP
+    name := CASE WHEN name LIKE '%.%' THEN name ELSE 'public.' || name END;
+    SELECT f.feeder INTO fed_by FROM lanekeeper.fed() f WHERE f.relation = name;
+    IF fed_by IS NULL THEN
+      RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('%s is not a table that anybody publishes', name),
+        HINT = 'Published are tables declared read-only or static-content.';
+    ELSIF fed_by <> lanekeeper.dc() THEN
+      PERFORM lanekeeper.refuse('LK007', format('%s is published by %s, not by %s', name, fed_by, lanekeeper.dc()), name, NULL, fed_by,
+        NULL, NULL, format('Publish it in %s.', fed_by));
+    END IF;
+    found_names := found_names || name;
+  END LOOP;
+  RETURN found_names;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.publishing(VARIADIC tables text[] DEFAULT '{}'::text[])
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  ends timestamptz := clock_timestamp() + interval '1 hour';
+BEGIN
+  INSERT INTO lanekeeper.publishing (relations, xid, until) VALUES (lanekeeper.publishable(tables), pg_current_xact_id(), ends);
+  RETURN ends;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.purge_conflicts(keep interval, at_most integer DEFAULT 1000)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  purged integer;
+BEGIN
+  DELETE FROM lanekeeper.conflict WHERE id IN (SELECT c.id FROM lanekeeper.conflict c WHERE c.at < clock_timestamp() - keep ORDER BY c.at LIMIT at_most);
+  GET DIAGNOSTICS purged = ROW_COUNT;
+  RETURN purged;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.purge_deleted(keep interval, at_most integer DEFAULT 1000)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  cutoff timestamptz := clock_timestamp() - keep;
+  others text[] := ARRAY(SELECT d FROM unnest(lanekeeper.dcs()) d WHERE d <> lanekeeper.dc());
+  first_marks jsonb;
+  snapshots pg_snapshot[];
+  purged integer;
+BEGIN
+  -- Of each data center, the first mark that came by after the cutoff, and what was here by then.
+  SELECT jsonb_object_agg(h.dc, h.mark), array_agg(h.snapshot) INTO first_marks, snapshots FROM (
+    SELECT DISTINCT ON (x.dc) x.dc, x.mark, x.snapshot FROM lanekeeper.merge_heard x
+      WHERE x.at >= cutoff AND x.dc = ANY (lanekeeper.dcs()) ORDER BY x.dc, x.mark) h;
+  DELETE FROM lanekeeper.merge_heard WHERE at < cutoff - interval '1 day';
+  IF (SELECT count(*) FROM jsonb_object_keys(coalesce(first_marks, '{}'))) < cardinality(others) + 1 THEN
+    RETURN 0;
+  END IF;
+  IF EXISTS (SELECT FROM unnest(others) o LEFT JOIN lanekeeper.merge_mark m ON m.dc = o, jsonb_each_text(first_marks) f(dc, mark)
+      WHERE m.dc IS NULL OR CASE WHEN f.dc = o THEN m.mark ELSE coalesce((m.seen ->> f.dc)::bigint, 0) END < f.mark::bigint) THEN
+    RETURN 0;
+  END IF;
+  WITH gone AS (
+    DELETE FROM lanekeeper.version WHERE (relation, key) IN (
+      SELECT v.relation, v.key FROM lanekeeper.version v
+        WHERE v.deleted AND v.at < cutoff AND (SELECT bool_and(lanekeeper.was_visible(v.xmin, s)) FROM unnest(snapshots) s)
+          AND NOT EXISTS (SELECT FROM lanekeeper.merge_pending p WHERE p.relation = v.relation AND p.key = v.key)
+        ORDER BY v.at LIMIT at_most FOR UPDATE SKIP LOCKED)
+      RETURNING relation, stamp),
+  raised AS (
+    INSERT INTO lanekeeper.floor AS f (relation, dc, era, stamp)
+      SELECT g.relation, lanekeeper.dc(), g.stamp[1], lanekeeper.each_greatest(g.stamp) FROM gone g GROUP BY g.relation, g.stamp[1]
+      ON CONFLICT (relation, dc, era) DO UPDATE SET stamp = lanekeeper.each_greatest(f.stamp, excluded.stamp))
+  SELECT count(*) INTO purged FROM gone;
+  RETURN purged;
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.purge_stranded(older_than interval, at_most integer DEFAULT 1000)
@@ -1154,6 +2365,20 @@ BEGIN
   IF vals IS NULL THEN
     columns := NULL;
   END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.read_shape(shape text, OUT policy text, OUT dcs bigint[], OUT applications text[])
+ RETURNS record
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  rest text := substr(shape, strpos(shape, '|') + 1);
+BEGIN
+  policy := split_part(shape, '|', 1);
+  dcs := split_part(rest, '|', 1)::bigint[];
+  applications := substr(rest, strpos(rest, '|') + 1)::text[];
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.reaffirm()
@@ -1316,6 +2541,18 @@ BEGIN
   RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'could not serialize access: the data centers have a new view of who may write';
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.refuse_plain_write(of_relation text, pattern text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  PERFORM lanekeeper.refuse('LK020', format('%s is written in every data center (writes: %s), and plain SQL would write it in %s only', of_relation, pattern, lanekeeper.dc()),
+    of_relation, NULL, NULL, NULL, NULL, format('Use everywhere(''%s'').put(…) or remove(…) of the SDK.', of_relation));
+END $function$;
+-- may be called by everybody
+
 CREATE OR REPLACE FUNCTION lanekeeper.refuse_truncate()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -1342,6 +2579,38 @@ BEGIN
   RETURN NULL;
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.refuse_unless_publishing()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  IF TG_ARGV[0] <> lanekeeper.dc() THEN
+    PERFORM lanekeeper.refuse('LK007', format('%s is published by %s and read only in %s', TG_ARGV[1], TG_ARGV[0], lanekeeper.dc()),
+      TG_ARGV[1], NULL, TG_ARGV[0], NULL, NULL, format('Publish it in %s.', TG_ARGV[0]));
+  ELSIF NOT lanekeeper.may_publish(TG_ARGV[1]) THEN
+    PERFORM lanekeeper.refuse('LK007', format('%s is read only outside publishing', TG_ARGV[1]), TG_ARGV[1], NULL, TG_ARGV[0], NULL, NULL,
+      CASE TG_ARGV[2] WHEN 'copy' THEN format('It is a copy of other tables: `lanekeeper copies refresh %s` makes it anew.', TG_ARGV[1])
+        ELSE format('As the owner, SELECT lanekeeper.publishing(%L) first in the same transaction; or `lanekeeper publish`.', TG_ARGV[1]) END);
+  END IF;
+  RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.refuse_unless_spread()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  IF current_setting('lanekeeper.spreading', true) = 'on'
+     AND current_user = (SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'lanekeeper') THEN
+    RETURN NULL;
+  END IF;
+  PERFORM lanekeeper.refuse_plain_write(format('%s.%s', TG_TABLE_SCHEMA, TG_TABLE_NAME), TG_ARGV[0]);
+  RETURN NULL;
+END $function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.release_claim(claim_name text, claim_value text, of_account text)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -1361,6 +2630,31 @@ BEGIN
   RETURN FOUND;
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.release_session(owner text, key text, session text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  IF EXISTS (SELECT FROM lanekeeper.outcome o WHERE o.account = owner AND o.request_id = key AND o.result ->> 'session' = session) THEN
+    PERFORM lanekeeper.fence(ARRAY[owner], 'lanekeeper.outcome');
+    UPDATE lanekeeper.outcome o SET result = '{}', at = clock_timestamp() WHERE o.account = owner AND o.request_id = key AND o.result ->> 'session' = session;
+  END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.renew_publishing(number bigint, for_ms bigint)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  UPDATE lanekeeper.publishing SET until = clock_timestamp() + make_interval(secs => least(for_ms, 86400000) / 1000.0)
+    WHERE id = number AND xid IS NULL AND ended_at IS NULL AND until > clock_timestamp();
+  RETURN FOUND;
+END $function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.require_claim(claim_name text, claim_value text, for_account text, relation text)
  RETURNS void
  LANGUAGE plpgsql
@@ -1374,6 +2668,16 @@ BEGIN
   END IF;
   PERFORM lanekeeper.refuse('LK008', format('this %s is %s', claim_name, CASE WHEN c.account IS NULL OR c.account = for_account THEN 'not claimed' ELSE 'claimed by another account' END),
     relation, for_account, NULL, NULL, NULL, format('Call claim(''%s'', …) before the insert.', claim_name));
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.require_pattern(of_relation text, wanted text)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  IF lanekeeper.spread_pattern(of_relation) IS DISTINCT FROM wanted THEN
+    RAISE EXCEPTION USING ERRCODE = '42809', MESSAGE = format('%s is not declared with writes: %s in %s', of_relation, wanted, lanekeeper.dc());
+  END IF;
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.resend(of_relation text, of_key_columns text[], of_key text[], of_account text DEFAULT NULL::text)
@@ -1518,6 +2822,131 @@ BEGIN
   RETURN latest;
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.singleton_base(of_name text)
+ RETURNS bigint
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  p record;
+  c bigint;
+BEGIN
+  IF coalesce(lanekeeper.lease_left_ms(), 0) < lanekeeper.lease_margin_ms() THEN
+    RETURN NULL;
+  END IF;
+  SELECT x.home, x.term, x.accepted, d.counter INTO p FROM lanekeeper.deed d, lanekeeper.present(d) x WHERE d.account = 'fixed:' || of_name;
+  IF NOT FOUND OR p.home <> lanekeeper.dc() OR NOT p.accepted
+     OR EXISTS (SELECT FROM lanekeeper.drain x WHERE x.account IN ('fixed:' || of_name, '*') AND x.until > clock_timestamp()) THEN
+    RETURN NULL;
+  END IF;
+  RETURN (p.term << 42) + (p.counter << 24);
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.singleton_lock(of_name text, of_everywhere boolean)
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$ SELECT pg_catalog.hashtextextended('lanekeeper.singleton ' || of_name, of_everywhere::integer) $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.spread_apply(of_relation text, of_key text[], image jsonb, of_stamp bigint, of_dc text, of_number bigint)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  -- Nothing could ever be written over it.
+  IF of_stamp > (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + 86400000000 THEN
+    RAISE EXCEPTION USING ERRCODE = '22008', MESSAGE = format('this write is from tomorrow: compare the clocks of %s and %s', of_dc, lanekeeper.dc());
+  END IF;
+  INSERT INTO lanekeeper.spread AS s (relation, key, stamp, dc, number, removed)
+    VALUES (of_relation, of_key, of_stamp, of_dc, of_number, image IS NULL)
+    ON CONFLICT (relation, key) DO UPDATE
+      SET stamp = EXCLUDED.stamp, dc = EXCLUDED.dc, number = EXCLUDED.number, removed = EXCLUDED.removed, at = clock_timestamp()
+      WHERE s.stamp < EXCLUDED.stamp
+        OR s.stamp = EXCLUDED.stamp AND (s.dc COLLATE "C" < EXCLUDED.dc OR s.dc = EXCLUDED.dc AND s.number < EXCLUDED.number);
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  PERFORM set_config('lanekeeper.spreading', 'on', true);
+  PERFORM lanekeeper.spread_write(of_relation, of_key, image);
+  PERFORM set_config('lanekeeper.spreading', 'off', true);
+  RETURN true;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.spread_apply_all(writes jsonb)
+ RETURNS TABLE(place integer, outcome text, state text, message text)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  w record;
+  outcomes text[] := '{}';
+BEGIN
+  -- Also what is checked late is checked here, where it is known whose fault it is.
+  SET CONSTRAINTS ALL IMMEDIATE;
+  BEGIN
+    FOR w IN SELECT * FROM jsonb_to_recordset(writes) AS r (relation text, key text[], image jsonb, stamp bigint, dc text, number bigint) LOOP
+      outcomes := outcomes || CASE WHEN lanekeeper.spread_apply(w.relation, w.key, nullif(w.image, 'null'), w.stamp, w.dc, w.number) THEN 'written' ELSE 'known' END;
+    END LOOP;
+    RETURN QUERY SELECT o.ordinality::integer, o.outcome, NULL::text, NULL::text FROM unnest(outcomes) WITH ORDINALITY o (outcome, ordinality);
+    RETURN;
+  EXCEPTION WHEN others THEN
+    IF left(SQLSTATE, 2) IN ('40', '53', '55', '57', '58', 'XX') THEN
+      RAISE;
+    END IF;
+  END;
+  place := 0;
+  FOR w IN SELECT * FROM jsonb_to_recordset(writes) AS r (relation text, key text[], image jsonb, stamp bigint, dc text, number bigint) LOOP
+    place := place + 1;
+    state := NULL;
+    message := NULL;
+    BEGIN
+      outcome := CASE WHEN lanekeeper.spread_apply(w.relation, w.key, nullif(w.image, 'null'), w.stamp, w.dc, w.number) THEN 'written' ELSE 'known' END;
+    EXCEPTION WHEN others THEN
+      IF left(SQLSTATE, 2) IN ('40', '53', '55', '57', '58', 'XX') THEN
+        RAISE;
+      END IF;
+      outcome := 'refused';
+      state := SQLSTATE;
+      message := SQLERRM;
+    END;
+    RETURN NEXT;
+  END LOOP;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.spread_defaults(of_table regclass, given jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  c record;
+  value jsonb;
+  result jsonb := '{}';
+BEGIN
+  FOR c IN
+    SELECT a.attname, pg_get_expr(d.adbin, d.adrelid) AS expression, format_type(a.atttypid, a.atttypmod) AS type
+      FROM pg_attribute a JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+      WHERE a.attrelid = of_table AND a.attgenerated = '' AND NOT a.attisdropped AND NOT given ? a.attname
+  LOOP
+    EXECUTE format('SELECT to_jsonb((%s)::%s)', c.expression, c.type) INTO value;
+    result := result || jsonb_build_object(c.attname, value);
+  END LOOP;
+  RETURN result;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.spread_stamp(of_relation text, of_key text[])
+ RETURNS bigint
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  PERFORM pg_advisory_xact_lock(hashtextextended(of_relation || of_key::text, 7239014));
+  RETURN greatest(
+    (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
+    (SELECT s.stamp + 1 FROM lanekeeper.spread s WHERE s.relation = of_relation AND s.key = of_key),
+    (SELECT max(l.stamp) + 1 FROM lanekeeper.buffer_log l WHERE l.relation = of_relation AND l.key = of_key));
+END $function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.succeed(new_term bigint, new_kind text, new_from text, new_to text, new_undoes bigint, new_cuts jsonb)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -1595,6 +3024,18 @@ BEGIN
   view := pg_sequence_last_value('lanekeeper.sync_view'::regclass);
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.tell(of_relation text, of_key text[], of_stamp bigint[], of_shape text, of_vals text[])
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  place tid;
+BEGIN
+  INSERT INTO lanekeeper.change (relation, key, stamp, shape, vals, at)
+    VALUES (of_relation, of_key, of_stamp, of_shape, of_vals, clock_timestamp()) RETURNING ctid INTO place;
+  DELETE FROM lanekeeper.change WHERE ctid = place;
+END $function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.tell_deed()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -1608,6 +3049,19 @@ BEGIN
   PERFORM pg_notify('lanekeeper_agent', news);
   PERFORM pg_notify('lanekeeper_app', news);
   RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.tell_hook(of_kind text, of_key text, message json, waiting_max integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  IF (SELECT count(*) FROM (SELECT FROM lanekeeper.hook WHERE kind = of_kind AND next_at IS NOT NULL LIMIT waiting_max) w) >= waiting_max THEN
+    RETURN false;
+  END IF;
+  INSERT INTO lanekeeper.hook (kind, key, body) VALUES (of_kind, of_key, message) ON CONFLICT DO NOTHING;
+  RETURN found;
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.tell_succession()
@@ -1630,6 +3084,41 @@ BEGIN
   PERFORM pg_notify('lanekeeper_agent', news);
   PERFORM pg_notify('lanekeeper_app', news);
   RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.tend_singletons(of_instance text, names text[], everywheres boolean[], numbers bigint[])
+ RETURNS TABLE(at integer, granted bigint)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  base bigint;
+BEGIN
+  FOR i IN 1 .. coalesce(cardinality(names), 0) LOOP
+    at := i;
+    granted := NULL;
+    base := CASE WHEN everywheres[i] THEN lanekeeper.singleton_base(names[i]) ELSE 0 END;
+    IF numbers[i] IS NOT NULL THEN
+      -- A number of an epoch before: the home went away and came back.
+      SELECT s.number INTO granted FROM lanekeeper.singleton s
+        WHERE s.name = names[i] AND s.everywhere = everywheres[i] AND s.number = numbers[i] AND s.number > base;
+    ELSIF base IS NOT NULL AND pg_try_advisory_lock(lanekeeper.singleton_lock(names[i], everywheres[i])) THEN
+      BEGIN
+        -- Whoever ran before may be in a transaction that guards itself: it ends first.
+        PERFORM FROM lanekeeper.singleton s WHERE s.name = names[i] AND s.everywhere = everywheres[i] FOR UPDATE NOWAIT;
+        INSERT INTO lanekeeper.singleton AS s (name, everywhere, number, instance) VALUES (names[i], everywheres[i], base + 1, of_instance)
+          ON CONFLICT (name, everywhere) DO UPDATE SET number = greatest(s.number, base) + 1, instance = excluded.instance, since = excluded.since
+          RETURNING s.number INTO granted;
+      EXCEPTION WHEN lock_not_available THEN
+        granted := NULL;
+      END;
+      IF granted IS NULL THEN
+        PERFORM pg_advisory_unlock(lanekeeper.singleton_lock(names[i], everywheres[i]));
+      END IF;
+    END IF;
+    RETURN NEXT;
+  END LOOP;
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.tick(wanted integer DEFAULT 0)
@@ -1728,10 +3217,12 @@ CREATE OR REPLACE FUNCTION lanekeeper.where_is(asked text, OUT home text, OUT te
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+DECLARE
+  owner text := CASE WHEN lanekeeper.homes() = 'single' AND asked NOT LIKE 'fixed:%' THEN '*' ELSE asked END;
 BEGIN
   RETURN QUERY SELECT p.home, p.term, d.counter, p.accepted,
     EXISTS (SELECT FROM lanekeeper.drain x WHERE x.account IN (d.account, '*') AND x.until > clock_timestamp())
-    FROM lanekeeper.deed d, lanekeeper.present(d) p WHERE d.account = asked;
+    FROM lanekeeper.deed d, lanekeeper.present(d) p WHERE d.account = owner;
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.whose(of_relation text, columns text[], vals text[])
@@ -1750,6 +3241,8 @@ BEGIN
 END $function$;
 
 -- ── Triggers ────────────────────────────────────────────────────────────────────────
+CREATE TRIGGER apply_change BEFORE INSERT ON lanekeeper.change FOR EACH ROW EXECUTE FUNCTION lanekeeper.apply_change();
+ALTER TABLE lanekeeper.change ENABLE REPLICA TRIGGER apply_change;
 CREATE TRIGGER guard_claim BEFORE INSERT ON lanekeeper.claim FOR EACH ROW EXECUTE FUNCTION lanekeeper.guard_claim();
 ALTER TABLE lanekeeper.claim ENABLE REPLICA TRIGGER guard_claim;
 CREATE TRIGGER guard_epoch BEFORE INSERT OR UPDATE ON lanekeeper.deed FOR EACH ROW EXECUTE FUNCTION lanekeeper.guard_epoch();
