@@ -123,6 +123,30 @@ test('a home that cannot be reached is said so at once, and again soon; connecti
   await until('the home is back', async () => (await post(browser, '/orders', { id: 'o3' })).status === 200);
 }, 60_000);
 
+test('a transaction whose home cannot be reached stays broken: nothing of it is done here or outside of it', async () => {
+  const { lanekeeper, pool } = site('la');
+  await link.cut();
+  const client = await pool.connect();
+  try {
+    await client.query('BEGIN');
+    const order = (id: string) => client.query('INSERT INTO orders VALUES ($1, $2)', [id, 'anybody']);
+    await expect(order('b1')).rejects.toMatchObject({ code: 'LK_HOME_UNREACHABLE' });
+    await expect(client.query("INSERT INTO visits (page) VALUES ('b2')")).rejects.toMatchObject({ code: '25P02' });
+    await client.query('ROLLBACK');
+    expect((await client.query("SELECT FROM visits WHERE page = 'b2'")).rows).toEqual([]);
+  } finally {
+    client.release();
+    await link.heal();
+  }
+  const back = () => lanekeeper.forAccount('anybody', () => pool.query('SELECT 1'));
+  await until('the home is back', () =>
+    back().then(
+      () => true,
+      () => false,
+    ),
+  );
+});
+
 test('a commit that nobody answered is uncertain, over there as well', async () => {
   const { lanekeeper, pool } = site('la');
   await lanekeeper.forAccount('anybody', async () => {

@@ -101,11 +101,15 @@ class RoutedClient extends (Client as unknown as new (config?: string | pg.Clien
   override query(config: Any, values?: Any, callback?: Any): Any {
     if (this.#lent) return callback === undefined ? super.query(config, values) : super.query(config, values, callback);
     const binding = bindingOf(this);
-    if (typeof config?.submit === 'function') return this.#submit(config, binding);
+    if (typeof config?.submit === 'function') return this.#submit(binding, config, values, callback);
     const given = [values, callback, config?.callback].find((each): each is Callback => typeof each === 'function');
     const text = typeof config === 'string' ? config : String(config?.text ?? '');
     const plain = config?.callback === undefined ? config : { ...config, callback: undefined };
-    const statement = { config: plain, values: typeof values === 'function' ? undefined : values, text };
+    const statement = {
+      config: plain,
+      values: typeof values === 'function' ? config?.values : (values ?? config?.values),
+      text,
+    };
     const answer = this.#answer(statement, binding);
     if (given === undefined) return answer;
     const respond = AsyncResource.bind(given);
@@ -129,12 +133,13 @@ class RoutedClient extends (Client as unknown as new (config?: string | pg.Clien
     this.#opening = [];
   }
 
-  #submit(submittable: Any, binding: Binding | null): Any {
+  #submit(binding: Binding | null, submittable: Any, ...callbacks: Any[]): Any {
     const send = () => {
-      this.#busy = true;
-      if (this.#borrowed === null) return void super.query(submittable);
+      this.#begin();
+      const given = [submittable, ...callbacks] as [Any];
+      if (this.#borrowed === null) return void super.query(...given);
       rebind(this.#borrowed.client, binding);
-      this.#borrowed.client.query(submittable);
+      this.#borrowed.client.query(...given);
     };
     this.#take(binding);
     this.#opening = [];
@@ -163,7 +168,7 @@ class RoutedClient extends (Client as unknown as new (config?: string | pg.Clien
       const met = this.#translate(error, binding);
       // Were others given meanwhile, they count on this one.
       const nothingElse = first && !opens && this.#given === 1;
-      if (!nothingElse || !(met instanceof LanekeeperError) || !isAlone(statement.text, statement.values)) throw met;
+      if (!nothingElse || !(met instanceof LanekeeperError) || !isAlone(statement)) throw met;
       return await this.#secondTry(statement, opening, met, binding);
     } finally {
       this.#given -= 1;
@@ -192,10 +197,20 @@ class RoutedClient extends (Client as unknown as new (config?: string | pg.Clien
   }
 
   async #moveTo(lane: DataCenterName, binding: Binding | null): Promise<void> {
+    const client = await this.#borrow(lane, binding);
     this.giveBack();
-    if (lane === this.#options.dataCenter) return;
+    this.#use(lane, client);
+  }
+
+  /** Null: its own. */
+  async #borrow(lane: DataCenterName, binding: Binding | null): Promise<pg.PoolClient | null> {
+    if (lane === this.#options.dataCenter) return null;
     const borrow = () => inTime(this.#options.borrow(lane));
-    const client = await (binding === null ? borrow() : runBound(binding, borrow));
+    return binding === null ? borrow() : runBound(binding, borrow);
+  }
+
+  #use(lane: DataCenterName, client: pg.PoolClient | null): void {
+    if (client === null) return;
     this.#borrowed = { dataCenter: lane, client };
     if (client instanceof RoutedClient) client.#lent = true;
     for (const [event, listener] of this.#listeners) client.on(event as 'drain', listener);
@@ -228,6 +243,12 @@ class RoutedClient extends (Client as unknown as new (config?: string | pg.Clien
     }
   }
 
+  #begin(): void {
+    const { lanes } = this.#options;
+    this.#busy = true;
+    if (this.dataCenter !== lanes.here) lanes.healthOf(this.dataCenter).began(this.#physical);
+  }
+
   #noteEnd(): void {
     const { lanes } = this.#options;
     if (this.dataCenter !== lanes.here) lanes.healthOf(this.dataCenter).ended(this.#physical);
@@ -238,9 +259,7 @@ class RoutedClient extends (Client as unknown as new (config?: string | pg.Clien
   }
 
   async #send({ config, values }: Statement, binding: Binding | null): Promise<unknown> {
-    this.#busy = true;
-    const { lanes } = this.#options;
-    if (this.dataCenter !== lanes.here) lanes.healthOf(this.dataCenter).began(this.#physical);
+    this.#begin();
     const at = this.#borrowed?.client ?? null;
     if (at === null) return super.query(config, values);
     rebind(at, binding);
@@ -280,8 +299,13 @@ class RoutedClient extends (Client as unknown as new (config?: string | pg.Clien
       if (this.getTransactionStatus() !== (opening.length > 0 ? 'E' : 'I')) throw refusal;
       const home = await whereNow(this.#options.lanes, this.dataCenter, refusal, binding?.owner ?? null);
       if (home === null) throw refusal;
+      // First of all: without a connection the transaction stays as it is, broken, and nothing is done outside of one.
+      const next = home === this.dataCenter ? undefined : await this.#borrow(home, binding);
       if (opening.length > 0) await this.#send(rollback, binding);
-      if (home !== this.dataCenter) await this.#moveTo(home, binding);
+      if (next !== undefined) {
+        this.giveBack();
+        this.#use(home, next);
+      }
       for (const each of opening) await this.#send(each, binding);
       const result = await this.#send(statement, binding);
       binding?.wentTo(home, refusal);

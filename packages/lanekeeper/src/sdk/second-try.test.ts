@@ -18,9 +18,9 @@ test('in a transaction that has just begun, settings may follow', () => {
 });
 
 test('one statement is one: with parameters always, as text without another one behind it', () => {
-  expect(isAlone('INSERT INTO t VALUES ($1)', [';'])).toBe(true);
-  expect(isAlone("INSERT INTO t VALUES ('a');", undefined)).toBe(true);
-  expect(isAlone("INSERT INTO t VALUES ('a'); COMMIT", undefined)).toBe(false);
+  expect(isAlone({ text: 'INSERT INTO t VALUES ($1)', values: [';'] })).toBe(true);
+  expect(isAlone({ text: "INSERT INTO t VALUES ('a');" })).toBe(true);
+  expect(isAlone({ text: "INSERT INTO t VALUES ('a'); COMMIT" })).toBe(false);
   // Not worth a parser: it is refused as it would be without a second try.
-  expect(isAlone("INSERT INTO t VALUES (';')", undefined)).toBe(false);
+  expect(isAlone({ text: "INSERT INTO t VALUES (';')" })).toBe(false);
 });

@@ -12,7 +12,7 @@ export function isOpening(text: string, fresh: boolean): boolean {
 }
 
 /** One statement: several in one text may have committed in between. */
-export function isAlone(text: string, values: unknown): boolean {
+export function isAlone({ text, values }: { readonly text: string; readonly values?: unknown }): boolean {
   // With parameters PostgreSQL takes no more than one.
   return (Array.isArray(values) && values.length > 0) || !text.trimEnd().replace(/;$/, '').includes(';');
 }
@@ -31,7 +31,8 @@ export async function whereNow(
   { code, details }: LanekeeperError,
   owner: AccountId | null,
 ): Promise<DataCenterName | null> {
-  if (code === 'LK_WRONG_HOME') {
+  // Whoever lost his lease may know of a successor.
+  if (code === 'LK_WRONG_HOME' || code === 'LK_NO_LEASE') {
     const { home } = details;
     return home !== undefined && home !== refusedBy && lanes.has(home) ? home : null;
   }
