@@ -12,6 +12,7 @@ import { runSql } from '../support/clusters.ts';
 import { type FencedDatabase, fencedDatabase, twoDataCenters } from '../support/fenced.ts';
 import { type TestPair, testPair } from '../support/pair.ts';
 import { Browser } from './sdk/browser.ts';
+import { shopTables, startShop } from './sdk/shop.ts';
 
 const schema = `
 CREATE TABLE accounts (id text PRIMARY KEY);
@@ -178,6 +179,50 @@ describe('a home for each account, and one for vouchers', () => {
       .toHaveLength(1);
     await expect(app('la', "INSERT INTO vouchers VALUES ('v10')")).rejects.toMatchObject({ code: 'LK001' });
   });
+});
+
+describe('where connections are routed', () => {
+  test('the route is served where it arrives, and its connections lead to the fixed home', async () => {
+    const shop = await startShop(
+      {
+        approach: 'mostly-active-active',
+        tables: { ...shopTables, vouchers: { class: 'system-of-record', home: 'vouchers' } },
+        fixed: { vouchers: 'ny' },
+      },
+      `CREATE TABLE vouchers (code text PRIMARY KEY);
+       GRANT SELECT, INSERT, UPDATE, DELETE ON vouchers TO lanekeeper_application;`,
+    );
+    const lanekeeper = await createLanekeeper({ config: shop.pair.dc('la').configuration, env: shop.env('la') });
+    const pool = lanekeeper.pool();
+    const server = fastify();
+    await server.register(fastifyLanekeeper, { lanekeeper });
+    server.post<{ Body: { code: string } }>(
+      '/redeem',
+      { config: { lanekeeper: { home: 'vouchers' } } },
+      async ({ body }) => {
+        await pool.query('INSERT INTO vouchers VALUES ($1)', [body.code]);
+        return (await pool.query('SELECT lanekeeper.dc() AS dc')).rows[0];
+      },
+    );
+    const url = await server.listen({ port: 0, host: '127.0.0.1' });
+    try {
+      const browser = new Browser();
+      expect((await browser.post(`${url}/redeem`, { code: 'x1' })).json).toEqual({ dc: 'ny' });
+      await shop.move('fixed:vouchers', 'la');
+      expect((await browser.post(`${url}/redeem`, { code: 'x2' })).json).toEqual({ dc: 'la' });
+      expect(
+        await lanekeeper.forAccount(
+          'fixed:vouchers',
+          async () => (await pool.query('SELECT lanekeeper.dc() AS dc')).rows,
+        ),
+      ).toEqual([{ dc: 'la' }]);
+    } finally {
+      await server.close();
+      await pool.end();
+      await lanekeeper.close();
+      await shop.stop();
+    }
+  }, 120_000);
 });
 
 describe('one home for everything but the baskets', () => {

@@ -10,13 +10,17 @@ let lanekeeper: Lanekeeper;
 let pool: pg.Pool;
 
 beforeAll(async () => {
-  shop = await startShop({
-    tables: {
-      ...shopTables,
-      orders: { class: 'system-of-record', account: 'account_id', cached: true },
-      visits: { class: 'session-state', cached: true },
+  shop = await startShop(
+    {
+      tables: {
+        ...shopTables,
+        orders: { class: 'system-of-record', account: 'account_id', cached: true },
+        visits: { class: 'session-state', cached: true },
+        prices: { class: 'system-of-reference', cached: true },
+      },
     },
-  });
+    'CREATE TABLE prices (sku text PRIMARY KEY, cents integer NOT NULL); GRANT SELECT, INSERT, UPDATE, DELETE ON prices TO lanekeeper_application',
+  );
   await shop.register('la', 'a1');
   lanekeeper = await createLanekeeper({ config: shop.pair.dc('ny').configuration, env: shop.env('ny') });
   pool = lanekeeper.pool();
@@ -51,6 +55,22 @@ test('a row that another data center wrote is forgotten when it arrives, and no 
   await until('none', async () => (await read('o2')) === null);
   await la("INSERT INTO orders VALUES ('o2', 'a1', 7)");
   await until('it is back', async () => (await read('o2')) === 7);
+});
+
+test('a shared row that the merge has written is forgotten, too', async () => {
+  const cache = lanekeeper.cache();
+  const price = () =>
+    cache.get('price of a cup', [['prices', 'cup']], async () => {
+      const { rows } = await pool.query<{ cents: number }>("SELECT cents FROM prices WHERE sku = 'cup'");
+      return rows[0]?.cents ?? null;
+    });
+  expect(await price()).toBeNull();
+  await la("INSERT INTO prices VALUES ('cup', 100)");
+  await until('the price', async () => (await price()) === 100);
+  await la("UPDATE prices SET cents = 90 WHERE sku = 'cup'");
+  await until('the new price', async () => (await price()) === 90);
+  await pool.query("UPDATE prices SET cents = 80 WHERE sku = 'cup'");
+  await until('our own', async () => (await price()) === 80);
 });
 
 test('a change of a key is heard for both, and of a table that never leaves as well', async () => {

@@ -41,9 +41,15 @@ export type MoveByHand = {
 /** Longer than any test, since nobody renews it. */
 const leaseMs = 600_000;
 
-/** `configuration`: laid over the shop's own. */
-export async function startShop(configuration: Partial<Omit<WrittenConfiguration, 'dataCenters'>> = {}): Promise<Shop> {
-  const pair = await testPair({ schema: shopSchema, configuration: { tables: shopTables, ...configuration } });
+/** `configuration`: laid over the shop's own. `more`: tables beside the shop's. */
+export async function startShop(
+  configuration: Partial<Omit<WrittenConfiguration, 'dataCenters'>> = {},
+  more = '',
+): Promise<Shop> {
+  const pair = await testPair({
+    schema: `${shopSchema}${more}`,
+    configuration: { tables: shopTables, ...configuration },
+  });
   try {
     await applyPair(pair);
     for (const name of pair.names) await lease(pair.dc(name), leaseMs);
