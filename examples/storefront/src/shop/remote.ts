@@ -40,11 +40,7 @@ function refusalIn(body: unknown): LanekeeperError | null {
   const code = error?.code;
   if (typeof code !== 'string' || !Object.hasOwn(errors, code)) return null;
   const text = (name: string) => (typeof error?.[name] === 'string' ? { [name]: error[name] as string } : {});
-  const details = {
-    ...text('home'),
-    ...text('dataCenter'),
-    ...text('requestId'),
-    ...(typeof error?.retryAfterMs === 'number' ? { retryAfterMs: error.retryAfterMs } : {}),
-  };
+  // When to come again is for the pages to say, as it is in one process.
+  const details = { ...text('home'), ...text('dataCenter'), ...text('requestId') };
   return new LanekeeperError(code as keyof typeof errors, text('message').message, details);
 }
