@@ -155,6 +155,9 @@ test('for a time: by the roles named, until it is ended or over; whoever still w
   const opened = await publishCli('ny', 'begin', 'products', '--as', testRoleNames.application, '--json');
   expect(JSON.parse(opened.stdout)).toMatchObject({ roles: [testRoleNames.application], open: true });
   await on(ny.urls.application, async (client) => {
+    const old = new Client({ connectionString: ny.urls.application });
+    await old.connect();
+    await old.query('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM products');
     await client.query("BEGIN; INSERT INTO products VALUES ('vase')");
     let ended = false;
     const end = publishCli('ny', 'end').then(() => {
@@ -167,6 +170,9 @@ test('for a time: by the roles named, until it is ended or over; whoever still w
     expect(ended).toBe(false);
     await client.query('COMMIT');
     await end;
+    // One that still sees it open.
+    await expect(old.query("INSERT INTO products VALUES ('late')")).rejects.toMatchObject({ code: '40001' });
+    await old.end();
   });
   await expect(write('bowl')).rejects.toEqual(refused);
 
