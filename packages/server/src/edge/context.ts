@@ -16,6 +16,8 @@ export type Waiting = Bagged & { giveUp(): void };
 
 export type EdgeContext = {
   readonly here: DataCenterName;
+  /** Of its configuration. */
+  readonly digest: string;
   readonly names: ReadonlySet<DataCenterName>;
   readonly table: RoutingTable;
   /** By origin: application instances and other edges. */

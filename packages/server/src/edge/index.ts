@@ -18,6 +18,7 @@
  * where the home is (R6).
  */
 import type { AddressInfo } from 'node:net';
+import { configurationDigest } from 'lanekeeper/config';
 import { type DataCenterName, LanekeeperError } from 'lanekeeper/model';
 import { Bag } from './bag.ts';
 import type { EdgeContext, Waiting } from './context.ts';
@@ -157,6 +158,7 @@ function newContext({ configuration, keys, limits, log }: ResolvedOptions, suspe
       turn: 0,
     },
     upstreams,
+    digest: configurationDigest(configuration),
     identity: new Identity(keys, configuration, counters),
     counters,
     replays: new RateLimit({ max: limits.replays, windowMs: replayWindowMs }),

@@ -41,7 +41,11 @@ function health(edge: EdgeContext, sender: Sender): Answer {
   const { instances } = edge.table;
   const healthy = instances.filter((instance) => isHealthy(instance, nowMs)).length;
   const reason = edge.draining ? 'draining' : healthy === 0 ? 'no-application' : null;
-  const facts = { dataCenter: edge.here, applications: { healthy, configured: instances.length } };
+  const facts = {
+    dataCenter: edge.here,
+    applications: { healthy, configured: instances.length },
+    configuration: edge.digest,
+  };
   if (reason !== null) return json(503, edge.here, { status: 'FAIL', reason, ...facts });
   return json(200, edge.here, { status: 'PASS', ...facts });
 }
