@@ -8,6 +8,7 @@ export type RootGuess = {
   readonly why: string;
   /** Other tables that could be it, the likeliest first. */
   readonly others: readonly string[];
+  readonly partitioned: ReadonlySet<string>;
 };
 
 export type AccountPathGuess = {
@@ -23,10 +24,12 @@ export type AccountPathGuess = {
 
 /** `named`: qualified, when somebody knows better. */
 export function guessRoot(tables: readonly TableInfo[], named: string | null): RootGuess | null {
-  const keyed = tables.filter((table) => table.primaryKey.length === 1);
+  const partitioned = new Set(tables.flatMap(({ kind, name }) => (kind === 'partitioned' ? [name] : [])));
+  // A dot parts the steps of a path.
+  const keyed = tables.filter((table) => table.primaryKey.length === 1 && !table.primaryKey[0]?.includes('.'));
   if (named !== null) {
     const table = keyed.find((one) => one.name === named);
-    return table ? { table, key: table.primaryKey[0] as string, why: 'as you said', others: [] } : null;
+    return table ? { table, key: table.primaryKey[0] as string, why: 'as you said', others: [], partitioned } : null;
   }
   const ranked = keyed
     .map((table) => ({ table, ...rank(table, tables) }))
@@ -42,6 +45,7 @@ export function guessRoot(tables: readonly TableInfo[], named: string | null): R
       .filter(({ table }) => accountScore(table.relation) > 0)
       .slice(0, 3)
       .map(({ table }) => table.name),
+    partitioned,
   };
 }
 
@@ -87,7 +91,11 @@ function required(table: TableInfo, key: ForeignKeyInfo): boolean {
   return key.columns.every((name) => table.columns.find((column) => column.name === name)?.notNull);
 }
 
-/** Breadth first from the accounts, so that the first path found is a shortest one; foreign keys before mere names. */
+/** What may be NULL on the way costs more than any number of steps: such rows find no account. Then names, then steps. */
+const nullCost = 10_000;
+const nameCost = 100;
+
+/** The best path of every table that has one: nothing NULL on the way if that can be, foreign keys before names, few steps. */
 export function guessPaths(tables: readonly TableInfo[], root: RootGuess): ReadonlyMap<string, AccountPathGuess> {
   const { table: accounts, key } = root;
   const own: AccountPathGuess = {
@@ -98,20 +106,39 @@ export function guessPaths(tables: readonly TableInfo[], root: RootGuess): Reado
     parentMayBeNull: false,
   };
   const paths = new Map<string, AccountPathGuess>([[accounts.name, own]]);
-  let reached: readonly TableInfo[] = [accounts];
-  for (let first = true; reached.length > 0; first = false) {
-    const next: TableInfo[] = [];
+  const costs = new Map<string, number>([[accounts.name, 0]]);
+  for (;;) {
+    let next: { readonly table: TableInfo; readonly cost: number; readonly found: AccountPathGuess } | null = null;
     for (const table of tables) {
       if (paths.has(table.name)) continue;
-      const step = bestKey(table, reached);
-      const found = step ? byKey(table, step, root, paths) : first ? byColumn(table, root) : null;
-      if (!found) continue;
-      paths.set(table.name, found);
-      next.push(table);
+      for (const found of ways(table, root, paths)) {
+        const cost =
+          (costs.get(found.from) ?? 0) +
+          1 +
+          (found.guess.mayBeNull ? nullCost : 0) +
+          (found.from === '' ? nameCost : 0);
+        if (next === null || cost < next.cost) next = { table, cost, found: found.guess };
+      }
     }
-    reached = next;
+    if (next === null) return paths;
+    paths.set(next.table.name, next.found);
+    costs.set(next.table.name, next.cost);
   }
-  return paths;
+}
+
+/** One step from a table to those that have a path; `from` is empty where only a name leads on. */
+function ways(
+  table: TableInfo,
+  root: RootGuess,
+  paths: ReadonlyMap<string, AccountPathGuess>,
+): readonly { readonly from: string; readonly guess: AccountPathGuess }[] {
+  const named = byColumn(table, root);
+  return [
+    ...table.foreignKeys
+      .filter((key) => leadsOn(table, key, root, paths))
+      .map((key) => ({ from: key.references, guess: byKey(table, key, root, paths) })),
+    ...(named ? [{ from: '', guess: named }] : []),
+  ];
 }
 
 function byKey(
@@ -121,8 +148,11 @@ function byKey(
   paths: ReadonlyMap<string, AccountPathGuess>,
 ): AccountPathGuess {
   // A key that holds the account's own key needs no further step.
-  const direct = step.references === accounts.name && step.referencedColumns[0] === key && step.columns.length === 1;
-  const name = step.columns.length === 1 ? (step.columns[0] as string) : step.name;
+  const direct = isDirect(step, accounts.name, key);
+  const [only = '', ...more] = step.columns;
+  // A column with two foreign keys does not say which way to go; the constraint does.
+  const plain = more.length === 0 && table.foreignKeys.filter(({ columns }) => columns.join() === only).length === 1;
+  const name = direct || plain ? only : step.name;
   const parent = paths.get(step.references) as AccountPathGuess;
   return {
     path: direct ? [name] : [name, ...parent.path],
@@ -139,7 +169,8 @@ function byKey(
 function byColumn(table: TableInfo, { table: accounts, key }: RootGuess): AccountPathGuess | null {
   const type = accounts.columns.find(({ name }) => name === key)?.type;
   const column = table.columns.find(
-    (one) => namesKeyOf(one.name, accounts.relation, key) && one.type === type && !one.generated,
+    (one) =>
+      namesKeyOf(one.name, accounts.relation, key) && one.type === type && !one.generated && !one.name.includes('.'),
   );
   if (!column) return null;
   return {
@@ -171,10 +202,18 @@ export function deadEnd(
   return null;
 }
 
-function bestKey(table: TableInfo, reached: readonly TableInfo[]): ForeignKeyInfo | undefined {
-  const names = new Set(reached.map((one) => one.name));
-  const candidates = table.foreignKeys.filter(
-    (key) => names.has(key.references) && key.references !== table.name && isOwner(key),
-  );
-  return candidates.find((key) => required(table, key)) ?? candidates[0];
+function isDirect(step: ForeignKeyInfo, accounts: string, key: string): boolean {
+  return step.references === accounts && step.referencedColumns[0] === key && step.columns.length === 1;
+}
+
+function leadsOn(
+  table: TableInfo,
+  key: ForeignKeyInfo,
+  root: RootGuess,
+  paths: ReadonlyMap<string, AccountPathGuess>,
+): boolean {
+  if (key.references === table.name || !paths.has(key.references) || !isOwner(key)) return false;
+  if ([...key.columns, key.name].some((name) => name.includes('.'))) return false;
+  // The fence leads no path through a partitioned table.
+  return isDirect(key, root.table.name, root.key) || !root.partitioned.has(key.references);
 }

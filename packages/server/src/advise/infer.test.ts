@@ -119,6 +119,35 @@ test('of two ways to an account the one that is never NULL is taken, and the sho
   expect(tables['public.notes']).not.toHaveProperty('nullAccount');
 });
 
+test('a longer path that is never NULL before a shorter one that may be', () => {
+  const { tables } = sections(
+    catalog({
+      customers: {},
+      invoices: { references: { customer_id: 'customers' } },
+      invoice_lines: { references: { invoice_id: 'invoices' } },
+      fees: { references: { 'customer_id?': 'customers', line_id: 'invoice_lines' } },
+    }),
+  );
+  expect(tables['public.fees']).toEqual({ class: 'system-of-record', account: 'line_id.invoice_id.customer_id' });
+});
+
+test('no path leads through a partitioned table, but one may begin in it', () => {
+  const of = catalog({
+    customers: {},
+    orders: { references: { customer_id: 'customers' } },
+    lines: { references: { order_id: 'orders' } },
+  });
+  const orders = of.tables.get('public.orders') as TableInfo;
+  const partitioned = new Map([...of.tables, ['public.orders', { ...orders, kind: 'partitioned' as const }]]);
+  const { tables } = guessTables({ ...of, tables: partitioned }, { dataCenter: 'ny' });
+  const written = (name: string) => tables.find(({ table }) => table.relation === name);
+  expect(written('orders')?.written.account).toBe('customer_id');
+  expect(written('lines')).toMatchObject({
+    written: { class: 'system-of-record', home: 'shared' },
+    remark: expect.stringContaining('a column with the account'),
+  });
+});
+
 test('who wrote a row is not to whom it belongs', () => {
   const { tables } = sections(
     catalog({

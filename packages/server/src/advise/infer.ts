@@ -6,7 +6,7 @@
  * - What belongs to no account and is counted, or written all the time, has one fixed home: nothing is merged that should not be.
  * - The rest is written by one data center and read by all: refused loudly elsewhere, rather than different quietly.
  */
-import type { WrittenConfiguration } from 'lanekeeper/config';
+import { qualifiedName, type WrittenConfiguration } from 'lanekeeper/config';
 import {
   type Catalog,
   type Hazards,
@@ -61,6 +61,8 @@ export function guessTables(catalog: Catalog, options: GuessOptions): Guess {
   const ignored: { name: string; why: string }[] = [];
   const declared: TableInfo[] = [];
   for (const table of all) {
+    // What a configuration cannot name stays undeclared, and `plan` says so.
+    if (qualifiedName(table.name) !== table.name) continue;
     if (isLedger(table.relation)) ignored.push({ name: table.name, why: 'belongs to a migration tool' });
     else declared.push(table);
   }

@@ -8,7 +8,7 @@ export function writeSections(guess: Guess, dataCenter: string): string {
     ...(guess.ignored.length > 0
       ? [
           `# Tables that Lanekeeper leaves alone.\nignore:\n${guess.ignored
-            .map(({ name, why }) => `  - ${scalar(name)} # ${why}\n`)
+            .map(({ name, why }) => `  - ${scalar(name)} # ${comment(why)}\n`)
             .join('')}`,
         ]
       : []),
@@ -17,7 +17,7 @@ export function writeSections(guess: Guess, dataCenter: string): string {
           `# Values that must be unique in all data centers: the application claims them before it writes them.\nclaims:\n${guess.claims
             .map(
               ({ name, table, column, normalise, mode, why }) =>
-                `  # ${why}\n  ${name}: ${flow({ table, column, ...(normalise === 'lower' ? { normalise } : {}), ...(mode === 'one-dc' ? { mode, dataCenter } : {}) })}\n`,
+                `  # ${comment(why)}\n  ${word(name)}: ${flow({ table, column, ...(normalise === 'lower' ? { normalise } : {}), ...(mode === 'one-dc' ? { mode, dataCenter } : {}) })}\n`,
             )
             .join('')}`,
         ]
@@ -25,7 +25,7 @@ export function writeSections(guess: Guess, dataCenter: string): string {
     ...(guess.fixed === null
       ? []
       : [
-          `# Homes that belong to no account. Routes that write such tables say so: { home: '${guess.fixed}' }.\nfixed:\n  ${guess.fixed}: ${dataCenter}\n`,
+          `# Homes that belong to no account. Routes that write such tables say so: { home: '${guess.fixed}' }.\nfixed:\n  ${guess.fixed}: ${scalar(dataCenter)}\n`,
         ]),
   ];
   return parts.join('\n');
@@ -41,8 +41,8 @@ function tablesText({ tables, root }: Guess): string {
 }
 
 function tableText({ table, written, why, remark }: TableGuess): string {
-  const notes = [`  # ${why}`, ...(remark === null ? [] : [`  # to decide: ${remark}`])];
-  return `${notes.join('\n')}\n  ${scalar(table.name)}: ${flow(written)}\n`;
+  const notes = [`  # ${comment(why)}`, ...(remark === null ? [] : [`  # to decide: ${comment(remark)}`])];
+  return `${notes.join('\n')}\n  ${word(table.name)}: ${flow(written)}\n`;
 }
 
 function rank({ table, written }: TableGuess, root: string | undefined): number {
@@ -74,11 +74,20 @@ function flow(fields: Readonly<Record<string, unknown>>): string {
   return `{ ${pairs.join(', ')} }`;
 }
 
-/** A plain word where YAML takes it for one, else a quoted string. */
+/** On one line, whatever a table is called: what follows a line break would be configuration. */
+function comment(text: string): string {
+  return text.replace(/[\p{Cc}\u2028\u2029]+/gu, ' ');
+}
+
+/** A value; what would be filled in from the environment is marked as meant. A key is a `word` as it is. */
 export function scalar(text: string): string {
+  return word(text.replaceAll('${', () => '$${'));
+}
+
+/** A plain word where YAML takes it for one, else a quoted string. */
+function word(text: string): string {
   const plain = /^[A-Za-z_][A-Za-z0-9_.-]*$/.test(text) && !/^(y|n|yes|no|true|false|on|off|null|~)$/i.test(text);
-  // `${NAME}` would be filled in from the environment.
-  return plain ? text : JSON.stringify(text.replaceAll('${', '$${'));
+  return plain ? text : JSON.stringify(text);
 }
 
 export type FirstFacts = {
@@ -101,7 +110,7 @@ export function firstConfigurationOf(guess: Guess, facts: FirstFacts): string {
 # Check it: lanekeeper config check; see what it would do: lanekeeper plan. Every field: docs/reference/lanekeeper.example.yaml.
 cluster: ${scalar(cluster)}
 
-${approachNote(guess)}
+${comment(approachNote(guess))}
 approach: ${approach}
 
 # One data center, and nothing is refused: what would have been is counted and logged. When nothing is counted any more, remove
@@ -109,10 +118,10 @@ approach: ${approach}
 enforce: observe
 
 dataCenters:
-  ${dataCenter}:
+  ${scalar(dataCenter)}:
     number: 1 # never to be changed: sequences depend on it
-    place: ${dataCenter.toUpperCase()}
-    faultDomain: ${dataCenter} # what fails together: region, power grid
+    place: ${scalar(dataCenter.toUpperCase())}
+    faultDomain: ${scalar(dataCenter)} # what fails together: region, power grid
     database: ${scalar(database)}
     url: https://${dataCenter}.${domain} # what customers type
     agents: []
