@@ -3,6 +3,7 @@ import { createLanekeeper, findLanekeeperError, type Lanekeeper } from 'lanekeep
 import type pg from 'pg';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { runSql } from '../../support/clusters.ts';
+import { syncSet } from '../../support/sync-set.ts';
 import { type Application, startFastify } from './applications.ts';
 import { Browser } from './browser.ts';
 import { type HandAgent, startHandAgent } from './hand-agent.ts';
@@ -176,4 +177,32 @@ test('an account that moves is followed by the next request, and by one under wa
   });
   expect(await job).toBe('ny');
   await until('the order', async () => (await ordersIn('la', account)).length === 4);
+});
+
+test('what a commit reached is said by the database where it happened', async () => {
+  const account = await newAccount('ny');
+  const browser = new Browser();
+  await browser.post(at('la', '/sign-in'), { account });
+  const set = await syncSet(shop.pair, 'ny', 'la');
+  try {
+    await set.grow();
+    const page = await browser.post(at('la', '/orders'), { id: `r-${account}` });
+    expect(page.headers['lanekeeper-durability']).toBe('remote');
+    expect(await ordersIn('la', account)).toEqual([`r-${account}`]);
+  } finally {
+    await set.shrink();
+    await set.close();
+  }
+});
+
+test('a page sees what was written over there a moment ago', async () => {
+  const account = await newAccount('ny');
+  const browser = new Browser();
+  await browser.post(at('la', '/sign-in'), { account });
+  const ids: string[] = [];
+  for (let i = 0; i < 10; i += 1) {
+    ids.push(`${i}-${account}`);
+    expect((await browser.post(at('la', '/orders'), { id: ids[i] })).headers['lanekeeper-durability']).toBe('local');
+    expect((await browser.get(at('la', '/orders'))).json.orders).toEqual(ids);
+  }
 });
