@@ -1,6 +1,12 @@
 /** `routing: connection`: applications in every data center, each statement in the database where the account is written. */
+import { once } from 'node:events';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { createLanekeeper, findLanekeeperError, type Lanekeeper } from 'lanekeeper';
-import type pg from 'pg';
+import pg from 'pg';
+import { from as copyFrom } from 'pg-copy-streams';
+import Cursor from 'pg-cursor';
+import QueryStream from 'pg-query-stream';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { runSql } from '../../support/clusters.ts';
 import { syncSet } from '../../support/sync-set.ts';
@@ -205,4 +211,63 @@ test('a page sees what was written over there a moment ago', async () => {
     expect((await browser.post(at('la', '/orders'), { id: ids[i] })).headers['lanekeeper-durability']).toBe('local');
     expect((await browser.get(at('la', '/orders'))).json.orders).toEqual(ids);
   }
+});
+
+test('cursors, streams, COPY and callbacks follow as well', async () => {
+  const account = await newAccount('ny');
+  const { lanekeeper, pool } = site('la');
+  const client = await pool.connect();
+  await lanekeeper.forAccount(account, async () => {
+    const cursor = client.query(new Cursor(whereAmI));
+    expect(await cursor.read(10)).toEqual([{ dc: 'ny' }]);
+    await cursor.close();
+    const rows = await client.query(new QueryStream(whereAmI)).toArray();
+    expect(rows).toEqual([{ dc: 'ny' }]);
+    const copy = client.query(copyFrom('COPY orders (id, account_id) FROM STDIN'));
+    await pipeline(Readable.from([`copied-${account}\t${account}\n`]), copy);
+    const query = new pg.Query(whereAmI);
+    const row = once(query, 'row');
+    client.query(query);
+    expect((await row)[0]).toEqual({ dc: 'ny' });
+    // Given at once, they are done in their order, where the first one goes.
+    const all = await Promise.all([client.query('BEGIN'), client.query(whereAmI), client.query('COMMIT')]);
+    expect(all[1].rows).toEqual([{ dc: 'ny' }]);
+    await new Promise<void>((resolve, reject) => {
+      pool.connect((error, other, release) => {
+        if (error || other === undefined) return reject(error);
+        other.query(whereAmI, [], (failed, result) => {
+          release();
+          if (failed) reject(failed);
+          else resolve(expect(result.rows).toEqual([{ dc: 'ny' }]));
+        });
+      });
+    });
+  });
+  client.release();
+  expect(await ordersIn('ny', account)).toEqual([`copied-${account}`]);
+});
+
+test('many at once, half of them elsewhere, with few connections: none waits for ever, none is in the wrong place', async () => {
+  const [here, there] = [await newAccount('la'), await newAccount('ny')];
+  const { lanekeeper } = site('la');
+  const few = lanekeeper.pool({ max: 2 });
+  const places = await Promise.all(
+    Array.from({ length: 100 }, (_, i) =>
+      lanekeeper.forAccount(i % 2 === 0 ? here : there, async () => {
+        const client = await few.connect();
+        try {
+          await client.query('BEGIN');
+          const dc = await dcOf(client);
+          await client.query('COMMIT');
+          return dc;
+        } finally {
+          client.release();
+        }
+      }),
+    ),
+  );
+  expect(places).toEqual(places.map((_, i) => (i % 2 === 0 ? 'la' : 'ny')));
+  expect(few.totalCount).toBe(4);
+  await few.end();
+  expect(few.totalCount).toBe(0);
 });
