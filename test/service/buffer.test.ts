@@ -312,6 +312,37 @@ function shared(store: 'postgres' | 'nats'): void {
     expect(await on('la', 'SELECT id FROM notes')).toEqual([{ id: 'COMMIT' }]);
   });
 
+  test('what a data center lacks altogether is sent again, with the versions it had', async () => {
+    for (let n = 0; n < 5; n++) await notes(n % 2 ? 'ny' : 'la').put({ id: `r${n}`, body: 'old' });
+    await notes('ny').remove({ id: 'r4' });
+    await prices('ny').put({ id: 'p', cents: 3 });
+    await untilEqual('notes');
+    await on('ny', "SET session_replication_role = replica; INSERT INTO notes VALUES ('before', 'x', '2026-01-01')");
+    // As in a database that got the tables later, but for one row and an older copy of another.
+    await on(
+      'la',
+      `SET session_replication_role = replica; DELETE FROM prices; DELETE FROM notes WHERE id <> 'r0'; DELETE FROM told;
+       DELETE FROM lanekeeper.spread; INSERT INTO notes VALUES ('r4', 'gone', '2026-01-01')`,
+    );
+    await notes('la').put({ id: 'r1', body: 'new' });
+    const sent = await agents.command('ny', 'buffer', 'resend', '--to', 'la', '--json');
+    expect(JSON.parse(sent.stdout).tables).toEqual([
+      { table: 'public.notes', rows: 6 },
+      { table: 'public.prices', rows: 1 },
+    ]);
+    await untilEqual('notes');
+    await untilEqual('prices');
+    expect(await on('la', 'SELECT id, body FROM notes ORDER BY id')).toEqual([
+      { id: 'before', body: 'x' },
+      { id: 'r0', body: 'old' },
+      { id: 'r1', body: 'new' },
+      { id: 'r2', body: 'old' },
+      { id: 'r3', body: 'old' },
+    ]);
+    expect((await agents.command('ny', 'buffer', 'resend', '--to', 'ny')).exitCode).toBe(2);
+    expect((await agents.command('ny', 'buffer', 'resend', '--to', 'la', '--table', 'told')).exitCode).toBe(2);
+  });
+
   test('a direct write is everywhere when it is acknowledged', async () => {
     expect(await prices('ny').put({ id: 'a', cents: 1 })).toEqual({
       kind: 'written',

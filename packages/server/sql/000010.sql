@@ -25,10 +25,13 @@ CREATE TABLE lanekeeper.buffer_log (
   key text[] NOT NULL,
   image jsonb,
   stamp bigint NOT NULL,
+  made_in text,
+  made_as bigint,
   at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX buffer_log_key ON lanekeeper.buffer_log (relation, key, stamp);
 COMMENT ON TABLE lanekeeper.buffer_log IS 'Writes that not every data center has yet. Without an image: a removal.';
+COMMENT ON COLUMN lanekeeper.buffer_log.made_in IS 'Where the write was made, and its number there, when it is not one of this data center''s own: sent again.';
 
 CREATE TABLE lanekeeper.buffer_waiting (
   target text NOT NULL,
@@ -98,7 +101,7 @@ BEGIN
 END $$;
 
 -- ── What a write is made of. Generated besides: spread_pattern(relation), spread_image(relation, given, removing),
---    spread_write(relation, key, image) ─────────────────────────────────────────────────────────────────────────────
+--    spread_write(relation, key, image), spread_rows(relation) ─────────────────────────────────────────────────────────────────────────────
 
 -- The values of the columns that are not given and have a default: computed once, where the write is taken, so that every
 -- data center gets the same.
@@ -285,6 +288,30 @@ BEGIN
     AND NOT EXISTS (SELECT FROM lanekeeper.buffer_waiting w WHERE w.number = of_number);
 END $$;
 
+-- Sends every row of a table again, and every removal that is remembered, with its version: to a data center that was seeded
+-- or got the table later. What is there already, or later, stays. Rows that were there before the table was written this way
+-- have the least version.
+CREATE FUNCTION lanekeeper.buffer_resend(of_relation text, of_target text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  numbers bigint[];
+BEGIN
+  IF lanekeeper.spread_pattern(of_relation) IS NULL OR of_target <> ALL (lanekeeper.dcs()) OR of_target = lanekeeper.dc() THEN
+    RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('%s is not sent from %s to %s', of_relation, lanekeeper.dc(), of_target);
+  END IF;
+  WITH sent AS (
+    INSERT INTO lanekeeper.buffer_log (pattern, relation, key, image, stamp, made_in, made_as)
+      SELECT lanekeeper.spread_pattern(of_relation), of_relation, coalesce(r.of_key, s.key), r.image, coalesce(s.stamp, 0), coalesce(s.dc, ''), coalesce(s.number, 0)
+        FROM lanekeeper.spread_rows(of_relation) r FULL JOIN (SELECT * FROM lanekeeper.spread WHERE relation = of_relation) s ON s.key = r.of_key
+        WHERE r.of_key IS NOT NULL OR s.removed
+      RETURNING number
+  ), waiting AS (
+    INSERT INTO lanekeeper.buffer_waiting (target, number) SELECT of_target, number FROM sent
+  )
+  SELECT array_agg(number) INTO numbers FROM sent;
+  RETURN coalesce(cardinality(numbers), 0);
+END $$;
+
 -- How many writes `target` lacks, and since when; for the drainer, `lanekeeper buffer status` and `verify`.
 CREATE FUNCTION lanekeeper.buffer_lag() RETURNS TABLE (pattern text, target text, waiting bigint, oldest_at timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -307,4 +334,4 @@ REVOKE ALL ON FUNCTION lanekeeper.refuse_unless_spread(), lanekeeper.spread_defa
   lanekeeper.spread_apply(text, text[], jsonb, bigint, text, bigint), lanekeeper.spread_apply_all(jsonb), lanekeeper.require_pattern(text, text),
   lanekeeper.buffer_append(text, jsonb, boolean), lanekeeper.buffer_prepare(text, jsonb, boolean),
   lanekeeper.direct_begin(text, jsonb, boolean, interval), lanekeeper.buffer_ack(text, bigint[]), lanekeeper.direct_end(bigint, text[], boolean),
-  lanekeeper.buffer_lag(), lanekeeper.forget_spread(interval) FROM PUBLIC;
+  lanekeeper.buffer_resend(text, text), lanekeeper.buffer_lag(), lanekeeper.forget_spread(interval) FROM PUBLIC;

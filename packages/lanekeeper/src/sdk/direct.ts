@@ -84,12 +84,14 @@ async function spread(
     written,
     nowhere,
   ]);
-  const complete = written.length === databases.names.length;
-  if (!complete) await ended;
+  const all = written.length === databases.names.length;
+  if (all) return { kind: 'written', dataCenters: outcomes, recordedIn: recorder };
+  // As long as it is noted, the agents go on trying.
+  const forgotten = (await ended).kind === 'answered' && nowhere;
   return {
-    kind: complete ? 'written' : nowhere ? 'refused' : 'incomplete',
+    kind: forgotten ? 'refused' : 'incomplete',
     dataCenters: outcomes,
-    recordedIn: nowhere ? null : recorder,
+    recordedIn: forgotten ? null : recorder,
   };
 }
 

@@ -24,7 +24,7 @@ export {
 } from './aside.ts';
 export type { Appended, BufferLog, GivenWrite, Lag, LogDurability, LoggedWrite, Write } from './log.ts';
 export { type NatsLogOptions, natsLog } from './nats.ts';
-export { type PostgresLogOptions, postgresLog } from './postgres.ts';
+export { type PostgresLogOptions, postgresLog, resend } from './postgres.ts';
 export {
   type BufferService,
   type BufferServiceOptions,

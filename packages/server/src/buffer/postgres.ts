@@ -4,6 +4,7 @@
  */
 import type { DataCenterName } from 'lanekeeper/model';
 import type { PoolClient } from 'pg';
+import type { Asker } from './aside.ts';
 import type { Appended, BufferLog, GivenWrite, Lag, LoggedWrite } from './log.ts';
 import { localPool } from './pool.ts';
 import { isFault, messageOf } from './sqlstate.ts';
@@ -42,13 +43,13 @@ export function postgresLog({ url, here, connections = 4 }: PostgresLogOptions):
       }
     },
     async read(target, limit) {
-      const { rows } = await pool.query<LoggedRow>(
-        `SELECT l.number, l.relation, l.key, l.image, l.stamp, l.at
+      const { rows } = await pool.query<LoggedWrite>(
+        `SELECT l.number AS position, coalesce(l.made_as, l.number) AS number, coalesce(l.made_in, $3) AS dc, l.relation, l.key, l.image, l.stamp, l.at
            FROM lanekeeper.buffer_waiting w JOIN lanekeeper.buffer_log l USING (number)
            WHERE w.target = $1 AND w.not_before <= pg_catalog.clock_timestamp() ORDER BY w.number LIMIT $2`,
-        [target, limit],
+        [target, limit, here],
       );
-      return rows.map((row): LoggedWrite => ({ ...row, position: row.number, dc: here }));
+      return rows;
     },
     async ack(target, positions) {
       await pool.query('SELECT lanekeeper.buffer_ack($1, $2::bigint[])', [target, positions]);
@@ -71,11 +72,11 @@ export function postgresLog({ url, here, connections = 4 }: PostgresLogOptions):
   };
 }
 
-type LoggedRow = {
-  readonly number: string;
-  readonly relation: string;
-  readonly key: string[];
-  readonly image: unknown;
-  readonly stamp: string;
-  readonly at: Date;
-};
+/** Sends what a table holds again to one data center, each row with its version. Returns how many rows. */
+export async function resend(client: Asker, table: string, target: DataCenterName): Promise<number> {
+  const { rows } = await client.query<{ sent: string }>('SELECT lanekeeper.buffer_resend($1, $2) AS sent', [
+    table,
+    target,
+  ]);
+  return Number(rows[0]?.sent);
+}

@@ -1,12 +1,14 @@
 /** `lanekeeper buffer`: how far writes to every data center have come, and those that a data center refused. */
 import { hostname, userInfo } from 'node:os';
 import { Command } from 'commander';
+import type { Configuration } from 'lanekeeper/config';
 import type { Client } from 'pg';
-import { type AsideEntry, countAside, discardAside, listAside, retryAside } from '../buffer/index.ts';
+import { type AsideEntry, countAside, discardAside, listAside, resend, retryAside } from '../buffer/index.ts';
 import { count, type DatabaseOptions, openDatabaseCommand, unavailable } from './database-command.ts';
 import { type CliContext, CommandFailure, createOutput, exitCodes, type Output, SilentExit } from './output.ts';
 
 type DiscardOptions = DatabaseOptions & { readonly reason: string; readonly by?: string };
+type ResendOptions = DatabaseOptions & { readonly to: string; readonly table?: readonly string[] };
 type RetryOptions = DatabaseOptions & { readonly all?: boolean };
 
 /** What the agent has noted longer ago than this says nothing of now. */
@@ -57,6 +59,19 @@ Examples:
       .requiredOption('--reason <text>', 'why, for the record')
       .option('--by <name>', 'who decides (default: the user of this machine)')
       .action((ids: string[], options: DiscardOptions) => runDiscard(context, ids, options)),
+  );
+  command.addCommand(
+    place(new Command('resend'))
+      .description('sends every row that is written this way again to a data center that lacks some')
+      .requiredOption('--to <dc>', 'the data center that gets them')
+      .option('--table <table...>', 'only these')
+      .addHelpText(
+        'after',
+        `
+For a data center that got such a table later than the others, and for rows that were given up there. What it has already, or
+has later, stays as it is. \`lanekeeper join\` does it by itself.`,
+      )
+      .action((options: ResendOptions) => runResend(context, options)),
   );
   return command;
 }
@@ -158,6 +173,32 @@ async function runDiscard(context: CliContext, ids: readonly string[], options: 
   });
 }
 
+async function runResend(context: CliContext, options: ResendOptions): Promise<void> {
+  const output = createOutput(context, { json: options.json });
+  await withDatabase(context, options, async (client, here, configuration) => {
+    const all = Object.values(configuration.tables).flatMap(({ name, writes }) =>
+      writes === 'replicated' ? [] : [name],
+    );
+    const asked = (options.table ?? all).map((name) => (name.includes('.') ? name : `public.${name}`));
+    const unknown = asked.find((name) => !all.includes(name));
+    if (unknown !== undefined || !(options.to in configuration.dataCenters) || options.to === here) {
+      const what =
+        unknown === undefined ? `${options.to} is not another data center` : `${unknown} is not written this way`;
+      throw new CommandFailure(`${what}.`, {
+        exitCode: exitCodes.usage,
+        hint: `Tables: ${all.join(', ') || 'none'}. Data centers: ${Object.keys(configuration.dataCenters).join(', ')}; this is ${here}.`,
+      });
+    }
+    const tables: { table: string; rows: number }[] = [];
+    for (const table of asked) {
+      const rows = await resend(client, table, options.to);
+      tables.push({ table, rows });
+      output.line(`${output.colors.green('✓')} ${table}: ${count(rows, 'row')} on the way to ${options.to}`);
+    }
+    output.result({ to: options.to, tables });
+  });
+}
+
 function report(output: Output, what: string, asked: readonly string[], done: readonly string[]): void {
   const missing = asked.filter((id) => !done.includes(id));
   for (const id of done) output.line(`${output.colors.green('✓')} ${id}: ${what}`);
@@ -170,13 +211,13 @@ function report(output: Output, what: string, asked: readonly string[], done: re
 async function withDatabase(
   context: CliContext,
   options: DatabaseOptions,
-  work: (client: Client, here: string) => Promise<void>,
+  work: (client: Client, here: string, configuration: Configuration) => Promise<void>,
 ): Promise<void> {
   const { configuration, connect } = await openDatabaseCommand(context, options);
   const connected = await connect(configuration.here, 'agent')('lanekeeper buffer');
   if (connected.kind === 'unavailable') throw unavailable(connected, configuration.here, 'agent');
   try {
-    await work(connected.client, configuration.here);
+    await work(connected.client, configuration.here, configuration);
   } finally {
     await connected.client.end();
   }

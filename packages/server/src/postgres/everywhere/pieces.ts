@@ -31,7 +31,7 @@ export function everywherePieces(
     return [{ table, pattern: writes }];
   });
   const tables = all.filter(({ table }) => table.partitionOf === null);
-  return [patternPiece(tables), imagePiece(tables), writePiece(tables), ...all.flatMap(triggers)];
+  return [patternPiece(tables), imagePiece(tables), writePiece(tables), rowsPiece(tables), ...all.flatMap(triggers)];
 }
 
 function triggers({ table, pattern }: Everywhere): Piece[] {
@@ -147,6 +147,28 @@ BEGIN${parts.join('')}
 END
 `,
     'carry out writes to tables that are written in every data center',
+  );
+}
+
+function rowsPiece(tables: readonly Everywhere[]): Piece {
+  const parts = tables.map(({ table }) => {
+    const columns = written(table).map(({ name }) => `r.${quoteName(name)}`);
+    return `
+  IF of_relation = ${quoteText(table.name)} THEN
+    RETURN QUERY SELECT ${keyTexts(table, 'i')}, to_jsonb(i.*) FROM (SELECT ${columns.join(', ')} FROM ${quoteTable(table)} r) i;
+  END IF;`;
+  });
+  return piece(
+    'spread_rows',
+    ['of_relation text'],
+    'text',
+    ` RETURNS TABLE (of_key text[], image jsonb) ${attributes}`,
+    `
+#variable_conflict use_variable
+BEGIN${parts.join('')}
+END
+`,
+    'read whole tables that are written in every data center, to send them again',
   );
 }
 

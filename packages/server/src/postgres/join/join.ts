@@ -123,6 +123,7 @@ class Join {
     await this.#keep(standing);
     const generation = await this.#clear(standing.generation);
     await this.#copy();
+    await this.#resend();
     await this.#readBack();
     const differing = await this.#compare();
     if (differing !== null) return { kind: 'differs', tables: differing };
@@ -188,6 +189,14 @@ class Join {
     if (problem !== null) throw new Stopped(`the tables of ${this.#here} could not be emptied: ${problem}`, rightsHint);
     await this.#reached('cleared');
     return generation;
+  }
+
+  /** Tables that no stream carries: the other side's agent brings them, as everything that is written in every data center. */
+  async #resend(): Promise<void> {
+    const { configuration } = this.#options.source;
+    const tables = Object.values(configuration.tables).filter(({ writes }) => writes !== 'replicated');
+    const agent = await this.#sessions.get('source', 'agent');
+    for (const { name } of tables) await agent.query('SELECT lanekeeper.buffer_resend($1, $2)', [name, this.#here]);
   }
 
   async #copy(): Promise<void> {
