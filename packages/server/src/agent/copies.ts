@@ -118,6 +118,7 @@ export class Copies {
     this.#sinceMs.set(name, sinceMs);
     const waitedMs = Date.now() - Math.max(due.getTime(), sinceMs);
     const failed = (problem: string) => {
+      this.#againMs.set(name, performance.now() + againAfterMs);
       if (this.#problems.get(name) !== problem) log('warn', `the copy ${name} is not made`, { problem });
       this.#problems.set(name, problem);
     };
@@ -150,7 +151,6 @@ export class Copies {
     } catch (error) {
       failed(`the copy ${name} cannot be made: ${message(error)}`);
     } finally {
-      this.#againMs.set(name, performance.now() + againAfterMs);
       this.#session = null;
       await session.end().catch(() => {});
     }
