@@ -65,6 +65,7 @@ export type OrderShop = {
 };
 
 export type OrderShopSettings = {
+  readonly approach?: WrittenConfiguration['approach'];
   readonly moves?: WrittenConfiguration['moves'];
   readonly lease?: Pick<WrittenConfiguration['leases'], 'ttl' | 'renewEvery' | 'skew'>;
   readonly delayMs?: number;
@@ -75,11 +76,12 @@ export type OrderShopSettings = {
 type Addresses = { readonly way: TestLink; readonly application: number };
 
 export async function startOrderShop(settings: OrderShopSettings = {}): Promise<OrderShop> {
-  const { moves, delayMs = 0, spawn = false } = settings;
+  const { approach, moves, delayMs = 0, spawn = false } = settings;
   const pair = await testPair({
     schema,
     ...(delayMs > 0 ? { link: { delayMs } } : {}),
     configuration: {
+      ...(approach === undefined ? {} : { approach }),
       ...(moves === undefined ? {} : { moves }),
       tables: {
         accounts: { class: 'system-of-record', account: 'id', root: true },
