@@ -12,6 +12,7 @@ const sites = new Map<string, { lanekeeper: Lanekeeper; pool: pg.Pool; app: Appl
 beforeAll(async () => {
   shop = await startShop({
     approach: 'active-passive',
+    sessions: { concurrent: 'block' },
     tables: {
       accounts: { class: 'system-of-record' },
       orders: { class: 'system-of-record' },
@@ -49,6 +50,17 @@ test('whoever writes is sent to the one home, signed in or not; whoever reads is
     'dc=ny; term=1',
   );
   expect((await browser.post(`${site('ny').app.url}/orders`, { id: 'o1' })).status).toBe(200);
+});
+
+test('one session of an account at a time, though all accounts share a deed', async () => {
+  const [one, two] = [new Browser(), new Browser()];
+  const signIn = (browser: Browser, account: string) =>
+    browser.post(`${site('ny').app.url}/sign-in`, { account }).then(({ status, json }) => [status, json.error?.code]);
+  expect(await signIn(one, 'somebody')).toEqual([200, undefined]);
+  expect(await signIn(two, 'somebody')).toEqual([409, 'LK_SIGNED_IN']);
+  expect(await signIn(two, 'somebody-else')).toEqual([200, undefined]);
+  await one.post(`${site('ny').app.url}/sign-out`);
+  expect(await signIn(two, 'somebody')).toEqual([200, undefined]);
 });
 
 test('jobs too, and the database says the same', async () => {
