@@ -2,7 +2,7 @@
 import { Command } from 'commander';
 import { type Configuration, createConfiguration } from 'lanekeeper/config';
 import { adviseTables, guessTables, isAbout, sectionsOf } from '../advise/index.ts';
-import { judgeSchema, type Survey, surveyDatabase } from '../postgres/index.ts';
+import { judgePlaces, judgeSchema, type Survey, surveyDatabase } from '../postgres/index.ts';
 import { adviseApproachCommand } from './advise-approach.ts';
 import { type Advice, printAdvice } from './advise-display.ts';
 import { databaseFailure, openDatabaseCommand, unavailable } from './database-command.ts';
@@ -96,7 +96,7 @@ async function ofDatabase(url: string, options: AdviseOptions): Promise<Advice> 
 function adviceOn(survey: Survey, configuration: Configuration, root: string | null, declared: boolean): Advice {
   const { catalog, hazards, statistics } = survey;
   const guess = guessTables(catalog, { dataCenter: configuration.here, root, statistics, hazards });
-  const findings = judgeSchema(configuration, catalog, hazards);
+  const findings = [...judgeSchema(configuration, catalog, hazards), ...judgePlaces(configuration)];
   return { declared, configuration, findings, tables: adviseTables(catalog, configuration, guess, findings, declared) };
 }
 

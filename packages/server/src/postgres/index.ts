@@ -136,7 +136,7 @@ export {
 } from './deeds/index.ts';
 export { type DoctorOptions, type DoctorReport, doctor } from './doctor/doctor.ts';
 export type { Finding, Severity } from './doctor/finding.ts';
-export { judgeSchema } from './doctor/judge.ts';
+export { judgePlaces, judgeSchema } from './doctor/judge.ts';
 export { namesConfiguration, namesRandom } from './doctor/lint-names.ts';
 export { fencePieces, leaseMarginMs, undeclaredTables } from './fence/index.ts';
 export {

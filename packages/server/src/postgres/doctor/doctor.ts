@@ -11,9 +11,8 @@ import { readHazards } from '../inspect/hazards.ts';
 import { readCatalog } from '../inspect/read-catalog.ts';
 import { peersOf } from '../streams/names.ts';
 import { databaseProblem } from '../transaction.ts';
-import { judgeCapacity } from './capacity.ts';
 import { bySeverity, type Finding, type Found, finding } from './finding.ts';
-import { judgeSchema } from './judge.ts';
+import { judgePlaces, judgeSchema } from './judge.ts';
 import { judgeConnection, judgeIdentities, type Seen } from './peers.ts';
 import { type Identity, readIdentity, readRolesFacts, readServerFacts } from './probe.ts';
 import { judgeRoles } from './roles.ts';
@@ -43,7 +42,7 @@ export async function doctor({ configuration, env, askStore }: DoctorOptions): P
   const add = (dc: DataCenterName, found: readonly Found[]) => findings.push(...found.map((one) => finding(dc, one)));
   const own = await lookAtOwn(configuration, env);
   add(here, own.found);
-  add(here, judgeCapacity(configuration));
+  findings.push(...judgePlaces(configuration));
   const peers: Seen[] = [];
   for (const dc of peersOf(configuration)) {
     const peer = await lookAtPeer(configuration, env, dc);

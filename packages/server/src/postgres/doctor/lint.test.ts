@@ -194,32 +194,16 @@ test('types, rules, inheritance, large objects and what is not a table', () => {
 });
 
 describe('data centers', () => {
-  const places = (dcs: Readonly<Record<string, { domain?: string; limit?: number; peak?: number }>>) =>
+  const places = (dcs: Readonly<Record<string, { domain?: string }>>) =>
     lintPlaces({
       dataCenters: Object.fromEntries(
-        Object.entries(dcs).map(([name, { domain = name, limit, peak }]) => [
-          name,
-          { name, faultDomain: domain, capacity: limit === undefined ? null : { limit, peak: peak ?? 0 } },
-        ]),
+        Object.entries(dcs).map(([name, { domain = name }]) => [name, { name, faultDomain: domain }]),
       ) as never,
     }).map(({ code, subject }) => `${code}: ${subject}`);
 
   test('in one fault domain, or too many of them', () => {
-    const enough = { limit: 10, peak: 1 };
-    expect(places({ ny: { domain: 'East', ...enough }, la: { domain: 'east', ...enough } })).toEqual([
-      'fault-domain-shared: ny and la',
-    ]);
-    expect(places({ a: enough, b: enough, c: enough })).toEqual([]);
-    expect(places({ a: enough, b: enough, c: enough, d: enough })).toEqual(['too-many-data-centers: 4 data centers']);
-  });
-
-  test('what is left must carry the load of all', () => {
-    expect(places({ ny: { limit: 200, peak: 100 }, la: { limit: 200, peak: 100 } })).toEqual([]);
-    expect(places({ ny: { limit: 200, peak: 101 }, la: { limit: 250, peak: 100 } })).toEqual(['capacity-short: la']);
-    expect(
-      places({ ny: { limit: 150, peak: 100 }, la: { limit: 150, peak: 100 }, fra: { limit: 150, peak: 100 } }),
-    ).toEqual([]);
-    expect(places({ ny: { limit: 200, peak: 100 }, la: {} })).toEqual(['capacity-unknown: la']);
-    expect(places({ ny: {} })).toEqual([]);
+    expect(places({ ny: { domain: 'East' }, la: { domain: 'east' } })).toEqual(['fault-domain-shared: ny and la']);
+    expect(places({ a: {}, b: {}, c: {} })).toEqual([]);
+    expect(places({ a: {}, b: {}, c: {}, d: {} })).toEqual(['too-many-data-centers: 4 data centers']);
   });
 });
