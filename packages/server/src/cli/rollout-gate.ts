@@ -72,9 +72,11 @@ export async function passRolloutGate({ configuration, connect, now, onUnknown }
   const own = await rolloutIn(connect(configuration.here));
   // Without its own database nothing is going to be done in any case, and there it is said better.
   if (own === null || own.length === 0) return;
-  const before = await rolloutIn(connect(predecessor));
-  const digest = configurationDigest(configuration);
-  const verdict = judgeRollout({ configuration, digest, version: productVersion(), own, before });
+  const question = { configuration, digest: configurationDigest(configuration), version: productVersion(), own };
+  // The one before is asked only where it matters: it may be away, and an agent that starts again has no time for that.
+  let verdict = judgeRollout({ ...question, before: null });
+  if (verdict.kind === 'unknown')
+    verdict = judgeRollout({ ...question, before: await rolloutIn(connect(predecessor)) });
   if (verdict.kind === 'go') return;
   const { here } = configuration;
   if (verdict.kind === 'wait') {
