@@ -80,6 +80,21 @@ export class RealLanes {
       await this.#deliver(lanes, from, to);
       if (random.chance(0.3)) await this.#finish(lanes, random.pick(numbers));
     }
+    await this.#settle(lanes);
+  }
+
+  /** One lane alone, step by step, streams included; then everything arrives everywhere. */
+  async play(lane: Lane): Promise<void> {
+    for (const step of lane.steps) {
+      if (step.do === 'deliver') await this.#deliver([lane], step.from, step.to);
+      else if (step.do === 'finish') await this.#finish([lane], step.dc);
+      else await this.#step(lane, step);
+    }
+    await this.#settle([lane]);
+  }
+
+  async #settle(lanes: readonly Lane[]): Promise<void> {
+    const numbers = this.#numbers();
     for (const held of [...this.#held].sort((a, b) => a.dc - b.dc))
       await this.#end(held.lane, { do: 'end', dc: held.dc, key: held.key, commits: true });
     for (const from of numbers) for (const to of numbers) if (from !== to) await this.#deliver(lanes, from, to);
