@@ -114,3 +114,33 @@ test('where the account is not at home, nothing is decided: the sign-in is sent 
     kind: 'unknown',
   });
 });
+
+test('where connections are routed, the home is asked over its database', async () => {
+  const routed = await startShop({ approach: 'mostly-active-active', sessions: { concurrent: 'block' } });
+  const started: { lanekeeper: Lanekeeper; pool: pg.Pool; app: Application }[] = [];
+  try {
+    for (const dc of routed.pair.names) {
+      const lanekeeper = await createLanekeeper({ config: routed.pair.dc(dc).configuration, env: routed.env(dc) });
+      const pool = lanekeeper.pool();
+      started.push({ lanekeeper, pool, app: await startFastify({ lanekeeper, pool }) });
+    }
+    await routed.register('ny', 'a1');
+    const [ny, la] = started.map(({ app }) => app.url);
+    const [one, two] = [new Browser(), new Browser()];
+    expect((await one.post(`${la}/sign-in`, { account: 'a1' })).json).toMatchObject({ home: 'ny', dataCenter: 'la' });
+    for (const url of [ny, la]) {
+      const refused = await two.post(`${url}/sign-in`, { account: 'a1' });
+      expect(refused.json.error).toMatchObject({ code: 'LK_SIGNED_IN', message: expect.stringMatching(/ in la\.$/) });
+    }
+    expect((await one.post(`${la}/orders`, { id: 'o1' })).status).toBe(200);
+    await one.post(`${la}/sign-out`);
+    expect((await two.post(`${ny}/sign-in`, { account: 'a1' })).status).toBe(200);
+  } finally {
+    for (const { lanekeeper, pool, app } of started) {
+      await app.stop();
+      await pool.end();
+      await lanekeeper.close();
+    }
+    await routed.stop();
+  }
+}, 120_000);
