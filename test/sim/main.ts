@@ -24,7 +24,7 @@ export function main(args: readonly string[]): number {
   }
   if (args.includes('--merge')) {
     if (args.includes('--mutants'))
-      return huntMergeMutants(textOption(args, '--mutants'), numberOption(args, '--seeds', 5_000));
+      return huntMergeMutants(textOption(args, '--mutants'), numberOption(args, '--seeds', 50_000));
     return runMerges({ from: numberOption(args, '--from', 1), seeds: numberOption(args, '--seeds', 20_000) });
   }
   if (args.includes('--mutants')) return huntAll(textOption(args, '--mutants'), numberOption(args, '--seeds', 400));
