@@ -60,7 +60,7 @@ test('one runner in a data center, another one when it stops, with a greater num
   const second = two.singleton('mail', job.work);
   const third = far.singleton('mail', elsewhere.work);
   await until('the far one', () => third.running !== null);
-  await delay(2_500);
+  await delay(1_600);
   expect([job.turns.length, second.running]).toEqual([1, null]);
   expect(() => one.singleton('mail', job.work)).toThrow(/already/);
   await first.stop();
@@ -110,7 +110,7 @@ test('who lost his turn without noticing cannot commit as if he had it; who take
   await until('told', () => run.signal.aborted);
   await first.stop();
   const second = two.singleton('guarded', job.work);
-  await delay(2_500);
+  await delay(1_600);
   expect(second.running).toBeNull();
   await client.query('COMMIT');
   await until('the second', () => second.running !== null);
