@@ -246,7 +246,9 @@ class RoutedClient extends (Client as unknown as new (config?: string | pg.Clien
   #begin(): void {
     const { lanes } = this.#options;
     this.#busy = true;
-    if (this.dataCenter !== lanes.here) lanes.healthOf(this.dataCenter).began(this.#physical);
+    const at = this.#physical;
+    // One that has ended says nothing more, not even that.
+    if (this.dataCenter !== lanes.here && !isLost(at)) lanes.healthOf(this.dataCenter).began(at);
   }
 
   #noteEnd(): void {
