@@ -20,8 +20,8 @@ COMMENT ON TABLE lanekeeper.layout IS 'What the places of a stamp mean, by era. 
 COMMENT ON COLUMN lanekeeper.layout.shape IS '`policy|{dcs}|{applications}`, the heaviest first.';
 
 CREATE TABLE lanekeeper.version (
-  relation text NOT NULL,
-  key text[] NOT NULL,
+  relation text COLLATE "C" NOT NULL,
+  key text[] COLLATE "C" NOT NULL,
   stamp bigint[] NOT NULL,
   root bigint[],
   own_era bigint NOT NULL DEFAULT 0,
@@ -31,7 +31,8 @@ CREATE TABLE lanekeeper.version (
   at timestamptz NOT NULL DEFAULT clock_timestamp(),
   PRIMARY KEY (relation, key)
 ) WITH (fillfactor = 85);
-CREATE INDEX version_deleted ON lanekeeper.version (at) WHERE deleted;
+-- Of columns that do not change from write to write, or every write would have to be put into the indexes anew.
+CREATE INDEX version_deleted ON lanekeeper.version (relation) WHERE deleted;
 COMMENT ON TABLE lanekeeper.version IS 'The stamp of every shared row that was written since it is merged, deleted ones included until they are purged.';
 COMMENT ON COLUMN lanekeeper.version.root IS 'The stamp of an earlier era on which the first write of this one was made.';
 COMMENT ON COLUMN lanekeeper.version.own IS 'The highest count of this data center in a stamp that it made here, in the era `own_era`. One whose write lost is not used again: the same twice would pass off either write as known to who made the other.';
@@ -285,42 +286,47 @@ END $$;
 
 -- Merges one change. 'merged', 'stale' (what is here covers it or wins), or 'locked': nothing was done. Never waits long:
 -- callers set lock_timeout, and an error of a lock means the same as 'locked'.
+--
+-- Every change comes through here, so the way of one that is simply newer is short: one look, one comparison, two updates.
 CREATE FUNCTION lanekeeper.merge_row(c lanekeeper.change) RETURNS text
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-  v lanekeeper.version;
+  place tid;
+  present bigint[];
+  present_root bigint[];
   known boolean;
-  arrival boolean := left(coalesce(c.shape, ''), 4) = 'last';
   conflict boolean := false;
   wins boolean := true;
-  present record;
   outcome text;
 BEGIN
-  IF c.shape IS NOT NULL AND NOT EXISTS (SELECT FROM lanekeeper.layout l WHERE l.relation = c.relation AND l.era = c.stamp[1]) THEN
-    PERFORM lanekeeper.learn_layout(c.relation, c.stamp[1], c.shape);
-  END IF;
-  SELECT * INTO v FROM lanekeeper.version x WHERE x.relation = c.relation AND x.key = c.key FOR UPDATE SKIP LOCKED;
+  SELECT x.ctid, x.stamp, x.root INTO place, present, present_root FROM lanekeeper.version x
+    WHERE x.relation = c.relation AND x.key = c.key FOR UPDATE SKIP LOCKED;
   known := FOUND;
-  IF known THEN
-    IF lanekeeper.covers(v.stamp, v.root, c.stamp) THEN
-      RETURN 'stale';
-    ELSIF NOT lanekeeper.covers(c.stamp, c.root, v.stamp) THEN
-      conflict := true;
-      wins := arrival OR c.stamp > v.stamp;
-    END IF;
-  ELSIF EXISTS (SELECT FROM lanekeeper.version x WHERE x.relation = c.relation AND x.key = c.key) THEN
+  IF NOT known AND EXISTS (SELECT FROM lanekeeper.version x WHERE x.relation = c.relation AND x.key = c.key) THEN
     RETURN 'locked';
   END IF;
-  IF conflict THEN
-    present := lanekeeper.image_of(c.relation, c.key);
-    PERFORM lanekeeper.log_conflict(c, v, present.columns, present.vals, wins);
-  END IF;
-  IF NOT wins THEN
-    RETURN 'stale';
+  IF c.shape IS NOT NULL AND (NOT known OR present[1] <> c.stamp[1])
+     AND NOT EXISTS (SELECT FROM lanekeeper.layout l WHERE l.relation = c.relation AND l.era = c.stamp[1]) THEN
+    PERFORM lanekeeper.learn_layout(c.relation, c.stamp[1], c.shape);
   END IF;
   IF known THEN
+    -- What covers another is never the smaller of the two.
+    IF c.stamp > present THEN
+      conflict := NOT lanekeeper.covers(c.stamp, c.root, present);
+    ELSIF lanekeeper.covers(present, present_root, c.stamp) THEN
+      RETURN 'stale';
+    ELSE
+      conflict := true;
+      wins := left(c.shape, 4) = 'last';
+    END IF;
+    IF conflict THEN
+      PERFORM lanekeeper.log_conflict(c, wins);
+      IF NOT wins THEN
+        RETURN 'stale';
+      END IF;
+    END IF;
     UPDATE lanekeeper.version x SET stamp = c.stamp, root = c.root, deleted = c.columns IS NULL, application = c.application, at = c.at
-      WHERE x.relation = c.relation AND x.key = c.key;
+      WHERE x.ctid = place;
   ELSIF c.stamp[1] > 0 THEN
     INSERT INTO lanekeeper.version (relation, key, stamp, root, deleted, application, at)
       VALUES (c.relation, c.key, c.stamp, c.root, c.columns IS NULL, c.application, c.at);
@@ -342,30 +348,36 @@ BEGIN
     ON CONFLICT DO NOTHING;
 END $$;
 
-CREATE FUNCTION lanekeeper.log_conflict(c lanekeeper.change, v lanekeeper.version, present_columns text[], present_vals text[], wins boolean) RETURNS void
+-- The version that is here is locked by the caller.
+CREATE FUNCTION lanekeeper.log_conflict(c lanekeeper.change, wins boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
   number bigint;
+  v lanekeeper.version;
+  present record;
   theirs text := lanekeeper.dc_of(c.stamp[cardinality(c.stamp)]);
-  ours text := lanekeeper.dc_of(v.stamp[cardinality(v.stamp)]);
+  ours text;
 BEGIN
+  SELECT * INTO v FROM lanekeeper.version x WHERE x.relation = c.relation AND x.key = c.key;
+  ours := lanekeeper.dc_of(v.stamp[cardinality(v.stamp)]);
   IF EXISTS (SELECT FROM lanekeeper.conflict x WHERE x.relation = c.relation AND x.key = c.key
       AND (x.winner_stamp, x.loser_stamp) IN ((c.stamp, v.stamp), (v.stamp, c.stamp))) THEN
     RETURN;
   END IF;
+  present := lanekeeper.image_of(c.relation, c.key);
   IF wins THEN
     INSERT INTO lanekeeper.conflict (seen_in, relation, key_columns, key, policy, era,
         winner_dc, winner_application, winner_at, winner_stamp, winner_columns, winner,
         loser_dc, loser_application, loser_at, loser_stamp, loser_columns, loser)
       VALUES (lanekeeper.dc(), c.relation, lanekeeper.merged_key(c.relation), c.key, split_part(c.shape, '|', 1), c.stamp[1],
-        theirs, c.application, c.at, c.stamp, c.columns, c.vals, ours, v.application, v.at, v.stamp, present_columns, present_vals)
+        theirs, c.application, c.at, c.stamp, c.columns, c.vals, ours, v.application, v.at, v.stamp, present.columns, present.vals)
       RETURNING id INTO number;
   ELSE
     INSERT INTO lanekeeper.conflict (seen_in, relation, key_columns, key, policy, era,
         winner_dc, winner_application, winner_at, winner_stamp, winner_columns, winner,
         loser_dc, loser_application, loser_at, loser_stamp, loser_columns, loser)
       VALUES (lanekeeper.dc(), c.relation, lanekeeper.merged_key(c.relation), c.key, split_part(c.shape, '|', 1), v.stamp[1],
-        ours, v.application, v.at, v.stamp, present_columns, present_vals, theirs, c.application, c.at, c.stamp, c.columns, c.vals)
+        ours, v.application, v.at, v.stamp, present.columns, present.vals, theirs, c.application, c.at, c.stamp, c.columns, c.vals)
       RETURNING id INTO number;
   END IF;
   PERFORM pg_notify(channel, json_build_object('kind', 'conflict', 'id', number, 'relation', c.relation,
@@ -386,16 +398,27 @@ BEGIN
     VALUES (c.relation, c.key, c.stamp, c.root, c.shape, c.columns, c.vals, c.application, c.at, why, state);
 END $$;
 
+-- What values are read by, until the transaction ends: a worker applies many changes in one, and to pin all of it for each
+-- would cost as much as the merge.
+CREATE FUNCTION lanekeeper.pin_settings() RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  PERFORM set_config(s[1], s[2], true) FROM (VALUES (ARRAY['DateStyle', 'ISO, YMD']), (ARRAY['IntervalStyle', 'postgres']), (ARRAY['TimeZone', 'UTC']),
+    (ARRAY['bytea_output', 'hex']), (ARRAY['extra_float_digits', '1']), (ARRAY['xmloption', 'content']), (ARRAY['lc_monetary', 'C']),
+    (ARRAY['lanekeeper.pinned', 'yes'])) pins(s);
+END $$;
+
 -- One change out of a stream. Whatever goes wrong with it is kept and not raised, since a worker would try for ever; but
 -- the worker may try again what is no fault of the change: no space, no memory, something broken.
 CREATE FUNCTION lanekeeper.apply_change() RETURNS trigger
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '10ms'
-SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET TimeZone = 'UTC' SET bytea_output = 'hex' SET extra_float_digits = 1
-SET xmloption = 'content' SET lc_monetary = 'C' AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '10ms' AS $$
 DECLARE
   why text := NULL;
   state text;
 BEGIN
+  IF current_setting('lanekeeper.pinned', true) IS DISTINCT FROM 'yes' THEN
+    PERFORM lanekeeper.pin_settings();
+  END IF;
   BEGIN
     IF left(NEW.relation, 11) = 'lanekeeper.' THEN
       PERFORM lanekeeper.hear(NEW);
@@ -592,6 +615,6 @@ END $$;
 REVOKE ALL ON FUNCTION lanekeeper.read_shape(text), lanekeeper.covers(bigint[], bigint[], bigint[]), lanekeeper.each_greatest(bigint[], bigint[]), lanekeeper.next_stamp(lanekeeper.layout, bigint[], bigint, text),
   lanekeeper.declare_layout(text, text), lanekeeper.tell(text, text[], bigint[], text, text[]), lanekeeper.log_change(text, text[], text[], text[]),
   lanekeeper.merge_row(lanekeeper.change), lanekeeper.learn_layout(text, bigint, text),
-  lanekeeper.log_conflict(lanekeeper.change, lanekeeper.version, text[], text[], boolean), lanekeeper.keep_pending(lanekeeper.change, text, text),
+  lanekeeper.log_conflict(lanekeeper.change, boolean), lanekeeper.pin_settings(), lanekeeper.keep_pending(lanekeeper.change, text, text),
   lanekeeper.apply_change(), lanekeeper.hear(lanekeeper.change), lanekeeper.finish_pending(integer), lanekeeper.changes_of(text, timestamptz, text[]), lanekeeper.announce(text, timestamptz, text[]),
   lanekeeper.mark_merged(), lanekeeper.purge_deleted(interval, integer), lanekeeper.purge_conflicts(interval, integer) FROM PUBLIC;

@@ -4,8 +4,6 @@ import type { TableInfo } from '../catalog.ts';
 import { functionName, quoteText } from '../fence/names.ts';
 import type { Piece } from '../piece.ts';
 
-const attributes = 'SECURITY DEFINER SET search_path = pg_catalog, pg_temp';
-
 export function dispatchPieces(configuration: Configuration, merged: readonly TableInfo[]): Piece[] {
   const dcs = Object.values(configuration.dataCenters).toSorted((a, b) => a.number - b.number);
   const own = configuration.dataCenters[configuration.here]?.number ?? 0;
@@ -80,7 +78,7 @@ function dispatcher(
   return routine(
     name,
     `of_relation text, ${rest}`,
-    `${returns} LANGUAGE plpgsql ${volatility} ${attributes}`,
+    `${returns} LANGUAGE plpgsql ${volatility}`,
     `\nBEGIN${text}\nEND\n`,
     body.title,
   );

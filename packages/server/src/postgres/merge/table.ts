@@ -120,7 +120,7 @@ BEGIN
 END`;
 }
 
-/** What `dispatch.ts` calls: put, hold, image and the rows that have no version. */
+/** Without settings of their own: who calls them has pinned what values are printed and read by. What `dispatch.ts` calls: put, hold, image and the rows that have no version. */
 function dataFunctions(merged: Merged): Piece[] {
   const { table, keys, columns } = merged;
   const place = `${table.kind === 'partitioned' ? '' : 'ONLY '}${quoteTable(table)}`;
@@ -146,8 +146,19 @@ function dataFunctions(merged: Merged): Piece[] {
     : others.length === 0
       ? 'NULL;'
       : `UPDATE ${place} t SET ${others.map((column) => `${quoteName(column.name)} = ${value(column)}`).join(', ')} WHERE ${match};`;
+  // Nearly every change: locked and written at once, found by its key once.
+  const shortcut =
+    replaced || others.length === 0 || table.kind === 'partitioned'
+      ? ''
+      : `IF cols = ${names(columns)} THEN${readOthers}
+    UPDATE ${place} t SET ${others.map((column) => `${quoteName(column.name)} = ${value(column)}`).join(', ')}
+      WHERE t.ctid = (SELECT t.ctid FROM ${place} t WHERE ${match} FOR UPDATE SKIP LOCKED);
+    IF FOUND THEN
+      RETURN 'put';
+    END IF;
+  END IF;
+  `;
   const unset = [...keys, ...others.filter((column) => column.identity === 'always')];
-  const attributes = `SECURITY DEFINER SET search_path = pg_catalog, pg_temp ${pinned}`;
   const made = (job: string, signature: string, returns: string, kind: string, title: string, body: string): Piece => {
     const name = functionName(job, table.name);
     const types = signature
@@ -159,7 +170,7 @@ function dataFunctions(merged: Merged): Piece[] {
       id: `function ${name}`,
       table: table.name,
       title,
-      create: `CREATE OR REPLACE FUNCTION ${name}(${signature}) ${returns} LANGUAGE plpgsql ${kind} ${attributes} AS $lanekeeper$${body}\n$lanekeeper$;
+      create: `CREATE OR REPLACE FUNCTION ${name}(${signature}) ${returns} LANGUAGE plpgsql ${kind} AS $lanekeeper$${body}\n$lanekeeper$;
 REVOKE ALL ON FUNCTION ${name}(${types.join(', ')}) FROM PUBLIC`,
       drop: `DROP FUNCTION IF EXISTS ${name}(${types.join(', ')})`,
     };
@@ -173,9 +184,9 @@ REVOKE ALL ON FUNCTION ${name}(${types.join(', ')}) FROM PUBLIC`,
       `write a merged row of ${table.name}`,
       `
 DECLARE
-  here boolean;${special.length === 0 ? '' : `\n  other ${quoteTable(table)};`}
+  here boolean := false;${special.length === 0 ? '' : `\n  other ${quoteTable(table)};`}
 BEGIN
-  PERFORM FROM ${place} t WHERE ${match} FOR UPDATE SKIP LOCKED;
+  ${shortcut}PERFORM FROM ${place} t WHERE ${match} FOR UPDATE SKIP LOCKED;
   here := FOUND;
   IF NOT here AND EXISTS (SELECT FROM ${place} t WHERE ${match}) THEN
     RETURN 'locked';
