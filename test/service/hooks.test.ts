@@ -140,6 +140,11 @@ describe('a hook', () => {
     await expect.poll(() => log.length, soon).toBeGreaterThan(0);
     await deaf.close();
     expect((await report())?.waiting).toBe(30);
+    expect(await deaf.problems(pool)).toEqual([]);
+    await runSql(database.urls.agent, `UPDATE lanekeeper.hook SET at = at - interval '5 minutes'`);
+    expect(await deaf.problems(pool)).toEqual([
+      '30 of what hooks.onTakeover is to be told waits, the oldest for 5 min',
+    ]);
     // An address that does not answer is left alone: not all thirty were tried.
     const [{ tried } = { tried: 30 }] = await runSql<{ tried: number }>(
       database.urls.agent,

@@ -17,6 +17,7 @@ import {
   type HookMessage,
   hookKinds,
   type Queryable,
+  readHooks,
   settleHook,
   tellHook,
 } from '../postgres/index.ts';
@@ -45,6 +46,7 @@ const perLook = 100;
 const firstPauseMs = 1_000;
 const longestPauseMs = 10 * 60_000;
 const addressPauseMaxMs = 60_000;
+const lateAfterMs = 60_000;
 /** After so long nobody is told any more. */
 export const hookLastsMs = 24 * 3_600_000;
 
@@ -72,6 +74,19 @@ export class Hooks {
   /** Whether anybody wants to hear of it. */
   wanted(kind: HookKind): boolean {
     return this.#urls[kind] !== null;
+  }
+
+  /** For `status`. */
+  async problems(client: Queryable): Promise<readonly string[]> {
+    const reports = await readHooks(client);
+    return reports.flatMap(({ kind, waiting, oldestMs, givenUp }) => {
+      const name = kind === 'takeover' ? 'hooks.onTakeover' : 'hooks.onConflict';
+      const late = waiting > 0 && (oldestMs ?? 0) > lateAfterMs && this.wanted(kind);
+      return [
+        ...(late ? [`${waiting} of what ${name} is to be told waits, the oldest for ${minutes(oldestMs)}`] : []),
+        ...(givenUp > 0 ? [`${givenUp} of what ${name} was to be told was not heard within a day`] : []),
+      ];
+    });
   }
 
   start(): void {
@@ -197,4 +212,8 @@ export function fateOf(
   const pauseMs = Math.min(firstPauseMs * 2 ** Math.min(attempts, 20), longestPauseMs);
   const inMs = Math.round(pauseMs * (0.75 + chance / 2));
   return ageMs + inMs > hookLastsMs ? { kind: 'given-up' } : { kind: 'again', inMs };
+}
+
+function minutes(ms: number | null): string {
+  return `${Math.round((ms ?? 0) / 60_000)} min`;
 }

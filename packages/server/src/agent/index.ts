@@ -232,11 +232,12 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const present = reign();
     if (present === null) throw Object.assign(new Error('this agent does not lead'), { statusCode: 503 });
     const merge = await merging.standing();
-    const [recent, incidents, stranded, classes] = await database.run(async (client) => {
+    const [recent, incidents, stranded, classes, hookProblems] = await database.run(async (client) => {
       await observer.count(client);
       const moves = await readMoves(client, recentMoves);
       const classes = await readClasses(client);
-      return [moves, await readIncidents(client, recentIncidents), await countOpenStranded(client), classes] as const;
+      const incidents = await readIncidents(client, recentIncidents);
+      return [moves, incidents, await countOpenStranded(client), classes, await hooks.problems(client)] as const;
     });
     return buildStatus({
       configuration,
@@ -262,6 +263,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       buffer: (await options.buffering?.standing().catch(() => null)) ?? null,
       merge,
       classes: { ...classes, problems: copies.problems },
+      hookProblems,
     });
   }
 

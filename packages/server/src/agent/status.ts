@@ -137,6 +137,7 @@ export type StatusInput = {
   readonly rollout: AgentStatus['configuration'];
   readonly buffer: BufferStatus | null;
   readonly merge: (MergeStanding & { readonly problems: readonly string[] }) | null;
+  readonly hookProblems: readonly string[];
   readonly classes: Pick<AgentStatus, 'copies' | 'publishing'> & { readonly problems: readonly string[] };
 };
 
@@ -238,6 +239,7 @@ function problemsIn(
     state,
     streams,
     incidents,
+    hookProblems,
     mayFreeze,
     transactionProblem,
     syncProblem,
@@ -271,7 +273,7 @@ function problemsIn(
   const kinds = new Map<string, number>();
   for (const { kind } of incidents) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
   for (const [kind, count] of kinds) problems.push(`${count} incident${count === 1 ? '' : 's'} within a day: ${kind}`);
-  problems.push(...(merge?.problems ?? []), ...classes.problems);
+  problems.push(...(merge?.problems ?? []), ...classes.problems, ...hookProblems);
   if (!mayFreeze) problems.push(`nothing can be taken over: ${explain(reason('cannot-freeze'))}`);
   if (transactionProblem !== null) problems.push(transactionProblem);
   if (syncProblem !== null) problems.push(`\`remote\` commits cannot wait: ${syncProblem}`);

@@ -76,6 +76,7 @@ export type HookReport = {
   readonly kind: HookKind;
   readonly waiting: number;
   readonly oldestMs: number | null;
+  /** Within the last day. */
   readonly givenUp: number;
 };
 
@@ -83,7 +84,7 @@ export async function readHooks(client: Queryable): Promise<readonly HookReport[
   const { rows } = await client.query<HookReport>(
     `SELECT kind, count(next_at)::int AS waiting,
         extract(epoch FROM clock_timestamp() - min(at) FILTER (WHERE next_at IS NOT NULL))::float8 * 1000 AS "oldestMs",
-        (count(*) FILTER (WHERE next_at IS NULL AND heard_at IS NULL))::int AS "givenUp"
+        (count(*) FILTER (WHERE next_at IS NULL AND heard_at IS NULL AND at > clock_timestamp() - interval '2 days'))::int AS "givenUp"
       FROM lanekeeper.hook GROUP BY kind ORDER BY kind`,
   );
   return rows;
