@@ -168,13 +168,17 @@ RETURNS TABLE (place integer, outcome text, state text, message text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   w record;
-  outcomes text[] := '{}';
+  outcomes text[];
 BEGIN
   -- Also what is checked late is checked here, where it is known whose fault it is.
   SET CONSTRAINTS ALL IMMEDIATE;
   BEGIN
-    FOR w IN SELECT * FROM jsonb_to_recordset(writes) AS r (relation text, key text[], image jsonb, stamp bigint, dc text, number bigint) LOOP
-      outcomes := outcomes || CASE WHEN lanekeeper.spread_apply(w.relation, w.key, nullif(w.image, 'null'), w.stamp, w.dc, w.number) THEN 'written' ELSE 'known' END;
+    -- By key, so that two who write the same keys do not wait for each other.
+    FOR w IN
+      SELECT r.* FROM ROWS FROM (jsonb_to_recordset(writes) AS (relation text, key text[], image jsonb, stamp bigint, dc text, number bigint))
+        WITH ORDINALITY AS r (relation, key, image, stamp, dc, number, ordinality) ORDER BY r.relation, r.key, r.ordinality
+    LOOP
+      outcomes[w.ordinality] := CASE WHEN lanekeeper.spread_apply(w.relation, w.key, nullif(w.image, 'null'), w.stamp, w.dc, w.number) THEN 'written' ELSE 'known' END;
     END LOOP;
     RETURN QUERY SELECT o.ordinality::integer, o.outcome, NULL::text, NULL::text FROM unnest(outcomes) WITH ORDINALITY o (outcome, ordinality);
     RETURN;

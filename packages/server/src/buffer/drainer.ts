@@ -90,7 +90,8 @@ export class Drain {
   /** False: there was nothing to do. */
   async #turn(): Promise<boolean> {
     const { log, target, local, retryMs } = this.#options;
-    const due = await readDue(local, target.name, atOnce);
+    // One loop for each target, whichever log they came from: this one is always there.
+    const due = log.name === 'postgres' ? await readDue(local, target.name, atOnce) : [];
     if (due.length > 0) {
       const taken = await target.take(due);
       if (taken.kind === 'failed') throw new Error(taken.reason);

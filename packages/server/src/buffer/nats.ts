@@ -207,8 +207,12 @@ export function natsLog(options: NatsLogOptions): BufferLog {
       } catch (error) {
         return { kind: 'unavailable', reason: messageOf(error) };
       }
+      const payload = JSON.stringify(message);
+      const maxBytes = opened.connection.info?.max_payload ?? Number.POSITIVE_INFINITY;
+      if (Buffer.byteLength(payload) > maxBytes)
+        return { kind: 'refused', state: '54000', message: `NATS takes at most ${maxBytes} bytes in one write` };
       try {
-        const { seq } = await opened.stream.publish(subject, JSON.stringify(message));
+        const { seq } = await opened.stream.publish(subject, payload);
         return { kind: 'buffered', durability, position: String(seq) };
       } catch (error) {
         if (error instanceof JetStreamApiError) return { kind: 'unavailable', reason: messageOf(error) };

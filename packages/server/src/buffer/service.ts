@@ -124,9 +124,9 @@ export function bufferService(options: BufferServiceOptions): BufferService {
     standing,
     async close() {
       for (const timer of timers) clearInterval(timer);
-      await Promise.all(drains.map((drain) => drain.close()));
+      await Promise.all([...drains.map((drain) => drain.close()), ...targets.map((target) => target.close())]);
       await noting;
-      await Promise.all([...targets.map((target) => target.close()), ...logs.map((log) => log.close()), local.end()]);
+      await Promise.all([...logs.map((log) => log.close()), local.end()]);
     },
   };
 }

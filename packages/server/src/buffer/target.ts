@@ -28,6 +28,7 @@ export class Target {
   readonly name: DataCenterName;
   readonly #connect: ConnectTarget;
   #client: Client | null = null;
+  #closed = false;
 
   constructor(name: DataCenterName, connect: ConnectTarget) {
     this.name = name;
@@ -36,6 +37,7 @@ export class Target {
 
   /** In one transaction. */
   async take(writes: readonly Write[]): Promise<Taken> {
+    if (this.#closed) return { kind: 'failed', reason: 'the agent stops' };
     let client = this.#client;
     if (client === null) {
       const connected = await this.#connect('lanekeeper buffer');
@@ -70,7 +72,9 @@ export class Target {
     }
   }
 
+  /** Also ends what is under way: nobody needs to wait for a data center that does not answer. */
   async close(): Promise<void> {
+    this.#closed = true;
     const client = this.#client;
     this.#client = null;
     await client?.end().catch(() => {});
