@@ -1,6 +1,6 @@
 /** Which table holds the accounts, and how the rows of the others find theirs. Pure. */
 import type { ForeignKeyInfo, TableInfo } from '../postgres/index.ts';
-import { accountScore, namesAuthor, namesContact, namesKeyOf, namesKeyOfWhole, wordsOf } from './names.ts';
+import { accountScore, keyColumnOf, namesAuthor, namesContact, namesKeyOf, singularWords, wordsOf } from './names.ts';
 
 export type RootGuess = {
   readonly table: TableInfo;
@@ -51,6 +51,9 @@ export function guessRoot(tables: readonly TableInfo[], named: string | null): R
 
 function rank(table: TableInfo, tables: readonly TableInfo[]): { readonly score: number; readonly why: string } {
   const byName = accountScore(table.relation);
+  const contact = table.columns.find(({ name }) => namesContact(name));
+  // Without a name, only what has an address and what everything points at is a guess at all.
+  if (byName === 0 && !contact) return { score: 0, why: '' };
   const pointing = tables.filter(
     (other) => other !== table && other.foreignKeys.some((key) => key.references === table.name && isOwner(key)),
   ).length;
@@ -60,9 +63,7 @@ function rank(table: TableInfo, tables: readonly TableInfo[]): { readonly score:
       other.columns.some(({ name }) => namesKeyOf(name, table.relation, table.primaryKey[0] ?? 'id')),
   ).length;
   const reach = Math.max(pointing, naming);
-  const contact = table.columns.find(({ name }) => namesContact(name));
-  // Without a name, only what has an address and what everything points at is a guess at all.
-  if (byName === 0 && (!contact || pointing < 3)) return { score: 0, why: '' };
+  if (byName === 0 && pointing < 3) return { score: 0, why: '' };
   // Nothing of theirs anywhere, and a name with more in it: icinga_contactgroup_members are no accounts.
   if (reach === 0 && wordsOf(table.relation).length > 1) return { score: 0, why: '' };
   // A row that must belong to another candidate is something of an account, not the account.
@@ -105,40 +106,50 @@ export function guessPaths(tables: readonly TableInfo[], root: RootGuess): Reado
     byName: false,
     parentMayBeNull: false,
   };
-  const paths = new Map<string, AccountPathGuess>([[accounts.name, own]]);
-  const costs = new Map<string, number>([[accounts.name, 0]]);
-  for (;;) {
-    let next: { readonly table: TableInfo; readonly cost: number; readonly found: AccountPathGuess } | null = null;
-    for (const table of tables) {
-      if (paths.has(table.name)) continue;
-      for (const found of ways(table, root, paths)) {
-        const cost =
-          (costs.get(found.from) ?? 0) +
-          1 +
-          (found.guess.mayBeNull ? nullCost : 0) +
-          (found.from === '' ? nameCost : 0);
-        if (next === null || cost < next.cost) next = { table, cost, found: found.guess };
-      }
-    }
-    if (next === null) return paths;
-    paths.set(next.table.name, next.found);
-    costs.set(next.table.name, next.cost);
+  const paths = new Map<string, AccountPathGuess>();
+  const open = new Map<string, Way>([[accounts.name, { cost: 0, guess: own }]]);
+  const offer = (table: TableInfo, way: Way): void => {
+    if (paths.has(table.name)) return;
+    const known = open.get(table.name);
+    if (known === undefined || way.cost < known.cost) open.set(table.name, way);
+  };
+  for (const table of tables) {
+    const named = byColumn(table, root);
+    if (named && table !== accounts) offer(table, { cost: 1 + nameCost + costOfNull(named), guess: named });
   }
+  const children = childrenOf(tables);
+  while (open.size > 0) {
+    const [name, way] = [...open].reduce((best, one) => (one[1].cost < best[1].cost ? one : best));
+    open.delete(name);
+    paths.set(name, way.guess);
+    for (const { table, key } of children.get(name) ?? []) {
+      if (!leadsOn(table, key, root)) continue;
+      const guess = byKey(table, key, root, paths);
+      offer(table, { cost: way.cost + 1 + costOfNull(guess), guess });
+    }
+  }
+  return paths;
 }
 
-/** One step from a table to those that have a path; `from` is empty where only a name leads on. */
-function ways(
-  table: TableInfo,
-  root: RootGuess,
-  paths: ReadonlyMap<string, AccountPathGuess>,
-): readonly { readonly from: string; readonly guess: AccountPathGuess }[] {
-  const named = byColumn(table, root);
-  return [
-    ...table.foreignKeys
-      .filter((key) => leadsOn(table, key, root, paths))
-      .map((key) => ({ from: key.references, guess: byKey(table, key, root, paths) })),
-    ...(named ? [{ from: '', guess: named }] : []),
-  ];
+/** The best way to an account found so far. */
+type Way = { readonly cost: number; readonly guess: AccountPathGuess };
+
+function costOfNull({ mayBeNull }: AccountPathGuess): number {
+  return mayBeNull ? nullCost : 0;
+}
+
+type Child = { readonly table: TableInfo; readonly key: ForeignKeyInfo };
+
+function childrenOf(tables: readonly TableInfo[]): ReadonlyMap<string, readonly Child[]> {
+  const children = new Map<string, Child[]>();
+  for (const table of tables) {
+    for (const key of table.foreignKeys) {
+      const known = children.get(key.references);
+      if (known) known.push({ table, key });
+      else children.set(key.references, [{ table, key }]);
+    }
+  }
+  return children;
 }
 
 function byKey(
@@ -182,37 +193,34 @@ function byColumn(table: TableInfo, { table: accounts, key }: RootGuess): Accoun
   };
 }
 
-/** A column that names a row of a table with an account, where no foreign key leads on. */
-export function deadEnd(
-  table: TableInfo,
+export type DeadEnd = { readonly column: string; readonly names: TableInfo };
+
+/** Finds in a table the column that names a row of a table with an account, where no foreign key leads on. */
+export function deadEnds(
   tables: readonly TableInfo[],
   paths: ReadonlyMap<string, AccountPathGuess>,
-): { readonly column: string; readonly names: TableInfo } | null {
-  for (const column of table.columns) {
-    const names = tables.find(
-      (other) =>
-        other !== table &&
-        paths.has(other.name) &&
-        other.primaryKey.length === 1 &&
-        namesKeyOfWhole(column.name, other.relation) &&
-        other.columns.some(({ name, type }) => name === other.primaryKey[0] && type === column.type),
-    );
-    if (names) return { column: column.name, names };
-  }
-  return null;
+): (table: TableInfo) => DeadEnd | null {
+  const byColumn = new Map(
+    tables
+      .filter((table) => paths.has(table.name) && table.primaryKey.length === 1)
+      .map((table) => [keyColumnOf(table.relation), table]),
+  );
+  return (table) => {
+    for (const { name, type } of table.columns) {
+      const names = byColumn.get(singularWords(name));
+      const key = names?.columns.find((column) => column.name === names.primaryKey[0]);
+      if (names && names !== table && key?.type === type) return { column: name, names };
+    }
+    return null;
+  };
 }
 
 function isDirect(step: ForeignKeyInfo, accounts: string, key: string): boolean {
   return step.references === accounts && step.referencedColumns[0] === key && step.columns.length === 1;
 }
 
-function leadsOn(
-  table: TableInfo,
-  key: ForeignKeyInfo,
-  root: RootGuess,
-  paths: ReadonlyMap<string, AccountPathGuess>,
-): boolean {
-  if (key.references === table.name || !paths.has(key.references) || !isOwner(key)) return false;
+function leadsOn(table: TableInfo, key: ForeignKeyInfo, root: RootGuess): boolean {
+  if (key.references === table.name || !isOwner(key)) return false;
   if ([...key.columns, key.name].some((name) => name.includes('.'))) return false;
   // The fence leads no path through a partitioned table.
   return isDirect(key, root.table.name, root.key) || !root.partitioned.has(key.references);

@@ -282,3 +282,17 @@ test('claims: what people choose, not what is drawn at random, points at a row o
   expect(Object.keys(claims)).toEqual(['customers_email', 'customers_profile_id']);
   expect(claims.customers_email).toEqual({ table: 'public.customers', column: 'email', normalise: 'none' });
 });
+
+test('a thousand tables are guessed at once, and each by its best path', () => {
+  const sketches: Record<string, Sketch> = { customers: {} };
+  for (let n = 0; n < 1_000; n += 1) {
+    const parent = n < 10 ? 'customers' : `t${Math.floor(n / 10)}`;
+    sketches[`t${n}`] = {
+      references: { parent_id: parent, 'other_id?': `t${(n * 7) % 1_000}`, 'more_id?': `t${(n * 13 + 1) % 1_000}` },
+    };
+  }
+  const { tables } = guessTables(catalog(sketches), { dataCenter: 'ny' });
+  const of = (name: string) => tables.find(({ table }) => table.relation === name)?.written;
+  expect(of('t987')?.account).toBe('parent_id.parent_id.parent_id');
+  expect(tables.filter(({ written }) => written.nullAccount !== undefined)).toEqual([]);
+});

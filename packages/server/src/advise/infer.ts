@@ -15,7 +15,7 @@ import {
   type TableInfo,
   type TableUse,
 } from '../postgres/index.ts';
-import { type AccountPathGuess, deadEnd, guessPaths, guessRoot, type RootGuess } from './accounts.ts';
+import { type AccountPathGuess, type DeadEnd, deadEnds, guessPaths, guessRoot, type RootGuess } from './accounts.ts';
 import { type ClaimGuess, claimsOf } from './claims.ts';
 import { isCache, isCounted, isLedger, isLog, isQueue, isSession, isStaff, isTransaction } from './names.ts';
 
@@ -68,9 +68,10 @@ export function guessTables(catalog: Catalog, options: GuessOptions): Guess {
   }
   const root = guessRoot(declared, options.root ?? null);
   const paths = root ? guessPaths(declared, root) : new Map<string, AccountPathGuess>();
+  const known: Known = { root, paths, options, all: declared, endOf: deadEnds(declared, paths) };
   const tables: TableGuess[] = [];
   for (const table of declared) {
-    const guess = tableGuess(table, root, paths, options, declared);
+    const guess = tableGuess(table, known);
     if (guess === 'ignored') ignored.push({ name: table.name, why: configurationWhy });
     else tables.push(guess);
   }
@@ -88,13 +89,17 @@ export function guessTables(catalog: Catalog, options: GuessOptions): Guess {
 const configurationWhy =
   'looks like configuration: each data center has its own, so that a bad setting stays in one; declare it if it is content';
 
-function tableGuess(
-  table: TableInfo,
-  root: RootGuess | null,
-  paths: ReadonlyMap<string, AccountPathGuess>,
-  options: GuessOptions,
-  all: readonly TableInfo[],
-): TableGuess | 'ignored' {
+/** What is known of all tables when one of them is looked at. */
+type Known = {
+  readonly root: RootGuess | null;
+  readonly paths: ReadonlyMap<string, AccountPathGuess>;
+  readonly options: GuessOptions;
+  readonly all: readonly TableInfo[];
+  endOf(table: TableInfo): DeadEnd | null;
+};
+
+function tableGuess(table: TableInfo, known: Known): TableGuess | 'ignored' {
+  const { root, paths, options } = known;
   const path = paths.get(table.name);
   const guess = (written: WrittenTable, why: string, remark: string | null = null): TableGuess => ({
     table,
@@ -117,7 +122,7 @@ function tableGuess(
   // With one home, whoever takes over needs every row there is.
   if (root === null) return guess({ class: 'system-of-record' }, 'one home for everything');
   if (namesConfiguration(table.relation)) return 'ignored';
-  return sharedGuess(table, root, options, all, paths, guess, feeder);
+  return sharedGuess(table, root, known, guess, feeder);
 }
 
 type Say = (written: WrittenTable, why: string, remark?: string | null) => TableGuess;
@@ -154,9 +159,7 @@ function twoColumns(table: TableInfo): string | null {
 function sharedGuess(
   table: TableInfo,
   root: RootGuess,
-  options: GuessOptions,
-  all: readonly TableInfo[],
-  paths: ReadonlyMap<string, AccountPathGuess>,
+  { options, all, endOf }: Known,
   say: Say,
   feeder: (why: string) => TableGuess,
 ): TableGuess {
@@ -169,7 +172,7 @@ function sharedGuess(
       `${root.table.name} refers to each row once (${twin.columns.join(', ')}), but a path leads from a row to its account, not back`,
       `a column here that names the account would let it move with the account; until then it is written in one data center`,
     );
-  const end = deadEnd(table, all, paths);
+  const end = endOf(table);
   if (end)
     return record(
       `${end.column} names ${end.names.name}, but no foreign key says so, and a path to the account needs one`,

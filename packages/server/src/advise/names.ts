@@ -51,9 +51,14 @@ export function namesKeyOf(column: string, relation: string, key: string): boole
   );
 }
 
-/** The same, where the table's whole name is said: address_id says nothing of customer_addresses. */
-export function namesKeyOfWhole(column: string, relation: string): boolean {
-  return wordsOf(column).map(singular).join('_') === `${wordsOf(relation).map(singular).join('_')}_id`;
+/** `orderLines` → `order_line` */
+export function singularWords(name: string): string {
+  return wordsOf(name).map(singular).join('_');
+}
+
+/** What a column is called that holds the key of a table, by the table's whole name: address_id says nothing of customer_addresses. */
+export function keyColumnOf(relation: string): string {
+  return `${singularWords(relation)}_id`;
 }
 
 /** Who wrote or changed a row, not to whom it belongs: created_by, user_updated. */
