@@ -86,11 +86,12 @@ describe('what is packed', () => {
       readdirSync(join(installed, 'dist'), { recursive: true, encoding: 'utf8' })
         .filter((path) => path.endsWith(ending))
         .reduce((sum, path) => sum + statSync(join(installed, 'dist', path)).size, 0);
-    // Comments included, nothing minified. Raise it only for something that applications gain from.
+    // Comments included, nothing minified; a third is the configuration and its help. Raise it only for something that applications
+    // gain from: the last time for routed connections, bookmarks, frontends, caches, singletons and writes to every data center.
     expect(bytes('.js')).toBeGreaterThan(50_000);
-    expect(bytes('.js')).toBeLessThan(275_000);
+    expect(bytes('.js')).toBeLessThan(420_000);
     const tarball = packed.find(({ name }) => name === 'lanekeeper') as Packed;
-    expect(statSync(join(elsewhere, tarball.filename)).size).toBeLessThan(120_000);
+    expect(statSync(join(elsewhere, tarball.filename)).size).toBeLessThan(160_000);
   });
 });
 

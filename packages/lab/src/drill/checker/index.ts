@@ -31,6 +31,7 @@ export {
   type Violation,
   type Wanted,
 } from './history.ts';
+export { dropLog, readLog, startLogs } from './log.ts';
 export type { OthersLimit } from './others.ts';
 export type { DatabaseUrls } from './rows.ts';
 
