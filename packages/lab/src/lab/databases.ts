@@ -258,7 +258,11 @@ export async function applyEverywhere(lab: {
       throw new Error(`apply in ${failed.place.name}: ${whyNotApplied(failed.result)}`);
     }
     left = later.map(({ place }) => place);
-    if (left.length > 0) await sleepMs(300);
+    if (left.length === 0) break;
+    // Links have other ports than the last time, and what is waited for comes through them.
+    for (const { env, configuration, as } of places)
+      await ensureStreams({ connect: as('agent'), configuration, env }).catch(() => {});
+    await sleepMs(300);
   }
   await Promise.all(
     places.map(async ({ name, env, configuration, as }) => {
