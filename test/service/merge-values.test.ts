@@ -17,6 +17,9 @@ const ofTypes = (names: readonly string[]) => `
     serial int GENERATED ALWAYS AS IDENTITY, "A b" text DEFAULT 'default', gone int
   );
   ALTER TABLE "odd ""one""" DROP COLUMN gone;
+  CREATE TABLE parts (day date, id int, note text, PRIMARY KEY (day, id)) PARTITION BY RANGE (day);
+  CREATE TABLE parts_old PARTITION OF parts FOR VALUES FROM ('2000-01-01') TO ('2026-01-01');
+  CREATE TABLE parts_new PARTITION OF parts FOR VALUES FROM ('2026-01-01') TO ('2030-01-01');
   CREATE TABLE keys_of (a real, b char(5), c mood, d even, e bytea, f timestamptz, PRIMARY KEY (a, b, c, d, e, f), note text);
   GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO ${testRoleNames.application};
 `;
@@ -30,6 +33,7 @@ beforeAll(async () => {
         many: { class: 'system-of-reference' },
         'public.odd "one"': { class: 'system-of-reference' },
         keys_of: { class: 'system-of-reference' },
+        parts: { class: 'system-of-reference' },
       },
     },
   });
@@ -104,4 +108,24 @@ it('keys of many types are one key when they are equal', async () => {
   expect(await runSql(all.la ?? '', `SELECT key FROM lanekeeper.version WHERE relation = 'public.keys_of'`)).toEqual([
     { key: ['0', 'a    ', 'sad', '2', '\\x00', '2024-01-01 00:00:00+00'] },
   ]);
+});
+
+it('a partitioned table is merged as one, also where a row moves to another partition', async () => {
+  const ny = pair.dc('ny').urls;
+  await runSql(ny.application, "INSERT INTO parts VALUES ('2025-05-05', 1, 'a'), ('2026-06-06', 2, 'b')");
+  await mergedEqually(all, 'parts');
+  await runSql(pair.dc('la').urls.application, "UPDATE parts SET day = '2027-07-07' WHERE id = 1");
+  await runSql(pair.dc('la').urls.application, 'DELETE FROM parts WHERE id = 2');
+  const rows = await mergedEqually<{ id: number; note: string }>(all, 'parts');
+  expect(rows).toEqual([expect.objectContaining({ id: 1, note: 'a' })]);
+  expect(await runSql(ny.superuser, 'SELECT id FROM ONLY parts_new')).toEqual([{ id: 1 }]);
+  // A partition that is attached later is in it at once, here and where it arrives.
+  for (const name of pair.names)
+    await runSql(
+      pair.dc(name).urls.owner,
+      "CREATE TABLE parts_next PARTITION OF parts FOR VALUES FROM ('2030-01-01') TO ('2031-01-01')",
+    );
+  await runSql(ny.owner, "INSERT INTO parts_next VALUES ('2030-03-03', 3, 'c')");
+  expect(await mergedEqually(all, 'parts')).toHaveLength(2);
+  await expect(runSql(ny.owner, 'TRUNCATE parts_old')).rejects.toThrow(/TRUNCATE/);
 });

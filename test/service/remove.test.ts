@@ -13,11 +13,14 @@ const schema = `
   CREATE TABLE accounts (id bigserial PRIMARY KEY, email text);
   CREATE TABLE visits (at date, account_id bigint NOT NULL, PRIMARY KEY (at, account_id)) PARTITION BY RANGE (at);
   CREATE TABLE visits_2026 PARTITION OF visits FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+  CREATE TABLE words (day date, word text, PRIMARY KEY (day, word)) PARTITION BY RANGE (day);
+  CREATE TABLE words_2026 PARTITION OF words FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
   INSERT INTO accounts (email) VALUES ('a@x');
 `;
 const tables = {
   accounts: { class: 'system-of-record', account: 'id', root: true },
   visits: { class: 'system-of-record', account: 'account_id' },
+  words: { class: 'system-of-reference' },
 } as const;
 const claims = { email: { table: 'accounts', column: 'email', normalise: 'none' } } as const;
 
@@ -112,4 +115,4 @@ test('applied again, everything works again; and a peer that cannot be reached i
   );
   expect(await runSql(ny.urls.superuser, objects)).toEqual(before.get('ny'));
   await la.cluster.start();
-});
+}, 120_000);

@@ -458,10 +458,10 @@ END $$;
 
 -- ── What the agent does ──────────────────────────────────────────────────────────────────────────────────────────────
 
--- Finishes what was kept, the oldest first; only as replica, so that it is not taken for a write of this data center.
+-- Finishes what was kept, what was tried least first, so that rows that stay locked are in nobody's way; only as replica, so that it is not taken for a write of this data center.
 -- Returns how many are done. Waits for a locked row as its writers do, the row first and then its version, but not long.
 CREATE FUNCTION lanekeeper.finish_pending(at_most integer DEFAULT 100) RETURNS integer
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '25ms'
 SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'postgres' SET TimeZone = 'UTC' SET bytea_output = 'hex' SET extra_float_digits = 1
 SET xmloption = 'content' SET lc_monetary = 'C' AS $$
 DECLARE
@@ -477,7 +477,7 @@ BEGIN
   -- What failed for a reason of its own is looked at less and less often.
   FOR p IN SELECT * FROM lanekeeper.merge_pending x
       WHERE x.sqlstate IS NULL OR x.since + make_interval(secs => least(power(2, x.tries), 300)) < clock_timestamp() OR x.tries = 0
-      ORDER BY x.id LIMIT at_most FOR UPDATE SKIP LOCKED LOOP
+      ORDER BY x.tries, x.id LIMIT at_most FOR UPDATE SKIP LOCKED LOOP
     why := NULL;
     state := NULL;
     BEGIN

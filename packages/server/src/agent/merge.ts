@@ -7,9 +7,11 @@ import {
   announceToReaders,
   countPending,
   finishPending,
+  hasNewReaders,
   type MergeStanding,
   markMerged,
   mergedNames,
+  pendingAtOnce,
   purgeMerged,
   readMergeStanding,
 } from '../postgres/index.ts';
@@ -27,6 +29,8 @@ export type MergingOptions = {
 
 const pendingEveryMs = 250;
 const announceEveryMs = 2_000;
+/** All rows of a table are read and sent. */
+const announceMaxMs = 3_600_000;
 const markEveryMaxMs = 5 * 60_000;
 const purgeEveryMaxMs = 10 * 60_000;
 /** A tenth of what tombstones are kept for, so that they are not kept for much longer. */
@@ -91,7 +95,7 @@ export class Merging {
     const { database } = this.#options;
     if ((await database.run((client) => countPending(client))) === 0) return;
     try {
-      await database.run((client) => finishPending(client));
+      while (!this.#closed && (await database.run((client) => finishPending(client))) === pendingAtOnce);
       this.#problem = null;
     } catch (error) {
       if ((error as { code?: unknown }).code !== insufficientPrivilege) throw error;
@@ -102,7 +106,9 @@ export class Merging {
 
   async #announce(): Promise<void> {
     const { configuration, database, log } = this.#options;
-    const readers = await database.run((client) => announceToReaders(client, configuration));
+    if (!(await database.run((client) => hasNewReaders(client, configuration)))) return;
+    const session = await database.session('announcing shared rows', announceMaxMs);
+    const readers = await announceToReaders(session, configuration).finally(() => session.end().catch(() => {}));
     if (readers.length > 0) log('info', 'sent shared rows to who reads them from now on', { readers });
   }
 

@@ -172,10 +172,12 @@ export {
   announceToReaders,
   countPending,
   finishPending,
+  hasNewReaders,
   isMerged,
   type MergeStanding,
   markMerged,
   mergedNames,
+  pendingAtOnce,
   purgeMerged,
   readMergeStanding,
 } from './merge/index.ts';

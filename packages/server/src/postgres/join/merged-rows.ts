@@ -3,7 +3,7 @@
  * What only the seeded one has is no stranded write but a late one: it is handed over before its tables are emptied.
  */
 import { waitUntilConfirmed } from '../deeds/successions.ts';
-import { announceMerged, markMerged, mergedNames } from '../merge/index.ts';
+import { announceMerged, markMerged, mergedNames, noteAnnounced } from '../merge/index.ts';
 import type { JoinSides, Sessions } from './sides.ts';
 
 /** A stream that stands still for so long does not come on. */
@@ -51,5 +51,8 @@ export async function seedShared(sessions: Sessions, { target, source }: JoinSid
   const { rows } = await client.query<{ lsn: string }>(
     "SELECT pg_logical_emit_message(true, 'lanekeeper', 'announced')::text AS lsn",
   );
-  return waitUntilConfirmed(client, target.configuration.here, 'rest', rows[0]?.lsn ?? '0/0', arriveWithinMs);
+  const { here } = target.configuration;
+  if (!(await waitUntilConfirmed(client, here, 'rest', rows[0]?.lsn ?? '0/0', arriveWithinMs))) return false;
+  await noteAnnounced(client, here);
+  return true;
 }

@@ -32,8 +32,11 @@ export {
   announceToReaders,
   countPending,
   finishPending,
+  hasNewReaders,
   type MergeStanding,
   markMerged,
+  noteAnnounced,
+  pendingAtOnce,
   purgeMerged,
   readMergeStanding,
 } from './work.ts';

@@ -4,6 +4,9 @@ import type { DataCenterName } from 'lanekeeper/model';
 import type { Queryable } from '../queryable.ts';
 import { mergedNames } from './tables.ts';
 
+/** Each may wait for a lock for 25 ms, and all of them together must be done within a statement's time. */
+export const pendingAtOnce = 100;
+
 export type MergeStanding = {
   /** Changes whose row was locked when they arrived. */
   readonly locked: number;
@@ -47,7 +50,7 @@ export async function countPending(client: Queryable, table?: TableName): Promis
  * Merges what is pending, as replica, so that it is not logged as a write of this data center. Returns how many are done.
  * Needs SET on session_replication_role.
  */
-export async function finishPending(client: Queryable, atMost = 500): Promise<number> {
+export async function finishPending(client: Queryable, atMost = pendingAtOnce): Promise<number> {
   await client.query('BEGIN; SET LOCAL session_replication_role = replica; SET LOCAL synchronous_commit = local');
   try {
     const { rows } = await client.query<{ done: number }>('SELECT lanekeeper.finish_pending($1) AS done', [atMost]);
@@ -100,6 +103,23 @@ export async function announceMerged(
   return sent;
 }
 
+const newReaders = `SELECT s.subscriber AS peer FROM lanekeeper.subscribed s LEFT JOIN lanekeeper.announced a ON a.peer = s.subscriber
+  WHERE s.publisher = $1 AND s.relation = 'lanekeeper.change' AND (a.at IS NULL OR a.at < s.at)`;
+
+/** Whether `announceToReaders` has anything to do, which may take long. */
+export async function hasNewReaders(client: Queryable, configuration: Configuration): Promise<boolean> {
+  return (await client.query(newReaders, [configuration.here])).rows.length > 0;
+}
+
+/** Somebody has been sent everything, by whatever means. */
+export async function noteAnnounced(client: Queryable, peer: DataCenterName): Promise<void> {
+  await client.query(
+    `INSERT INTO lanekeeper.announced (peer, at) VALUES ($1, clock_timestamp())
+      ON CONFLICT (peer) DO UPDATE SET at = excluded.at`,
+    [peer],
+  );
+}
+
 /**
  * Shared rows may be written before the others read the merge log: once one has begun to, it is sent what it missed.
  * Returns to whom.
@@ -108,11 +128,7 @@ export async function announceToReaders(
   client: Queryable,
   configuration: Configuration,
 ): Promise<readonly DataCenterName[]> {
-  const { rows } = await client.query<{ peer: DataCenterName; at: Date }>(
-    `SELECT s.subscriber AS peer, s.at FROM lanekeeper.subscribed s LEFT JOIN lanekeeper.announced a ON a.peer = s.subscriber
-      WHERE s.publisher = $1 AND s.relation = 'lanekeeper.change' AND (a.at IS NULL OR a.at < s.at)`,
-    [configuration.here],
-  );
+  const { rows } = await client.query<{ peer: DataCenterName }>(newReaders, [configuration.here]);
   if (rows.length === 0) return [];
   await announceMerged(client, configuration, 'versioned');
   await client.query(
