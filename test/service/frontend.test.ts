@@ -63,7 +63,7 @@ function written(backends: { ny: string[]; la: string[] }, homes?: 'single'): Wr
   };
 }
 
-async function startBackend(name: string): Promise<Backend> {
+async function startBackend(name: string, port = 0): Promise<Backend> {
   const sockets = new Set<Socket>();
   const backend: Backend = {
     origin: '',
@@ -92,7 +92,7 @@ async function startBackend(name: string): Promise<Backend> {
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
   stops.push(() => backend.stop());
   return Object.assign(backend, { origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}` });
 }
@@ -182,12 +182,23 @@ test('what backends set comes back, and goes along from then on', async () => {
 });
 
 test('a backend that is down is passed over; one that comes back is found again', async () => {
-  const two = await startFrontend({ ny: [ny.origin], la: [la.origin, 'http://127.0.0.1:1'] });
+  const gone = await startBackend('la');
+  const port = Number(new URL(gone.origin).port);
+  await gone.stop();
+  const two = await startFrontend({ ny: [ny.origin], la: [la.origin, gone.origin] });
   for (let i = 0; i < 6; i += 1) {
     const backend = two.backend({ headers: { host: 'x' } });
     expect(await from(await backend.fetch('/AddToCart', { method: 'POST' }))).toBe('la');
   }
   expect(la.asked).toHaveLength(6);
+  const again = await startBackend('la', port);
+  const seen = async () => {
+    await two.backend({ headers: { host: 'x' } }).fetch('/Cart');
+    return again.asked.some(({ url }) => url === '/Cart');
+  };
+  await expect.poll(seen, { timeout: 20_000 }).toBe(true);
+  // Before any customer: a probe.
+  expect(again.asked[0]).toMatchObject({ method: 'HEAD', url: '/' });
 });
 
 test('a write that a backend breaks off is not repeated and not called failed; a read is repeated', async () => {

@@ -110,7 +110,7 @@ export function createBackend(shared: Shared, incoming: CustomerRequest): Backen
       signal: init.signal,
     });
     if (sent.kind === 'answered') instances.answered(origin);
-    else instances.failed(origin, performance.now());
+    else if (sent.kind !== 'late') instances.failed(origin);
     return sent;
   };
 
@@ -141,7 +141,7 @@ export function createBackend(shared: Shared, incoming: CustomerRequest): Backen
       let origins: readonly string[] = [];
       for (;;) {
         // One turn for each visit, so that the next try meets the next backend.
-        if (journey.tried === 0) origins = shared.instances.of(journey.dataCenter, performance.now());
+        if (journey.tried === 0) origins = shared.instances.of(journey.dataCenter);
         const sent = await once(journey, origins, path, init);
         const replay = sent.kind === 'answered' ? replayIn(sent.response) : null;
         const happened = replay === null ? { kind: sent.kind } : ({ kind: 'replay', to: replay } as const);

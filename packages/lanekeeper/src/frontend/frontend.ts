@@ -40,6 +40,8 @@ export interface Frontend {
 
 /** For the successor to see its view through, beyond the lease that it has to wait out. */
 const promotionMs = 2_000;
+/** For a backend that was gone to answer anything at all. */
+const probeMs = 2_000;
 
 /** @throws {LanekeeperError} `LK_CONFIG` when the configuration is wrong or names no backend */
 export async function createFrontend(options: FrontendOptions = {}): Promise<Frontend> {
@@ -54,10 +56,19 @@ export async function createFrontend(options: FrontendOptions = {}): Promise<Fro
   }
   const sender = new Sender({ connectMs: options.connectMs ?? 2_000, answerMs: options.answerMs ?? 30_000 });
   const usualHoldMs = failover.mode === 'automatic' ? leases.ttlMs + leases.skewMs + promotionMs : 0;
+  const answers = async (origin: string): Promise<boolean> => {
+    const headers = { host: new URL(origin).host };
+    const probe = { method: 'HEAD', path: '/', headers, body: null, signal: AbortSignal.timeout(probeMs) };
+    return sender.send(origin, probe).then(
+      ({ kind }) => kind === 'answered',
+      () => false,
+    );
+  };
+  const instances = new Instances(configuration, answers);
   const shared: Shared = {
     configuration,
     ring: createKeyRing(configuration, { env }),
-    instances: new Instances(configuration),
+    instances,
     sender,
     holdMs: options.holdMs ?? usualHoldMs,
     home: null,
@@ -66,6 +77,9 @@ export async function createFrontend(options: FrontendOptions = {}): Promise<Fro
     here,
     configuration,
     backend: (request) => createBackend(shared, request),
-    close: () => sender.close(),
+    close: () => {
+      instances.close();
+      sender.close();
+    },
   };
 }

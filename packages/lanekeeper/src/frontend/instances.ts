@@ -1,36 +1,57 @@
-/** The backends of the data centers, each asked in turn; one that could not be reached is asked last for a while. */
+/**
+ * The backends of the data centers, each asked in turn. One that could not be reached, or broke off, is asked last until it has answered a
+ * probe: behind something that accepts connections for it, customers' calls would otherwise be what finds out.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Configuration } from '../config/index.ts';
 import type { DataCenterName } from '../model/index.ts';
 
-const shunnedMs = 2_000;
+const probeEveryMs = 1_000;
 
 export class Instances {
   readonly #origins: Readonly<Record<DataCenterName, readonly string[]>>;
-  readonly #failedAtMs = new Map<string, number>();
+  readonly #answers: (origin: string) => Promise<boolean>;
+  readonly #down = new Set<string>();
   #turn = 0;
+  #closed = false;
 
-  constructor({ dataCenters }: Pick<Configuration, 'dataCenters'>) {
+  /** `answers`: whether anybody is there; must not reject. */
+  constructor({ dataCenters }: Pick<Configuration, 'dataCenters'>, answers: (origin: string) => Promise<boolean>) {
     this.#origins = Object.fromEntries(Object.values(dataCenters).map(({ name, backends }) => [name, backends]));
+    this.#answers = answers;
   }
 
   /** All of a data center, in the order in which to try them. */
-  of(dataCenter: DataCenterName, nowMs: number): readonly string[] {
+  of(dataCenter: DataCenterName): readonly string[] {
     const all = this.#origins[dataCenter] ?? [];
     this.#turn = (this.#turn + 1) % 0x3fffffff;
     const turned = all.map((_, index) => all[(index + this.#turn) % all.length] as string);
-    const shunned = (origin: string): boolean => nowMs < (this.#failedAtMs.get(origin) ?? -shunnedMs) + shunnedMs;
-    return [...turned.filter((origin) => !shunned(origin)), ...turned.filter(shunned)];
+    const down = (origin: string): boolean => this.#down.has(origin);
+    return [...turned.filter((origin) => !down(origin)), ...turned.filter(down)];
   }
 
   counts(): Readonly<Record<DataCenterName, number>> {
     return Object.fromEntries(Object.entries(this.#origins).map(([name, all]) => [name, all.length]));
   }
 
-  failed(origin: string, nowMs: number): void {
-    this.#failedAtMs.set(origin, nowMs);
+  failed(origin: string): void {
+    if (this.#down.has(origin)) return;
+    this.#down.add(origin);
+    void this.#watch(origin);
   }
 
   answered(origin: string): void {
-    this.#failedAtMs.delete(origin);
+    this.#down.delete(origin);
+  }
+
+  close(): void {
+    this.#closed = true;
+  }
+
+  async #watch(origin: string): Promise<void> {
+    while (this.#down.has(origin) && !this.#closed) {
+      await sleep(probeEveryMs, undefined, { ref: false });
+      if (!this.#closed && (await this.#answers(origin))) this.answered(origin);
+    }
   }
 }
