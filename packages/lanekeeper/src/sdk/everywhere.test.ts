@@ -28,7 +28,7 @@ function notes(store: 'postgres' | 'nats', answer: object) {
       return answer;
     },
   } as unknown as Databases;
-  const agents = { call: async () => answer } as unknown as AgentClient;
+  const agents = { call: async () => ({ kind: 'answers', answers: [answer] }) } as unknown as AgentClient;
   return { asked, table: tableEverywhere({ configuration: configuration(store), databases, agents }, 'notes') };
 }
 const logged = { kind: 'answered', rows: [{ position: '1' }] };
@@ -81,6 +81,27 @@ describe('a row on its way', () => {
     expect(await put).toEqual({ kind: 'buffered', durability: 'transaction', position: '2' });
     await expect(notes('nats', logged).table.put({ id: 1 }, { client })).rejects.toThrow(TypeError);
   });
+});
+
+test('writes that come while requests are under way go together', async () => {
+  const bodies: { writes: { row: { id: number } }[] }[] = [];
+  const agents = {
+    call: async ({ body }: { body: (typeof bodies)[number] }) => {
+      bodies.push(body);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      return {
+        kind: 'answers',
+        answers: body.writes.map(({ row }) => ({ kind: 'buffered', position: String(row.id) })),
+      };
+    },
+  } as unknown as AgentClient;
+  const table = tableEverywhere({ configuration: configuration('nats'), databases: {} as never, agents }, 'notes');
+  const puts = await Promise.all(Array.from({ length: 120 }, (_, id) => table.put({ id })));
+  expect(puts.map((put) => (put as { position: string }).position)).toEqual(puts.map((_, id) => String(id)));
+  expect(bodies.map(({ writes }) => writes.length)).toEqual([1, 1, 50, 50, 18]);
+  bodies.length = 0;
+  await Promise.all(Array.from({ length: 5 }, (_, id) => table.put({ id, text: 'x'.repeat(150_000) })));
+  expect(bodies.map(({ writes }) => writes.length)).toEqual([1, 1, 1, 1, 1]);
 });
 
 test('only tables that are written this way', () => {

@@ -5,6 +5,7 @@
  */
 import type { Configuration, Table } from '../config/index.ts';
 import { LanekeeperError } from '../model/index.ts';
+import { AgentBuffer, type AgentWriteAnswer } from './agent-buffer.ts';
 import type { AgentClient } from './agent-client.ts';
 import type { BufferedWrite, TableEverywhere } from './api.ts';
 import { type Databases, isFault, reasonOf, uncertain } from './databases.ts';
@@ -15,8 +16,6 @@ export type EverywhereOptions = {
   readonly databases: Databases;
   readonly agents: AgentClient;
 };
-
-const agentTimeoutMs = 5_000;
 
 export function tableEverywhere<Row extends object>(options: EverywhereOptions, name: string): TableEverywhere<Row> {
   const table = declared(options.configuration, name);
@@ -63,10 +62,11 @@ function positionIn(rows: readonly unknown[]): string {
 }
 
 async function viaAgent(agents: AgentClient, table: string, row: string, remove: boolean): Promise<BufferedWrite> {
-  const body = { table, row: JSON.parse(row) as Record<string, unknown>, remove };
-  let answer: Readonly<Record<string, unknown>>;
+  const buffer = buffers.get(agents) ?? new AgentBuffer(agents);
+  buffers.set(agents, buffer);
+  let answer: AgentWriteAnswer;
   try {
-    answer = await agents.call({ method: 'POST', path: '/v1/buffer', body, timeoutMs: agentTimeoutMs });
+    answer = await buffer.write(table, row, remove);
   } catch (error) {
     // One agent may have logged it before it was lost.
     throw uncertain('no agent has answered', error);
@@ -77,6 +77,8 @@ async function viaAgent(agents: AgentClient, table: string, row: string, remove:
   if (answer.kind === 'unknown') throw uncertain(reason);
   throw new LanekeeperError('LK_NOT_LOGGED', `The log does not take this write: ${reason}`);
 }
+
+const buffers = new WeakMap<AgentClient, AgentBuffer>();
 
 function declared({ tables }: Configuration, name: string): Table {
   const table = tables[name] ?? tables[`public.${name}`];

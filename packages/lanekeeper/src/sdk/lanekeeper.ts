@@ -10,7 +10,7 @@
  * - `control.ts`: what the database announces · `successions.ts`: what agents know beyond it · `agent-client.ts`, `moves.ts`, `claims.ts`: what the agents are asked
  * - `application.ts`, `conflicts.ts`: who writes, and what was lost to another write
  * - `one-session.ts`: accounts in one browser at a time · `singleton.ts`: what runs once · `cache.ts`: what is kept until it changes
- * - `everywhere.ts`, `direct.ts`, `databases.ts`: rows that every data center gets without replication
+ * - `everywhere.ts`, `direct.ts`, `agent-buffer.ts`, `databases.ts`: rows that every data center gets without replication
  * - `bookmarks.ts`, `last-write.ts`, `own-writes.ts`: a session reads what it wrote
  * - `outcomes.ts`, `durability.ts`: what became of a commit · `ids.ts`
  *

@@ -9,7 +9,7 @@
  *   GET    /v1/accounts/:account    where an account is written, and whether it is in use
  *   POST   /v1/moves                MoveRequest → MoveAnswer
  *   POST   /v1/claims               {name, value, account} → ClaimAnswer; DELETE gives it back
- *   POST   /v1/buffer              {table, row, remove} → BufferedAnswer: a write to a buffered table
+ *   POST   /v1/buffer              {writes: [{table, row, remove}]} → {answers: BufferedAnswer[]}: writes to buffered tables
  *   GET    /v1/successions          failovers and switchovers; ?after=TERM&waitMs=N answers when there is a newer one
  *   POST   /v1/failovers            take over what another data center holds; /v1/switchovers: give away what is held here
  *   POST   /v1/rejoin               come back after a takeover, where that waits for a person

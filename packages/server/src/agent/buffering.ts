@@ -37,33 +37,38 @@ export type Buffering = {
 export const bufferPath = '/v1/buffer';
 /** What NATS takes in one message, with a margin for what is added. */
 const bodyLimit = 1_000_000;
+const writesMax = 100;
 
 export function bufferRoutes(guarded: FastifyInstance, append: Buffering['append'] | null): void {
-  guarded.post<{ Body: { table: string; row: Record<string, unknown>; remove: boolean } }>(
+  const write = {
+    type: 'object',
+    required: ['table', 'row', 'remove'],
+    additionalProperties: false,
+    properties: {
+      table: { type: 'string', minLength: 1, maxLength: 200 },
+      row: { type: 'object' },
+      remove: { type: 'boolean' },
+    },
+  } as const;
+  guarded.post<{ Body: { writes: { table: string; row: Record<string, unknown>; remove: boolean }[] } }>(
     bufferPath,
     {
       bodyLimit,
       schema: {
         body: {
           type: 'object',
-          required: ['table', 'row', 'remove'],
+          required: ['writes'],
           additionalProperties: false,
-          properties: {
-            table: { type: 'string', minLength: 1, maxLength: 200 },
-            row: { type: 'object' },
-            remove: { type: 'boolean' },
-          },
+          properties: { writes: { type: 'array', minItems: 1, maxItems: writesMax, items: write } },
         },
       },
     },
-    async ({ body }, reply): Promise<BufferedAnswer> => {
+    async ({ body }, reply) => {
       if (append === null) {
         reply.code(404);
-        return { kind: 'refused', state: '42809', message: 'this agent knows of no table that is buffered' };
+        return { kind: 'unavailable', reason: 'this agent knows of no table that is buffered' };
       }
-      const answer = await append(body);
-      if (answer.kind === 'unavailable' || answer.kind === 'unknown') reply.code(503);
-      return answer;
+      return { kind: 'answers', answers: await Promise.all(body.writes.map(append)) };
     },
   );
 }
