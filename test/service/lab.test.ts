@@ -1,6 +1,6 @@
 /** `lanekeeper lab` as a newcomer uses it: started in a folder of its own, shopped in, broken, healed, stopped. */
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -154,6 +154,41 @@ describe('the storefront', { timeout: 120_000 }, () => {
   });
 });
 
+describe('the storefront in two pieces', { timeout: 120_000 }, () => {
+  let lab: TestLab;
+  beforeAll(async () => {
+    lab = await testLab(['--approach', 'stateless-frontends']);
+  }, 120_000);
+  afterAll(() => lab?.stop());
+
+  test('frontends have no database; a backend that is gone is not missed', async () => {
+    const { ny, la } = lab.line.dataCenters;
+    expect(lab.line.approach).toBe('stateless-frontends');
+    expect([ny?.apps.length, ny?.backends.length]).toEqual([2, 2]);
+    const status = await lab.command('lab', 'status', '--json');
+    expect(Object.keys((JSON.parse(status.stdout) as { services: object }).services)).toContain('la backend 2');
+    const customer = new Customer();
+    const body = { email: 'front@example.com', password: 'correct horse battery' };
+    expect(await customer.ask(`${la?.edge}/register`, { body })).toMatchObject({ status: 201 });
+    expect((await lab.command('lab', 'process', 'la', 'backend-1', 'stop', '--json')).code).toBe(0);
+    // Reads are repeated, so nobody notices; and then it is known.
+    for (let i = 0; i < 12; i += 1) expect((await customer.ask(`${ny?.edge}/cart`)).status).toBe(200);
+    for (let i = 1; i <= 4; i += 1) {
+      const put = await customer.ask(`${ny?.edge}/cart`, { body: { sku: 'bud-vase', quantity: 1 } });
+      expect(put).toMatchObject({ status: 200, dataCenter: 'ny', body: { count: i } });
+    }
+    const carts = 'SELECT FROM carts';
+    expect(await runSql(la?.database ?? '', carts)).toHaveLength(1);
+    const processes = await processesOf('dist/front.js');
+    const ours = processes.filter((line) => line.includes('front.js'));
+    expect(ours.length).toBeGreaterThanOrEqual(4);
+    for (const line of ours) {
+      const environment = await readFile(`/proc/${line.split(' ')[0]}/environ`, 'utf8');
+      expect(environment).not.toMatch(/DATABASE_URL|_PASSWORD|SIGNING_KEY/);
+    }
+  });
+});
+
 /** Without Lanekeeper in it: what it is given, it says. */
 const application = `
   const { createServer } = require('node:http');
@@ -213,15 +248,22 @@ describe('an application of one’s own', { timeout: 120_000 }, () => {
     await expect(write).rejects.toMatchObject({ code: 'LK001' });
   });
 
-  test('its folder is kept, and the next lab in it goes on from there', async () => {
+  test('its folder is kept, and the next lab in it goes on from there, under another approach', async () => {
     expect(await lab.stop()).toBe(0);
     expect(existsSync(join(lab.line.dir, 'lab.json'))).toBe(false);
     const before = lab.line;
     const files = ['--app', `node ${join(folder, 'app.cjs')}`, '--schema', join(folder, 'schema.sql')];
-    lab = await testLab(['--data-centers', 'fra,lon', '--dir', join(folder, 'lab'), ...files]);
+    const approach = ['--approach', 'active-passive'];
+    lab = await testLab(['--data-centers', 'fra,lon', '--dir', join(folder, 'lab'), ...approach, ...files]);
     expect(lab.line.dataCenters.fra?.edge).toBe(before.dataCenters.fra?.edge);
     const database = lab.line.dataCenters.lon?.database ?? '';
     expect(await runSql(database, 'SELECT email FROM customers')).toEqual([{ email: 'a@example.com' }]);
+    expect(lab.line.approach).toBe('active-passive');
+    const homes = (): Promise<unknown[]> => runSql(database, 'SELECT dc, homes FROM lanekeeper.homed_as ORDER BY dc');
+    await expect.poll(homes, wait).toEqual([
+      { dc: 'fra', homes: 'single' },
+      { dc: 'lon', homes: 'single' },
+    ]);
   });
 
   test('killed without a word, it leaves nothing either', async () => {
