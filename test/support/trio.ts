@@ -46,8 +46,9 @@ export async function testTrio({
   try {
     const databases = new Map<string, TestDatabase>();
     for (const name of names) {
-      // Subscriptions go off and on all the time here.
-      const cluster = await testCluster({ passwords, settings: { wal_retrieve_retry_interval: '50ms' } });
+      // Subscriptions go off and on all the time here; and what a vacuum locks for a moment is merged a moment later.
+      const settings = { wal_retrieve_retry_interval: '50ms', autovacuum: 'off' };
+      const cluster = await testCluster({ passwords, settings });
       clusters.push(cluster);
       const database = await cluster.database({ schema });
       const application = testRoleNames.application;

@@ -48,6 +48,7 @@ export class ModelDataCenter {
   floors: readonly Stamp[] = [];
   layout: Layout;
   #announcedEra: number;
+  readonly #tries = new WeakMap<Version, number>();
   readonly #send: (message: Message) => void;
 
   constructor(number: number, policy: MergePolicy, layout: Layout, rules: Rules, send: (message: Message) => void) {
@@ -149,11 +150,20 @@ export class ModelDataCenter {
 
   /** What the agent does about merges that found a row locked. Returns what was merged. */
   finishWaiting(key: number): readonly Version[] {
-    const waiting = this.waiting.get(key);
-    if (waiting === undefined || this.held.has(key)) return [];
+    const waiting = this.waiting.get(key) ?? [];
+    if (this.held.has(key)) {
+      for (const version of waiting) this.#tries.set(version, this.#triesOf(version) + 1);
+      return [];
+    }
     this.waiting.delete(key);
-    for (const version of waiting) this.#merge(key, version);
-    return waiting;
+    // What was tried least comes first.
+    const inTurn = waiting.toSorted((a, b) => this.#triesOf(a) - this.#triesOf(b));
+    for (const version of inTurn) this.#merge(key, version);
+    return inTurn;
+  }
+
+  #triesOf(version: Version): number {
+    return this.#tries.get(version) ?? 0;
   }
 
   purge(key: number): boolean {
