@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { lease } from '../../support/applied.ts';
 import { until } from './hand-agent.ts';
 import { Shopper } from './shopper.ts';
-import { approachToTest, deskPassphrase, startTwoCoasts, type TwoCoasts } from './two-coasts.ts';
+import { approachToTest, deskPassphrase, servedBy, startTwoCoasts, type TwoCoasts } from './two-coasts.ts';
 
 // Machines are busy at times; nothing here is measured.
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
@@ -23,8 +23,6 @@ const password = 'correct horse';
 type Side = 'ny' | 'la';
 const other = { ny: 'la', la: 'ny' } as const;
 const { routing } = approaches[approachToTest];
-/** The edge takes the customer to his home; otherwise he is served where he asks. */
-const servedBy = (asked: Side, home: Side): Side => (routing === 'customer' ? home : asked);
 let customers = 0;
 
 async function registered(dc: Side): Promise<{ shopper: Shopper; email: string; id: string }> {

@@ -74,7 +74,7 @@ test('migrations run once, also when two start at the same moment; the catalog i
       [0, ''],
     ]);
     expect(both.map(({ out }) => out).sort()).toEqual([
-      'Migrated: 001-shop, 002-payments; lanekeeper_application may use it.\n',
+      'Migrated: 001-shop, 002-payments, 003-order-history; lanekeeper_application may use it.\n',
       'The schema is up to date; lanekeeper_application may use it.\n',
     ]);
   }

@@ -48,6 +48,11 @@ export type TwoCoasts = {
 /** `LANEKEEPER_TEST_APPROACH=active-passive npx vitest run test/service/storefront/shop.test.ts` */
 export const approachToTest = (process.env.LANEKEEPER_TEST_APPROACH || 'full-active-active') as ApproachName;
 
+/** The edge takes the customer to his home; otherwise he is served where he asks. */
+export function servedBy(asked: Coast['name'], home: Coast['name']): Coast['name'] {
+  return approaches[approachToTest].routing === 'customer' ? home : asked;
+}
+
 export const deskPassphrase = 'the kiln is at cone ten';
 
 /** Longer than any test, since nobody renews it. */
@@ -120,7 +125,7 @@ export async function startTwoCoasts({
       };
       if (split) {
         const frontend = await createFrontend({ config: configuration, env: {} });
-        stops.push(() => frontend.close());
+        stops.push(async () => frontend.close());
         await listen(await createBack(lanekeeper, settings), backPort);
         await listen(await createFront(frontend, settings, `${name}-front-1`), app);
       } else {
