@@ -132,6 +132,7 @@ onEachFramework(({ name, start, shop, site, at, newAccount, sessionIn }) => {
       id: newSessionId(),
       account,
       guest: null,
+      bookmark: null,
       home: 'ny',
       epoch: { term: 1, counter: 0 },
       issuer: 'la',

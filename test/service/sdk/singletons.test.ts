@@ -129,7 +129,7 @@ test('kill -9: another process goes on, and numbers only rise', async () => {
     const program = new URL('../../support/singleton-process.js', import.meta.url).pathname;
     const leashed = await spawnLeashed(process.execPath, [program, name], {
       env: { ...process.env, ...shop.env('ny'), TEST_CONFIGURATION: JSON.stringify(dc.configuration) },
-      stderr: 'inherit',
+      stderr: 2,
     });
     processes.push(leashed);
     return leashed;

@@ -12,7 +12,7 @@ test('another approach replaces the one that is written, and what it left open',
 });
 
 test('what is run when nobody says anything, and what is in two pieces', () => {
-  expect(approachOf(sections)).toBe(usualApproach);
+  expect(approachOf({})).toBe(usualApproach);
   expect(isSplit('stateless-frontends')).toBe(true);
   expect(isSplit(usualApproach)).toBe(false);
 });

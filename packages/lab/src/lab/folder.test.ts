@@ -22,6 +22,7 @@ async function opened(dir: string | undefined, keep = false): Promise<LabFolder>
 async function descriptionOf({ dir }: LabFolder): Promise<LabDescription> {
   return {
     storefront: '',
+    approach: 'full-active-active',
     dataCenters: {},
     witness: { database: '', endpoints: [] },
     payments: null,

@@ -275,7 +275,7 @@ test('claims: what people choose, not what is drawn at random, points at a row o
   const sequences: Catalog['sequences'] = new Map([
     ['public.s', { table: 'public.customers', column: 'number' } as never],
   ]);
-  const { claims } = sections(
+  const { claims = {} } = sections(
     { ...of, sequences },
     { hazards: { expressions: [{ table: 'public.customers', name: 'lower_handle', definition: '' }] } },
   );

@@ -13,6 +13,7 @@ const subscription = {
   disableOnError: false,
   binary: false,
   streaming: 'parallel',
+  publications: ['lanekeeper_homed'],
   slot: 'lanekeeper_ny_homed',
   skipLsn: null,
   tables: ['public.accounts'],

@@ -13,6 +13,7 @@ const incoming: IncomingStream = {
     disableOnError: false,
     binary: false,
     streaming: 'on',
+    publications: ['lanekeeper_homed'],
     slot: 'lanekeeper_la_homed',
     skipLsn: null,
     tables: ['lanekeeper.deed', 'public.orders'],
