@@ -70,8 +70,8 @@ CREATE TABLE lanekeeper.buffer_log (
   key text[] NOT NULL,
   image jsonb,
   stamp bigint NOT NULL,
-  of_dc text,
-  of_number bigint,
+  made_in text,
+  made_as bigint,
   at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
   CONSTRAINT buffer_log_pattern_check CHECK ((pattern = ANY (ARRAY['direct'::text, 'buffered'::text]))),
   CONSTRAINT buffer_log_pkey PRIMARY KEY (number)
@@ -561,7 +561,7 @@ COMMENT ON TABLE lanekeeper.agent IS 'Agents of this data center; alive while `a
 COMMENT ON TABLE lanekeeper.announced IS 'Data centers that were sent what was written here before they read the merge log, and since when they read it.';
 COMMENT ON TABLE lanekeeper.buffer_aside IS 'Writes that a data center refused. They are tried again for a while, then wait for a person; nobody waits behind them.';
 COMMENT ON TABLE lanekeeper.buffer_log IS 'Writes that not every data center has yet. Without an image: a removal.';
-COMMENT ON COLUMN lanekeeper.buffer_log.of_dc IS 'Where the write was made, and its number there, when it is not one of this data center''s own: sent again.';
+COMMENT ON COLUMN lanekeeper.buffer_log.made_in IS 'Where the write was made, and its number there, when it is not one of this data center''s own: sent again.';
 COMMENT ON TABLE lanekeeper.buffer_progress IS 'How far the agent of this data center has drained its logs into each data center, as it last saw it.';
 COMMENT ON TABLE lanekeeper.buffer_waiting IS 'Which data centers still lack a write of the log. `not_before`: until then the application that writes it directly is at work on it.';
 COMMENT ON TABLE lanekeeper.change IS 'The merge log. Every row is deleted by the transaction that writes it, so the table is always empty; only the insert is published. Without columns: the row is deleted. A relation of the schema lanekeeper: news from one data center to the others.';
@@ -662,7 +662,7 @@ CREATE INDEX stranded_account ON lanekeeper.stranded USING btree (account, end_l
 CREATE INDEX stranded_old_row ON lanekeeper.stranded USING hash (old_key);
 CREATE INDEX stranded_open ON lanekeeper.stranded USING btree (dc, generation, end_lsn) WHERE (state = 'open'::text);
 CREATE INDEX stranded_row ON lanekeeper.stranded USING hash (key);
-CREATE INDEX version_deleted ON lanekeeper.version USING btree (at) WHERE deleted;
+CREATE INDEX version_deleted ON lanekeeper.version USING btree (relation) WHERE deleted;
 
 -- ── Functions ───────────────────────────────────────────────────────────────────────
 CREATE OR REPLACE FUNCTION lanekeeper.accept(given_account text, expected_term bigint, expected_counter bigint, OUT kind text, OUT digest_here text, OUT digest_given text)
@@ -743,18 +743,14 @@ CREATE OR REPLACE FUNCTION lanekeeper.apply_change()
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET lock_timeout TO '10ms'
- SET "DateStyle" TO 'ISO, YMD'
- SET "IntervalStyle" TO 'postgres'
- SET "TimeZone" TO 'UTC'
- SET bytea_output TO 'hex'
- SET extra_float_digits TO '1'
- SET xmloption TO 'content'
- SET lc_monetary TO 'C'
 AS $function$
 DECLARE
   why text := NULL;
   state text;
 BEGIN
+  IF current_setting('lanekeeper.pinned', true) IS DISTINCT FROM 'yes' THEN
+    PERFORM lanekeeper.pin_settings();
+  END IF;
   BEGIN
     IF left(NEW.relation, 11) = 'lanekeeper.' THEN
       PERFORM lanekeeper.hear(NEW);
@@ -983,7 +979,7 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('%s is not sent from %s to %s', of_relation, lanekeeper.dc(), of_target);
   END IF;
   WITH sent AS (
-    INSERT INTO lanekeeper.buffer_log (pattern, relation, key, image, stamp, of_dc, of_number)
+    INSERT INTO lanekeeper.buffer_log (pattern, relation, key, image, stamp, made_in, made_as)
       SELECT lanekeeper.spread_pattern(of_relation), of_relation, coalesce(r.of_key, s.key), r.image, coalesce(s.stamp, 0), coalesce(s.dc, ''), coalesce(s.number, 0)
         FROM lanekeeper.spread_rows(of_relation) r FULL JOIN (SELECT * FROM lanekeeper.spread WHERE relation = of_relation) s ON s.key = r.of_key
         WHERE r.of_key IS NOT NULL OR s.removed
@@ -1458,7 +1454,7 @@ CREATE OR REPLACE FUNCTION lanekeeper.finish_pending(at_most integer DEFAULT 100
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
- SET lock_timeout TO '100ms'
+ SET lock_timeout TO '25ms'
  SET "DateStyle" TO 'ISO, YMD'
  SET "IntervalStyle" TO 'postgres'
  SET "TimeZone" TO 'UTC'
@@ -1480,7 +1476,7 @@ BEGIN
   -- What failed for a reason of its own is looked at less and less often.
   FOR p IN SELECT * FROM lanekeeper.merge_pending x
       WHERE x.sqlstate IS NULL OR x.since + make_interval(secs => least(power(2, x.tries), 300)) < clock_timestamp() OR x.tries = 0
-      ORDER BY x.id LIMIT at_most FOR UPDATE SKIP LOCKED LOOP
+      ORDER BY x.tries, x.id LIMIT at_most FOR UPDATE SKIP LOCKED LOOP
     why := NULL;
     state := NULL;
     BEGIN
@@ -1991,32 +1987,37 @@ BEGIN
   DELETE FROM lanekeeper.change WHERE ctid = place;
 END $function$;
 
-CREATE OR REPLACE FUNCTION lanekeeper.log_conflict(c lanekeeper.change, v lanekeeper.version, present_columns text[], present_vals text[], wins boolean)
+CREATE OR REPLACE FUNCTION lanekeeper.log_conflict(c lanekeeper.change, wins boolean)
  RETURNS void
  LANGUAGE plpgsql
 AS $function$
 DECLARE
   number bigint;
+  v lanekeeper.version;
+  present record;
   theirs text := lanekeeper.dc_of(c.stamp[cardinality(c.stamp)]);
-  ours text := lanekeeper.dc_of(v.stamp[cardinality(v.stamp)]);
+  ours text;
 BEGIN
+  SELECT * INTO v FROM lanekeeper.version x WHERE x.relation = c.relation AND x.key = c.key;
+  ours := lanekeeper.dc_of(v.stamp[cardinality(v.stamp)]);
   IF EXISTS (SELECT FROM lanekeeper.conflict x WHERE x.relation = c.relation AND x.key = c.key
       AND (x.winner_stamp, x.loser_stamp) IN ((c.stamp, v.stamp), (v.stamp, c.stamp))) THEN
     RETURN;
   END IF;
+  present := lanekeeper.image_of(c.relation, c.key);
   IF wins THEN
     INSERT INTO lanekeeper.conflict (seen_in, relation, key_columns, key, policy, era,
         winner_dc, winner_application, winner_at, winner_stamp, winner_columns, winner,
         loser_dc, loser_application, loser_at, loser_stamp, loser_columns, loser)
       VALUES (lanekeeper.dc(), c.relation, lanekeeper.merged_key(c.relation), c.key, split_part(c.shape, '|', 1), c.stamp[1],
-        theirs, c.application, c.at, c.stamp, c.columns, c.vals, ours, v.application, v.at, v.stamp, present_columns, present_vals)
+        theirs, c.application, c.at, c.stamp, c.columns, c.vals, ours, v.application, v.at, v.stamp, present.columns, present.vals)
       RETURNING id INTO number;
   ELSE
     INSERT INTO lanekeeper.conflict (seen_in, relation, key_columns, key, policy, era,
         winner_dc, winner_application, winner_at, winner_stamp, winner_columns, winner,
         loser_dc, loser_application, loser_at, loser_stamp, loser_columns, loser)
       VALUES (lanekeeper.dc(), c.relation, lanekeeper.merged_key(c.relation), c.key, split_part(c.shape, '|', 1), v.stamp[1],
-        ours, v.application, v.at, v.stamp, present_columns, present_vals, theirs, c.application, c.at, c.stamp, c.columns, c.vals)
+        ours, v.application, v.at, v.stamp, present.columns, present.vals, theirs, c.application, c.at, c.stamp, c.columns, c.vals)
       RETURNING id INTO number;
   END IF;
   PERFORM pg_notify(channel, json_build_object('kind', 'conflict', 'id', number, 'relation', c.relation,
@@ -2080,39 +2081,42 @@ CREATE OR REPLACE FUNCTION lanekeeper.merge_row(c lanekeeper.change)
  LANGUAGE plpgsql
 AS $function$
 DECLARE
-  v lanekeeper.version;
+  place tid;
+  present bigint[];
+  present_root bigint[];
   known boolean;
-  arrival boolean := left(coalesce(c.shape, ''), 4) = 'last';
   conflict boolean := false;
   wins boolean := true;
-  present record;
   outcome text;
 BEGIN
-  IF c.shape IS NOT NULL AND NOT EXISTS (SELECT FROM lanekeeper.layout l WHERE l.relation = c.relation AND l.era = c.stamp[1]) THEN
-    PERFORM lanekeeper.learn_layout(c.relation, c.stamp[1], c.shape);
-  END IF;
-  SELECT * INTO v FROM lanekeeper.version x WHERE x.relation = c.relation AND x.key = c.key FOR UPDATE SKIP LOCKED;
+  SELECT x.ctid, x.stamp, x.root INTO place, present, present_root FROM lanekeeper.version x
+    WHERE x.relation = c.relation AND x.key = c.key FOR UPDATE SKIP LOCKED;
   known := FOUND;
-  IF known THEN
-    IF lanekeeper.covers(v.stamp, v.root, c.stamp) THEN
-      RETURN 'stale';
-    ELSIF NOT lanekeeper.covers(c.stamp, c.root, v.stamp) THEN
-      conflict := true;
-      wins := arrival OR c.stamp > v.stamp;
-    END IF;
-  ELSIF EXISTS (SELECT FROM lanekeeper.version x WHERE x.relation = c.relation AND x.key = c.key) THEN
+  IF NOT known AND EXISTS (SELECT FROM lanekeeper.version x WHERE x.relation = c.relation AND x.key = c.key) THEN
     RETURN 'locked';
   END IF;
-  IF conflict THEN
-    present := lanekeeper.image_of(c.relation, c.key);
-    PERFORM lanekeeper.log_conflict(c, v, present.columns, present.vals, wins);
-  END IF;
-  IF NOT wins THEN
-    RETURN 'stale';
+  IF c.shape IS NOT NULL AND (NOT known OR present[1] <> c.stamp[1])
+     AND NOT EXISTS (SELECT FROM lanekeeper.layout l WHERE l.relation = c.relation AND l.era = c.stamp[1]) THEN
+    PERFORM lanekeeper.learn_layout(c.relation, c.stamp[1], c.shape);
   END IF;
   IF known THEN
+    -- What covers another is never the smaller of the two.
+    IF c.stamp > present THEN
+      conflict := NOT lanekeeper.covers(c.stamp, c.root, present);
+    ELSIF lanekeeper.covers(present, present_root, c.stamp) THEN
+      RETURN 'stale';
+    ELSE
+      conflict := true;
+      wins := left(c.shape, 4) = 'last';
+    END IF;
+    IF conflict THEN
+      PERFORM lanekeeper.log_conflict(c, wins);
+      IF NOT wins THEN
+        RETURN 'stale';
+      END IF;
+    END IF;
     UPDATE lanekeeper.version x SET stamp = c.stamp, root = c.root, deleted = c.columns IS NULL, application = c.application, at = c.at
-      WHERE x.relation = c.relation AND x.key = c.key;
+      WHERE x.ctid = place;
   ELSIF c.stamp[1] > 0 THEN
     INSERT INTO lanekeeper.version (relation, key, stamp, root, deleted, application, at)
       VALUES (c.relation, c.key, c.stamp, c.root, c.columns IS NULL, c.application, c.at);
@@ -2190,6 +2194,16 @@ CREATE OR REPLACE FUNCTION lanekeeper.outcome_of(request text, OUT account text,
 AS $function$
 BEGIN
   RETURN QUERY SELECT o.account, o.result, o.dc FROM lanekeeper.outcome o WHERE o.request_id = request;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.pin_settings()
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  PERFORM set_config(s[1], s[2], true) FROM (VALUES (ARRAY['DateStyle', 'ISO, YMD']), (ARRAY['IntervalStyle', 'postgres']), (ARRAY['TimeZone', 'UTC']),
+    (ARRAY['bytea_output', 'hex']), (ARRAY['extra_float_digits', '1']), (ARRAY['xmloption', 'content']), (ARRAY['lc_monetary', 'C']),
+    (ARRAY['lanekeeper.pinned', 'yes'])) pins(s);
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.present(d lanekeeper.deed, OUT home text, OUT term bigint, OUT accepted boolean)
@@ -2881,13 +2895,17 @@ CREATE OR REPLACE FUNCTION lanekeeper.spread_apply_all(writes jsonb)
 AS $function$
 DECLARE
   w record;
-  outcomes text[] := '{}';
+  outcomes text[];
 BEGIN
   -- Also what is checked late is checked here, where it is known whose fault it is.
   SET CONSTRAINTS ALL IMMEDIATE;
   BEGIN
-    FOR w IN SELECT * FROM jsonb_to_recordset(writes) AS r (relation text, key text[], image jsonb, stamp bigint, dc text, number bigint) LOOP
-      outcomes := outcomes || CASE WHEN lanekeeper.spread_apply(w.relation, w.key, nullif(w.image, 'null'), w.stamp, w.dc, w.number) THEN 'written' ELSE 'known' END;
+    -- By key, so that two who write the same keys do not wait for each other.
+    FOR w IN
+      SELECT r.* FROM ROWS FROM (jsonb_to_recordset(writes) AS (relation text, key text[], image jsonb, stamp bigint, dc text, number bigint))
+        WITH ORDINALITY AS r (relation, key, image, stamp, dc, number, ordinality) ORDER BY r.relation, r.key, r.ordinality
+    LOOP
+      outcomes[w.ordinality] := CASE WHEN lanekeeper.spread_apply(w.relation, w.key, nullif(w.image, 'null'), w.stamp, w.dc, w.number) THEN 'written' ELSE 'known' END;
     END LOOP;
     RETURN QUERY SELECT o.ordinality::integer, o.outcome, NULL::text, NULL::text FROM unnest(outcomes) WITH ORDINALITY o (outcome, ordinality);
     RETURN;
