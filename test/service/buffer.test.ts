@@ -145,59 +145,57 @@ function shared(store: 'postgres' | 'nats'): void {
   });
 
   // The same whatever the log.
-  test.runIf(store === 'postgres')(
-    'what a data center refuses is set aside, nobody waits behind it, and a person decides',
-    async () => {
-      await on('la', "ALTER TABLE notes ADD CONSTRAINT polite CHECK (body <> 'rude')");
-      try {
-        await notes('ny').put({ id: 'x', body: 'rude' });
-        await notes('ny').put({ id: 'y', body: 'rude' });
-        await notes('ny').put({ id: 'z', body: 'rude' });
-        for (let n = 0; n < 5; n++) await notes('ny').put({ id: `n${n}`, body: 'fine' });
-        await eventually(agents, 'poison', async () => {
-          expect(await on('la', 'SELECT count(*)::int AS n FROM notes')).toEqual([{ n: 5 }]);
-          expect(await on('ny', 'SELECT count(*)::int AS n FROM notes')).toEqual([{ n: 8 }]);
-          expect(
-            await on('ny', "SELECT count(*)::int AS n FROM lanekeeper.buffer_aside WHERE state = 'poison'"),
-          ).toEqual([{ n: 3 }]);
-        });
-        const listed = await agents.command('ny', 'buffer', 'poison', '--json');
-        const { entries } = JSON.parse(listed.stdout) as { entries: { id: string; key: string[] }[] };
-        expect(entries).toHaveLength(3);
-        expect(entries[0]).toMatchObject({
-          target: 'la',
-          relation: 'public.notes',
-          sqlstate: '23514',
-          state: 'poison',
-        });
-        expect((await agents.status('ny')).problems.join()).toMatch(/3 writes set aside/);
-        const status = await agents.command('ny', 'buffer', 'status');
-        expect(status.exitCode).toBe(1);
-        expect(status.stdout).toMatch(/3 writes set aside/);
+  const onPostgres = store === 'postgres' ? test : () => {};
+  onPostgres('what a data center refuses is set aside, nobody waits behind it, and a person decides', async () => {
+    await on('la', "ALTER TABLE notes ADD CONSTRAINT polite CHECK (body <> 'rude')");
+    try {
+      await notes('ny').put({ id: 'x', body: 'rude' });
+      await notes('ny').put({ id: 'y', body: 'rude' });
+      await notes('ny').put({ id: 'z', body: 'rude' });
+      for (let n = 0; n < 5; n++) await notes('ny').put({ id: `n${n}`, body: 'fine' });
+      await eventually(agents, 'poison', async () => {
+        expect(await on('la', 'SELECT count(*)::int AS n FROM notes')).toEqual([{ n: 5 }]);
+        expect(await on('ny', 'SELECT count(*)::int AS n FROM notes')).toEqual([{ n: 8 }]);
+        expect(await on('ny', "SELECT count(*)::int AS n FROM lanekeeper.buffer_aside WHERE state = 'poison'")).toEqual(
+          [{ n: 3 }],
+        );
+      });
+      const listed = await agents.command('ny', 'buffer', 'poison', '--json');
+      const { entries } = JSON.parse(listed.stdout) as { entries: { id: string; key: string[] }[] };
+      expect(entries).toHaveLength(3);
+      expect(entries[0]).toMatchObject({
+        target: 'la',
+        relation: 'public.notes',
+        sqlstate: '23514',
+        state: 'poison',
+      });
+      expect((await agents.status('ny')).problems.join()).toMatch(/3 writes set aside/);
+      const status = await agents.command('ny', 'buffer', 'status');
+      expect(status.exitCode).toBe(1);
+      expect(status.stdout).toMatch(/3 writes set aside/);
 
-        // A later write to the same key goes on, and then the older one has nothing to say.
-        await notes('ny').put({ id: 'x', body: 'sorry' });
-        await eventually(agents, 'the later one', async () =>
-          expect(await on('la', "SELECT body FROM notes WHERE id = 'x'")).toEqual([{ body: 'sorry' }]),
-        );
-        const idOf = (key: string) => entries.find((one) => one.key[0] === key)?.id as string;
-        expect((await agents.command('ny', 'buffer', 'retry', idOf('x'))).exitCode).toBe(0);
-        await eventually(agents, 'the older one is settled', async () =>
-          expect(await on('ny', "SELECT id FROM lanekeeper.buffer_aside WHERE key = '{x}'")).toEqual([]),
-        );
-        expect(await on('la', "SELECT body FROM notes WHERE id = 'x'")).toEqual([{ body: 'sorry' }]);
-        expect((await agents.command('ny', 'buffer', 'discard', idOf('z'), '--reason', 'rude')).exitCode).toBe(0);
-      } finally {
-        await on('la', 'ALTER TABLE notes DROP CONSTRAINT polite');
-      }
-      expect((await agents.command('ny', 'buffer', 'retry', '--all')).exitCode).toBe(0);
-      await eventually(agents, 'retried', async () =>
-        expect(await on('la', "SELECT id FROM notes WHERE body = 'rude'")).toEqual([{ id: 'y' }]),
+      // A later write to the same key goes on, and then the older one has nothing to say.
+      await notes('ny').put({ id: 'x', body: 'sorry' });
+      await eventually(agents, 'the later one', async () =>
+        expect(await on('la', "SELECT body FROM notes WHERE id = 'x'")).toEqual([{ body: 'sorry' }]),
       );
-      expect((await agents.command('ny', 'buffer', 'poison')).stdout).toMatch(/nothing is set aside/);
-      expect((await agents.command('ny', 'buffer', 'status')).exitCode).toBe(0);
-    },
-  );
+      const idOf = (key: string) => entries.find((one) => one.key[0] === key)?.id as string;
+      expect((await agents.command('ny', 'buffer', 'retry', idOf('x'))).exitCode).toBe(0);
+      await eventually(agents, 'the older one is settled', async () =>
+        expect(await on('ny', "SELECT id FROM lanekeeper.buffer_aside WHERE key = '{x}'")).toEqual([]),
+      );
+      expect(await on('la', "SELECT body FROM notes WHERE id = 'x'")).toEqual([{ body: 'sorry' }]);
+      expect((await agents.command('ny', 'buffer', 'discard', idOf('z'), '--reason', 'rude')).exitCode).toBe(0);
+    } finally {
+      await on('la', 'ALTER TABLE notes DROP CONSTRAINT polite');
+    }
+    expect((await agents.command('ny', 'buffer', 'retry', '--all')).exitCode).toBe(0);
+    await eventually(agents, 'retried', async () =>
+      expect(await on('la', "SELECT id FROM notes WHERE body = 'rude'")).toEqual([{ id: 'y' }]),
+    );
+    expect((await agents.command('ny', 'buffer', 'poison')).stdout).toMatch(/nothing is set aside/);
+    expect((await agents.command('ny', 'buffer', 'status')).exitCode).toBe(0);
+  });
 
   describe('crashes', () => {
     /** Puts until `stop`; what was acknowledged must be in the end, each once. */
@@ -266,7 +264,8 @@ function shared(store: 'postgres' | 'nats'): void {
       90_000,
     );
 
-    test.runIf(store === 'nats')(
+    const onNats = store === 'nats' ? test : () => {};
+    onNats(
       'NATS',
       () =>
         during(async () => {
