@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import { approachOf, isSplit, underApproach, usualApproach } from './approach.ts';
+import type { Sections } from './sections.ts';
 
-const sections = { tables: { accounts: { class: 'system-of-record' as const, account: 'id', root: true } } };
+const sections: Sections = { tables: { accounts: { class: 'system-of-record', account: 'id', root: true } } };
 
 test('another approach replaces the one that is written, and what it left open', () => {
   const written = { ...sections, approach: 'stateless-frontends' as const, homes: 'single' as const };
