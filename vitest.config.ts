@@ -11,7 +11,8 @@ export default defineConfig({
     globalSetup: ['test/support/leaks.global.ts'],
     setupFiles: ['test/support/leaks.setup.ts'],
     pool: 'forks',
-    maxWorkers: 2,
+    // Tests wait for leases and streams more than for a core.
+    maxWorkers: 3,
     testTimeout: 30_000,
     hookTimeout: 60_000,
   },

@@ -5,6 +5,7 @@
  * stream goes by it, and so does the agent that starts anew. Each stage may be repeated as long as it is not written down.
  * Works on both databases, on the successor's as its agent's role, as `verify` does.
  */
+import { isDeepStrictEqual } from 'node:util';
 import type { Configuration, RoleName } from 'lanekeeper/config';
 import { comparePositions, type DataCenterName, type LeaseStore } from 'lanekeeper/model';
 import type { Client } from 'pg';
@@ -30,6 +31,7 @@ import {
   strandedTransactions,
   streamNames,
   thawStreams,
+  type UnansweredConflicts,
   undoStranded,
   verifyTables,
   waitUntilConfirmed,
@@ -74,6 +76,8 @@ const readWithinMs = 10_000;
 const writersWithinMs = 5_000;
 /** An idle worker reports what it counted within a second, a busy one with its next commit after that. */
 const countedWithinMs = 2_500;
+/** On a busy machine reports come later still: then once more. */
+const comparisons = 4;
 /** Longer than streams run behind each other. */
 const announcedBeforeMs = 3_600_000;
 const seedAgain = (here: string, successor: string) => `seed it again: \`lanekeeper join ${here} --from ${successor}\``;
@@ -245,18 +249,36 @@ export class RejoinEffects {
     );
   }
 
+  /** What catching up met is counted by workers that report it later: it is answered for by a comparison that began afterwards. */
   async #verify({ action }: Work): Promise<Readonly<Record<string, unknown>>> {
+    const sides = [this.#options.configuration.here, action.successor] as const;
+    for (let attempt = 0; attempt < comparisons; attempt += 1) {
+      await new Promise((resolve) => setTimeout(resolve, countedWithinMs));
+      const counted = await this.#countConflicts(sides);
+      const rows = await this.#compare(action);
+      const since = await this.#countConflicts(sides);
+      for (const [dc, unanswered] of counted) await this.#on(dc, (client) => answerConflicts(client, unanswered));
+      if (sides.every((dc) => isDeepStrictEqual(counted.get(dc), since.get(dc)))) return { rows };
+    }
+    throw new NotYet('replication still reports conflicts that it met before');
+  }
+
+  async #countConflicts(sides: readonly DataCenterName[]): Promise<ReadonlyMap<DataCenterName, UnansweredConflicts>> {
+    const { configuration } = this.#options;
+    const counted = new Map<DataCenterName, UnansweredConflicts>();
+    for (const dc of sides) {
+      await this.#on(dc, (client) => noteIncoming(client, { ...configuration, here: dc }));
+      counted.set(dc, await this.#on(dc, readUnanswered));
+    }
+    return counted;
+  }
+
+  /** How many rows were compared; throws when they are not the same. */
+  async #compare(action: RejoinAction): Promise<number> {
     const { configuration, connect } = this.#options;
-    const { here } = configuration;
-    const sides = [here, action.successor] as const;
-    // What catching up met is counted by workers that report it moments later, and is answered for only once it is known.
-    await new Promise((resolve) => setTimeout(resolve, countedWithinMs));
-    for (const dc of sides) await this.#on(dc, (client) => noteIncoming(client, { ...configuration, here: dc }));
-    const conflicts = new Map<DataCenterName, Awaited<ReturnType<typeof readUnanswered>>>();
-    for (const dc of sides) conflicts.set(dc, await this.#on(dc, readUnanswered));
     const result = await verifyTables({
       configuration,
-      here,
+      here: configuration.here,
       there: action.successor,
       connect: (dc) => connect(dc, 'agent'),
     });
@@ -267,8 +289,7 @@ export class RejoinEffects {
         `not equal: ${tables.join(', ')}; \`lanekeeper verify\` names the rows, \`--repair\` mends them`,
       );
     }
-    for (const [dc, unanswered] of conflicts) await this.#on(dc, (client) => answerConflicts(client, unanswered));
-    return { rows: result.tables.reduce((sum, { rowsHere }) => sum + rowsHere, 0) };
+    return result.tables.reduce((sum, { rowsHere }) => sum + rowsHere, 0);
   }
 
   async #readmit({ action, here, home, origin }: Work): Promise<Readonly<Record<string, unknown>>> {
