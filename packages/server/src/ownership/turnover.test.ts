@@ -267,6 +267,22 @@ describe('a switchover', () => {
   });
 });
 
+it('asks the store again, for the term that there is now, when it had not heard of the one before', () => {
+  const agent = claiming();
+  const first = agent.take('succeed');
+  const { term, revision } = first.request;
+  const succession = { term: term + 1, kind: 'switch', from: 'la', to: 'ny', undoes: null } as const;
+  const view = {
+    ...agent.view([{ revision }, { ...peer, dataCenter: 'la', holder: 'la-1' }]),
+    term: term + 1,
+    successions: [succession],
+  };
+  agent.send({ kind: 'successions-read', terms: [term + 1] });
+  const refused = { kind: 'refused', reason: 'stale-term', view } as const;
+  agent.send({ kind: 'succeeded', round: first.round, result: refused });
+  expect(agent.take('succeed').request).toMatchObject({ term: term + 1, revision });
+});
+
 it('asks the store again when the lease was renewed in between, by the revision that there is now', () => {
   const agent = claiming();
   const first = agent.take('succeed');

@@ -144,9 +144,13 @@ export function onTurnoverSucceeded(turn: Turn, round: number, result: Successio
   if (turnover?.phase !== 'claiming' || turnover.round !== round) return;
   // S2: without an answer nothing is known: writers go on, and the store's history decides.
   if (result === null) return close(turn, turnover, { kind: 'pending' });
+  const termBefore = turn.state.term;
   observe(turn, result.view);
   const { request, asked, sinceMs, deadlineMs, move } = turnover;
   const base = { request, asked, sinceMs, deadlineMs };
+  // A succession before this one was not known from the store yet, as right after a switchover to here.
+  const newer = turn.state.term > termBefore && turn.nowMs < deadlineMs;
+  if (result.kind === 'refused' && result.reason === 'stale-term' && newer) return claim(turn, base, move);
   // The lease was renewed in between, and the question went by the revision before.
   const renewed = ownRevision(turn.state) !== turnover.revision && turn.nowMs < deadlineMs;
   if (result.kind === 'refused' && result.reason === 'no-lease' && renewed) return claim(turn, base, move);
