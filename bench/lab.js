@@ -40,3 +40,25 @@ export function lanekeeper(described, ...args) {
   const env = { ...process.env, LANEKEEPER_LAB: join(described.dir, 'lab.json') };
   return promisify(execFile)(process.execPath, [bin, ...args], { env });
 }
+
+/** Both write, hold everything that is acknowledged as remote, and have nothing left to do. */
+export async function untilWell(described) {
+  for (let i = 0; i < 600; i++) {
+    const { stdout } = await lanekeeper(described, 'status', '--json').catch((error) => error);
+    try {
+      const { dataCenters } = JSON.parse(stdout);
+      const well = Object.values(dataCenters).every(
+        (status) =>
+          status?.lease.kind === 'held' &&
+          status.rejoin === null &&
+          status.sync.recorded.length === 1 &&
+          Object.values(status.peers).every(({ open }) => open),
+      );
+      if (well) return;
+    } catch {
+      // Not there yet.
+    }
+    await new Promise((resolve) => setTimeout(resolve, 250));
+  }
+  throw new Error('the data centers are not well again');
+}

@@ -6,7 +6,7 @@
  *   npm run bench -- failover [--runs 20] [--accounts 1000000]
  */
 import pg from 'pg';
-import { lanekeeper, withLab } from '../lab.js';
+import { lanekeeper, untilWell, withLab } from '../lab.js';
 import { machine, median, option, printTable } from '../measure.js';
 
 const few = 1000;
@@ -93,28 +93,6 @@ async function command(described, site, name, action) {
     headers: { authorization: `Bearer ${token}` },
   });
   if (!response.ok) throw new Error(`${action} ${name} in ${site}: ${await response.text()}`);
-}
-
-/** Both write, hold everything that is acknowledged as remote, and have nothing left to do. */
-async function untilWell(described) {
-  for (let i = 0; i < 600; i++) {
-    const { stdout } = await lanekeeper(described, 'status', '--json').catch((error) => error);
-    try {
-      const { dataCenters } = JSON.parse(stdout);
-      const well = Object.values(dataCenters).every(
-        (status) =>
-          status?.lease.kind === 'held' &&
-          status.rejoin === null &&
-          status.sync.recorded.length === 1 &&
-          Object.values(status.peers).every(({ open }) => open),
-      );
-      if (well) return;
-    } catch {
-      // Not there yet.
-    }
-    await new Promise((resolve) => setTimeout(resolve, 250));
-  }
-  throw new Error('the data centers are not well again');
 }
 
 /** From the last write acknowledged in `from` to the first one in the other data center. */

@@ -7,7 +7,7 @@
  *   npm run bench -- patterns [--runs 5]
  */
 import pg from 'pg';
-import { lanekeeper, withLab } from '../lab.js';
+import { lanekeeper, untilWell, withLab } from '../lab.js';
 import { machine, median, option, printTable } from '../measure.js';
 
 const dcs = ['ny', 'la'];
@@ -85,27 +85,6 @@ async function command(described, name, action) {
     headers: { authorization: `Bearer ${token}` },
   });
   if (!response.ok) throw new Error(`${action} ${name}: ${await response.text()}`);
-}
-
-/** Both write, hold everything that is acknowledged as remote, and have nothing left to do. */
-async function untilWell(described) {
-  for (let i = 0; i < 600; i++) {
-    const { stdout } = await lanekeeper(described, 'status', '--json').catch((error) => error);
-    try {
-      const well = Object.values(JSON.parse(stdout).dataCenters).every(
-        (status) =>
-          status?.lease.kind === 'held' &&
-          status.rejoin === null &&
-          status.sync.recorded.length === 1 &&
-          Object.values(status.peers).every(({ open }) => open),
-      );
-      if (well) return;
-    } catch {
-      // Not there yet.
-    }
-    await new Promise((resolve) => setTimeout(resolve, 250));
-  }
-  throw new Error('the data centers are not well again');
 }
 
 /** The longest time between two commits of each account, from before `act` until all are written in la. */

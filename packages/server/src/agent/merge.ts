@@ -16,9 +16,9 @@ import {
   readMergeStanding,
 } from '../postgres/index.ts';
 import type { LocalDatabase } from './database.ts';
-import { message } from './effect-context.ts';
 import type { Log } from './options.ts';
 import type { Reign } from './reign.ts';
+import { Rounds } from './rounds.ts';
 
 export type MergingOptions = {
   readonly configuration: Configuration;
@@ -42,13 +42,13 @@ const insufficientPrivilege = '42501';
 
 export class Merging {
   readonly #options: MergingOptions;
-  readonly #timers = new Set<NodeJS.Timeout>();
+  readonly #rounds: Rounds;
   readonly #any: boolean;
-  #closed = false;
   #problem: string | null = null;
 
   constructor(options: MergingOptions) {
     this.#options = options;
+    this.#rounds = new Rounds(options);
     this.#any = mergedNames(options.configuration).length > 0;
   }
 
@@ -56,16 +56,15 @@ export class Merging {
     const keepMs = this.#options.configuration.merge.keepTombstonesMs;
     const often = (maxMs: number) => Math.min(maxMs, Math.max(leastMs, keepMs / parts));
     // Also where no table is merged here yet: what arrives for one waits in `merge_pending` until it is declared.
-    this.#repeat('pending merges', pendingEveryMs, () => this.#finish());
+    this.#rounds.repeat('pending merges', pendingEveryMs, () => this.#finish());
     if (!this.#any) return;
-    this.#repeat('announcing shared rows', announceEveryMs, () => this.#announce());
-    this.#repeat('marks of the merge log', often(markEveryMaxMs), () => this.#options.database.run(markMerged));
-    this.#repeat('purging shared rows', often(purgeEveryMaxMs), () => this.#purge());
+    this.#rounds.repeat('announcing shared rows', announceEveryMs, () => this.#announce());
+    this.#rounds.repeat('marks of the merge log', often(markEveryMaxMs), () => this.#options.database.run(markMerged));
+    this.#rounds.repeat('purging shared rows', often(purgeEveryMaxMs), () => this.#purge());
   }
 
   close(): void {
-    this.#closed = true;
-    for (const timer of this.#timers) clearTimeout(timer);
+    this.#rounds.close();
   }
 
   /** Null where no table is merged. */
@@ -75,27 +74,11 @@ export class Merging {
     return { ...standing, problems: [...mergeTroubles(standing), ...(this.#problem === null ? [] : [this.#problem])] };
   }
 
-  #repeat(what: string, everyMs: number, work: () => Promise<void>): void {
-    const later = () => {
-      const timer = setTimeout(async () => {
-        this.#timers.delete(timer);
-        try {
-          if (this.#options.reign() !== null && !this.#closed) await work();
-        } catch (error) {
-          this.#options.log('warn', `${what} failed`, { error: message(error) });
-        }
-        if (!this.#closed) later();
-      }, everyMs);
-      this.#timers.add(timer);
-    };
-    later();
-  }
-
   async #finish(): Promise<void> {
     const { database } = this.#options;
     if ((await database.run((client) => countPending(client))) === 0) return;
     try {
-      while (!this.#closed && (await database.run((client) => finishPending(client))) === pendingAtOnce);
+      while (!this.#rounds.closed && (await database.run((client) => finishPending(client))) === pendingAtOnce);
       this.#problem = null;
     } catch (error) {
       if ((error as { code?: unknown }).code !== insufficientPrivilege) throw error;

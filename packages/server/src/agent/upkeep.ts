@@ -1,10 +1,10 @@
 /** What the leading agent does now and then: ends old transactions, empties what is left behind, confirms or frees claims. */
 import { endOldTransactions, forgetOld, purgeStranded, sweep, sweepClaims } from '../postgres/index.ts';
 import type { LocalDatabase } from './database.ts';
-import { message } from './effect-context.ts';
 import type { Observer } from './observer.ts';
 import type { AgentLimits, Log } from './options.ts';
 import type { Reign } from './reign.ts';
+import { Rounds } from './rounds.ts';
 
 export type UpkeepOptions = {
   readonly database: LocalDatabase;
@@ -27,44 +27,27 @@ const insufficientPrivilege = '42501';
 
 export class Upkeep {
   readonly #options: UpkeepOptions;
-  readonly #timers = new Set<NodeJS.Timeout>();
-  #closed = false;
+  readonly #rounds: Rounds;
   /** Null while all is well; else what an operator has to do. */
   transactionProblem: string | null = null;
   endedTransactions = 0;
 
   constructor(options: UpkeepOptions) {
     this.#options = options;
+    this.#rounds = new Rounds(options);
   }
 
   start(): void {
-    this.#repeat('old transactions', transactionsEveryMs, () => this.#endTransactions());
-    this.#repeat('noting the configuration', sweepEveryMs, this.#options.note);
-    this.#repeat('sweeping', sweepEveryMs, () => this.#options.database.run(sweep));
-    this.#repeat('forgetting', forgetEveryMs, () => this.#options.database.run(forgetOld));
-    this.#repeat('purging', forgetEveryMs, () => this.#purge());
-    this.#repeat('claims', claimsEveryMs, () => this.#claims());
+    this.#rounds.repeat('old transactions', transactionsEveryMs, () => this.#endTransactions());
+    this.#rounds.repeat('noting the configuration', sweepEveryMs, this.#options.note);
+    this.#rounds.repeat('sweeping', sweepEveryMs, () => this.#options.database.run(sweep));
+    this.#rounds.repeat('forgetting', forgetEveryMs, () => this.#options.database.run(forgetOld));
+    this.#rounds.repeat('purging', forgetEveryMs, () => this.#purge());
+    this.#rounds.repeat('claims', claimsEveryMs, () => this.#claims());
   }
 
   close(): void {
-    this.#closed = true;
-    for (const timer of this.#timers) clearTimeout(timer);
-  }
-
-  #repeat(what: string, everyMs: number, work: () => Promise<void>): void {
-    const later = () => {
-      const timer = setTimeout(async () => {
-        this.#timers.delete(timer);
-        try {
-          if (this.#options.reign() !== null) await work();
-        } catch (error) {
-          this.#options.log('warn', `${what} failed`, { error: message(error) });
-        }
-        if (!this.#closed) later();
-      }, everyMs);
-      this.#timers.add(timer);
-    };
-    later();
+    this.#rounds.close();
   }
 
   /** Customers' data in the ledger are not kept for longer than they serve. */

@@ -4,7 +4,7 @@ import { Command } from 'commander';
 import type { Configuration } from 'lanekeeper/config';
 import type { Client } from 'pg';
 import { type AsideEntry, countAside, discardAside, listAside, resend, retryAside } from '../buffer/index.ts';
-import { count, type DatabaseOptions, openDatabaseCommand, unavailable } from './database-command.ts';
+import { count, type DatabaseOptions, openDatabaseCommand, unavailable, withPlace } from './database-command.ts';
 import { type CliContext, CommandFailure, createOutput, exitCodes, type Output, SilentExit } from './output.ts';
 
 type DiscardOptions = DatabaseOptions & { readonly reason: string; readonly by?: string };
@@ -76,12 +76,7 @@ has later, stays as it is. \`lanekeeper join\` does it by itself.`,
   return command;
 }
 
-function place(command: Command): Command {
-  return command
-    .option('--config <file>', 'the configuration')
-    .option('--dc <name>', 'where they were written (default: LANEKEEPER_DC)')
-    .option('--json', 'print the result as JSON');
-}
+const place = (command: Command): Command => withPlace(command, 'where they were written');
 
 type Drain = {
   readonly log: string;

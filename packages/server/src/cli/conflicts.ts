@@ -2,7 +2,7 @@
 import { Command, Option } from 'commander';
 import type { Client } from 'pg';
 import { type Conflict, type ConflictFilter, type ConflictVersion, listConflicts } from '../postgres/index.ts';
-import { count, type DatabaseOptions, openDatabaseCommand, unavailable } from './database-command.ts';
+import { count, type DatabaseOptions, openDatabaseCommand, unavailable, withPlace } from './database-command.ts';
 import { type CliContext, CommandFailure, createOutput, exitCodes, type Output } from './output.ts';
 import { duration } from './serving.ts';
 
@@ -42,12 +42,7 @@ Examples:
   return command;
 }
 
-function place(command: Command): Command {
-  return command
-    .option('--config <file>', 'the configuration')
-    .option('--dc <name>', 'ask in this data center (default: LANEKEEPER_DC)')
-    .option('--json', 'print the result as JSON');
-}
+const place = (command: Command): Command => withPlace(command, 'ask in this data center');
 
 async function runList(context: CliContext, options: ListOptions): Promise<void> {
   const output = createOutput(context, { json: options.json });

@@ -2,7 +2,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { type Configuration, formatDuration, qualifiedName, type TableName } from 'lanekeeper/config';
 import { type CopyState, latestDue, type RefreshResult, readCopies, refreshCopy } from '../postgres/index.ts';
-import { count, type DatabaseOptions, openDatabaseCommand, unavailable } from './database-command.ts';
+import { count, type DatabaseOptions, openDatabaseCommand, unavailable, withPlace } from './database-command.ts';
 import { type CliContext, CommandFailure, createOutput, exitCodes, type Output, SilentExit } from './output.ts';
 import { duration } from './serving.ts';
 
@@ -55,12 +55,7 @@ Exit code 0: made, and complete; with --incomplete also when it is not. 1: not m
   return command;
 }
 
-function place(command: Command): Command {
-  return command
-    .option('--config <file>', 'the configuration')
-    .option('--dc <name>', 'this data center (default: LANEKEEPER_DC)')
-    .option('--json', 'print the result as JSON');
-}
+const place = (command: Command): Command => withPlace(command, 'this data center');
 
 async function runList(context: CliContext, options: DatabaseOptions): Promise<void> {
   const output = createOutput(context, { json: options.json });

@@ -1,4 +1,5 @@
 /** What the commands that work on databases share: configuration, connections by role, and words for what goes wrong. */
+import type { Command } from 'commander';
 import { type Configuration, databaseUrl, loadConfiguration, type RoleName } from 'lanekeeper/config';
 import type { DataCenterName } from 'lanekeeper/model';
 import { type Connect, connect, type DatabaseProblem, type PlanProblem, type Unavailable } from '../postgres/index.ts';
@@ -7,6 +8,14 @@ import { type CliContext, CommandFailure, exitCodes } from './output.ts';
 
 /** Options that every such command has. */
 export type DatabaseOptions = { readonly config?: string; readonly dc?: string; readonly json?: boolean };
+
+/** Adds them. `what`: what `--dc` names. */
+export function withPlace(command: Command, what: string): Command {
+  return command
+    .option('--config <file>', 'the configuration')
+    .option('--dc <name>', `${what} (default: LANEKEEPER_DC)`)
+    .option('--json', 'print the result as JSON');
+}
 
 export type DatabaseCommand = {
   readonly configuration: Configuration;

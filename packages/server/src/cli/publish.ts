@@ -14,7 +14,13 @@ import {
   readPublishing,
   renewPublishing,
 } from '../postgres/index.ts';
-import { type DatabaseOptions, databaseFailure, openDatabaseCommand, unavailable } from './database-command.ts';
+import {
+  type DatabaseOptions,
+  databaseFailure,
+  openDatabaseCommand,
+  unavailable,
+  withPlace,
+} from './database-command.ts';
 import { type CliContext, CommandFailure, createOutput, exitCodes, type Output } from './output.ts';
 import { duration } from './serving.ts';
 
@@ -80,12 +86,7 @@ Examples:
   return command;
 }
 
-function place(command: Command): Command {
-  return command
-    .option('--config <file>', 'the configuration')
-    .option('--dc <name>', 'this data center (default: LANEKEEPER_DC)')
-    .option('--json', 'print the result as JSON');
-}
+const place = (command: Command): Command => withPlace(command, 'this data center');
 
 function opening(command: Command): Command {
   return place(command)

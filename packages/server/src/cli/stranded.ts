@@ -19,6 +19,7 @@ import {
   type DatabaseOptions,
   openDatabaseCommand,
   unavailable,
+  withPlace,
 } from './database-command.ts';
 import { type CliContext, CommandFailure, createOutput, exitCodes, type Output, SilentExit } from './output.ts';
 import { nameOf, printEntry, printTransaction } from './stranded-display.ts';
@@ -87,12 +88,7 @@ Exit code 0: merged. 1: at least one was refused.`,
   return command;
 }
 
-function place(command: Command): Command {
-  return command
-    .option('--config <file>', 'the configuration')
-    .option('--dc <name>', 'ask in this data center (default: LANEKEEPER_DC)')
-    .option('--json', 'print the result as JSON');
-}
+const place = (command: Command): Command => withPlace(command, 'ask in this data center');
 
 function deciding(command: Command): Command {
   return place(command)

@@ -5,7 +5,7 @@
  */
 import type { Table } from 'lanekeeper/config';
 import type { TableInfo } from '../catalog.ts';
-import { trigger } from '../fence/homed-table.ts';
+import { trigger, truncateTrigger } from '../fence/homed-table.ts';
 import { quoteText } from '../fence/names.ts';
 import type { Piece } from '../piece.ts';
 
@@ -27,14 +27,7 @@ export function feederPieces(tables: readonly DeclaredTable[]): Piece[] {
       : [`lanekeeper.refuse_unless_feeder(${quoteText(feeder)})`, `let only ${feeder} write ${table.name}`];
     return [
       trigger(table, 'lanekeeper_feeder', 'BEFORE INSERT OR UPDATE OR DELETE', 'STATEMENT', call, title),
-      trigger(
-        table,
-        'lanekeeper_fence_truncate',
-        'BEFORE TRUNCATE',
-        'STATEMENT',
-        'lanekeeper.refuse_truncate()',
-        `refuse TRUNCATE of ${table.name}`,
-      ),
+      truncateTrigger(table),
     ];
   });
 }

@@ -8,7 +8,7 @@
 import type { Table } from 'lanekeeper/config';
 import { LanekeeperError } from 'lanekeeper/model';
 import type { TableInfo } from '../catalog.ts';
-import { trigger } from '../fence/homed-table.ts';
+import { trigger, truncateTrigger } from '../fence/homed-table.ts';
 import { quoteName, quoteTable, quoteText } from '../fence/names.ts';
 import type { Piece } from '../piece.ts';
 
@@ -44,14 +44,7 @@ function triggers({ table, pattern }: Everywhere): Piece[] {
       `lanekeeper.refuse_unless_spread(${quoteText(pattern)})`,
       `refuse plain SQL writes of ${table.name}, which is written in every data center`,
     ),
-    trigger(
-      table,
-      'lanekeeper_fence_truncate',
-      'BEFORE TRUNCATE',
-      'STATEMENT',
-      'lanekeeper.refuse_truncate()',
-      `refuse TRUNCATE of ${table.name}`,
-    ),
+    truncateTrigger(table),
   ];
 }
 

@@ -34,14 +34,7 @@ export function homedTablePieces(homed: HomedTable): Piece[] {
     ...statementFence(homed, 'insert', ['new_rows']),
     ...statementFence(homed, 'update', seesChanges(table) ? ['new_rows'] : ['old_rows', 'new_rows']),
     ...statementFence(homed, 'delete', ['old_rows']),
-    trigger(
-      table,
-      'lanekeeper_fence_truncate',
-      'BEFORE TRUNCATE',
-      'STATEMENT',
-      'lanekeeper.refuse_truncate()',
-      `refuse TRUNCATE of ${table.name}`,
-    ),
+    truncateTrigger(table),
   ];
   if (homed.ownership.kind === 'single') {
     const { account } = homed.ownership;
@@ -61,6 +54,18 @@ export function homedTablePieces(homed: HomedTable): Piece[] {
     pieces.push(...newPartition(homed, accounts));
   }
   return pieces;
+}
+
+/** TRUNCATE passes row triggers, and says nothing of whose rows it took. */
+export function truncateTrigger(table: TableInfo): Piece {
+  return trigger(
+    table,
+    'lanekeeper_fence_truncate',
+    'BEFORE TRUNCATE',
+    'STATEMENT',
+    'lanekeeper.refuse_truncate()',
+    `refuse TRUNCATE of ${table.name}`,
+  );
 }
 
 function statementFence(

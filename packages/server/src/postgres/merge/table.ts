@@ -3,7 +3,7 @@
  * function that prints or reads them pins the settings that it depends on.
  */
 import type { Catalog, ColumnInfo, TableInfo } from '../catalog.ts';
-import { func, trigger } from '../fence/homed-table.ts';
+import { func, trigger, truncateTrigger } from '../fence/homed-table.ts';
 import { functionName, quoteName, quoteTable, quoteText } from '../fence/names.ts';
 import { pinnedSettings } from '../fence/routine.ts';
 import type { Piece } from '../piece.ts';
@@ -35,16 +35,7 @@ export function mergedTablePieces(table: TableInfo, catalog: Catalog): Piece[] {
     func(lock, table, lockTitle, lockBody(merged)),
     trigger(table, 'lanekeeper_merge_lock', 'BEFORE UPDATE OR DELETE', 'ROW', `${lock}()`, lockTitle),
     trigger(table, 'lanekeeper_merge_log', 'AFTER INSERT OR UPDATE OR DELETE', 'ROW', `${log}()`, logTitle),
-    ...wholeTree(table, catalog).map((one) =>
-      trigger(
-        one,
-        'lanekeeper_fence_truncate',
-        'BEFORE TRUNCATE',
-        'STATEMENT',
-        'lanekeeper.refuse_truncate()',
-        `refuse TRUNCATE of ${one.name}`,
-      ),
-    ),
+    ...wholeTree(table, catalog).map(truncateTrigger),
   ];
 }
 
