@@ -198,6 +198,10 @@ const join_ = async (...more: string[]) => {
   return agents.command('ny', 'join', 'ny', '--from', 'la', '--from-config', file, ...more);
 };
 
+/** Whoever read it may not be known to be gone yet. */
+const drop = (url: string, slot: string) =>
+  eventually(`${slot} is dropped`, () => runSql(url, `SELECT pg_drop_replication_slot('${slot}')`));
+
 test('a data center that was not taken over is not emptied', async () => {
   const agent = await agents.start('ny');
   await agents.untilReady('ny', 'la');
@@ -208,7 +212,7 @@ test('a data center that was not taken over is not emptied', async () => {
 
 test('a slot was lost: shown first, ended after every step, and finished', async () => {
   await loseNy(1);
-  await runSql(la.urls.replication, "SELECT pg_drop_replication_slot('lanekeeper_ny_homed')");
+  await drop(la.urls.replication, 'lanekeeper_ny_homed');
   await ny.cluster.start();
   await runSql(ny.urls.owner, "INSERT INTO sessions VALUES (1, 'ny_1')");
   const shown = await join_();
@@ -270,8 +274,8 @@ test('a slot was lost: shown first, ended after every step, and finished', async
 test('its own log was lost too: every row that differs is kept, once', async () => {
   await loseNy(2);
   await ny.cluster.start();
-  await runSql(la.urls.replication, "SELECT pg_drop_replication_slot('lanekeeper_ny_homed')");
-  await runSql(ny.urls.replication, "SELECT pg_drop_replication_slot('lanekeeper_la_homed')");
+  await drop(la.urls.replication, 'lanekeeper_ny_homed');
+  await drop(ny.urls.replication, 'lanekeeper_la_homed');
   await write(la, "UPDATE accounts SET note = 'of la' WHERE id = 'la_2'");
   await runSql(
     ny.urls.superuser,
