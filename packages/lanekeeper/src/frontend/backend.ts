@@ -94,7 +94,8 @@ export function createBackend(shared: Shared, incoming: CustomerRequest): Backen
   const once = async (journey: Journey, origins: readonly string[], path: string, init: BackendInit): Promise<Sent> => {
     const { instances, sender } = shared;
     const origin = origins[journey.tried % Math.max(1, origins.length)];
-    if (origin === undefined) return { kind: 'unreachable' };
+    // A call that is sent to nobody, through something that accepts it, would be one of which nobody knows what became.
+    if (origin === undefined || instances.isDown(origin)) return { kind: 'unreachable' };
     const { header } = cookies;
     const sent = await sender.send(origin, {
       method: (init.method ?? 'GET').toUpperCase(),

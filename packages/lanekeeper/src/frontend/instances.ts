@@ -1,11 +1,12 @@
 /**
- * The backends of the data centers, each asked in turn. One that could not be reached, or broke off, is asked last until it has answered a
- * probe: behind something that accepts connections for it, customers' calls would otherwise be what finds out.
+ * The backends of the data centers, each asked in turn. One that could not be reached, or broke off, is not called until it has answered a
+ * probe, the first of which is sent at once: behind something that accepts connections for it, customers' calls would otherwise be what finds out.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Configuration } from '../config/index.ts';
 import type { DataCenterName } from '../model/index.ts';
 
+const firstProbeMs = 50;
 const probeEveryMs = 1_000;
 
 export class Instances {
@@ -26,8 +27,11 @@ export class Instances {
     const all = this.#origins[dataCenter] ?? [];
     this.#turn = (this.#turn + 1) % 0x3fffffff;
     const turned = all.map((_, index) => all[(index + this.#turn) % all.length] as string);
-    const down = (origin: string): boolean => this.#down.has(origin);
-    return [...turned.filter((origin) => !down(origin)), ...turned.filter(down)];
+    return [...turned.filter((origin) => !this.isDown(origin)), ...turned.filter((origin) => this.isDown(origin))];
+  }
+
+  isDown(origin: string): boolean {
+    return this.#down.has(origin);
   }
 
   counts(): Readonly<Record<DataCenterName, number>> {
@@ -49,8 +53,8 @@ export class Instances {
   }
 
   async #watch(origin: string): Promise<void> {
-    while (this.#down.has(origin) && !this.#closed) {
-      await sleep(probeEveryMs, undefined, { ref: false });
+    for (let waitMs = firstProbeMs; this.#down.has(origin) && !this.#closed; waitMs = probeEveryMs) {
+      await sleep(waitMs, undefined, { ref: false });
       if (!this.#closed && (await this.#answers(origin))) this.answered(origin);
     }
   }
