@@ -1995,31 +1995,31 @@ DECLARE
   number bigint;
   v lanekeeper.version;
   present record;
-  theirs text := lanekeeper.dc_of(c.stamp[cardinality(c.stamp)]);
-  ours text;
+  mine lanekeeper.change;
+  winner lanekeeper.change;
+  loser lanekeeper.change;
 BEGIN
   SELECT * INTO v FROM lanekeeper.version x WHERE x.relation = c.relation AND x.key = c.key;
-  ours := lanekeeper.dc_of(v.stamp[cardinality(v.stamp)]);
   IF EXISTS (SELECT FROM lanekeeper.conflict x WHERE x.relation = c.relation AND x.key = c.key
       AND (x.winner_stamp, x.loser_stamp) IN ((c.stamp, v.stamp), (v.stamp, c.stamp))) THEN
     RETURN;
   END IF;
   present := lanekeeper.image_of(c.relation, c.key);
+  mine := ROW(v.relation, v.key, v.stamp, v.root, NULL, present.columns, present.vals, v.application, v.at);
   IF wins THEN
-    INSERT INTO lanekeeper.conflict (seen_in, relation, key_columns, key, policy, era,
-        winner_dc, winner_application, winner_at, winner_stamp, winner_columns, winner,
-        loser_dc, loser_application, loser_at, loser_stamp, loser_columns, loser)
-      VALUES (lanekeeper.dc(), c.relation, lanekeeper.merged_key(c.relation), c.key, split_part(c.shape, '|', 1), c.stamp[1],
-        theirs, c.application, c.at, c.stamp, c.columns, c.vals, ours, v.application, v.at, v.stamp, present.columns, present.vals)
-      RETURNING id INTO number;
+    winner := c;
+    loser := mine;
   ELSE
-    INSERT INTO lanekeeper.conflict (seen_in, relation, key_columns, key, policy, era,
-        winner_dc, winner_application, winner_at, winner_stamp, winner_columns, winner,
-        loser_dc, loser_application, loser_at, loser_stamp, loser_columns, loser)
-      VALUES (lanekeeper.dc(), c.relation, lanekeeper.merged_key(c.relation), c.key, split_part(c.shape, '|', 1), v.stamp[1],
-        ours, v.application, v.at, v.stamp, present.columns, present.vals, theirs, c.application, c.at, c.stamp, c.columns, c.vals)
-      RETURNING id INTO number;
+    winner := mine;
+    loser := c;
   END IF;
+  INSERT INTO lanekeeper.conflict (seen_in, relation, key_columns, key, policy, era,
+      winner_dc, winner_application, winner_at, winner_stamp, winner_columns, winner,
+      loser_dc, loser_application, loser_at, loser_stamp, loser_columns, loser)
+    VALUES (lanekeeper.dc(), c.relation, lanekeeper.merged_key(c.relation), c.key, split_part(c.shape, '|', 1), winner.stamp[1],
+      lanekeeper.dc_of(winner.stamp[cardinality(winner.stamp)]), winner.application, winner.at, winner.stamp, winner.columns, winner.vals,
+      lanekeeper.dc_of(loser.stamp[cardinality(loser.stamp)]), loser.application, loser.at, loser.stamp, loser.columns, loser.vals)
+    RETURNING id INTO number;
   PERFORM pg_notify(channel, json_build_object('kind', 'conflict', 'id', number, 'relation', c.relation,
       'key', CASE WHEN octet_length(c.key::text) < 1000 THEN to_json(c.key) END)::text)
     FROM unnest(ARRAY['lanekeeper_agent', 'lanekeeper_app']) channel;

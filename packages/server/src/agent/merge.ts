@@ -5,9 +5,9 @@
 import type { Configuration } from 'lanekeeper/config';
 import {
   announceToReaders,
-  countPending,
   finishPending,
   hasNewReaders,
+  hasPending,
   type MergeStanding,
   markMerged,
   mergedNames,
@@ -76,7 +76,7 @@ export class Merging {
 
   async #finish(): Promise<void> {
     const { database } = this.#options;
-    if ((await database.run((client) => countPending(client))) === 0) return;
+    if (!(await database.run(hasPending))) return;
     try {
       while (!this.#rounds.closed && (await database.run((client) => finishPending(client))) === pendingAtOnce);
       this.#problem = null;

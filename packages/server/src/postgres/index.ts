@@ -173,6 +173,7 @@ export {
   countPending,
   finishPending,
   hasNewReaders,
+  hasPending,
   isMerged,
   type MergeStanding,
   markMerged,

@@ -33,6 +33,7 @@ export {
   countPending,
   finishPending,
   hasNewReaders,
+  hasPending,
   type MergeStanding,
   markMerged,
   noteAnnounced,

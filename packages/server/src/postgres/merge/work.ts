@@ -46,6 +46,14 @@ export async function countPending(client: Queryable, table?: TableName): Promis
   return rows[0]?.n ?? 0;
 }
 
+/** Asked often, and mostly in vain: it does not count. */
+export async function hasPending(client: Queryable): Promise<boolean> {
+  const { rows } = await client.query<{ any: boolean }>(
+    'SELECT EXISTS (SELECT FROM lanekeeper.merge_pending) AS "any"',
+  );
+  return rows[0]?.any === true;
+}
+
 /**
  * Merges what is pending, as replica, so that it is not logged as a write of this data center. Returns how many are done.
  * Needs SET on session_replication_role.
