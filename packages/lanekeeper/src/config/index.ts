@@ -38,6 +38,7 @@ export {
   placeIn,
 } from './load.ts';
 export type { PlacelessConfiguration } from './resolve.ts';
+export { maxDataCenters } from './resolve-data-centers.ts';
 export { dataCenterOfKeyId } from './resolve-sessions.ts';
 export { matchesPattern, qualifiedName } from './resolve-tables.ts';
 export {

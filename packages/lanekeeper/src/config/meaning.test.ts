@@ -203,16 +203,21 @@ const mistakes: [string, (draft: Draft) => void, string, RegExp][] = [
   ],
   ['no data center', (d) => (d.dataCenters = {}), 'dataCenters', /no data center/],
   [
-    'three data centers',
-    (d) =>
-      (d.dataCenters.fra = {
-        ...d.dataCenters.la,
-        database: 'postgres://f/f',
-        url: 'https://fra.shop.example',
-        number: 3,
-      }),
-    'dataCenters.fra',
-    /at most 2/,
+    'four data centers',
+    (d) => {
+      for (const [name, number] of [
+        ['fra', 3],
+        ['sgp', 4],
+      ] as const)
+        d.dataCenters[name] = {
+          ...d.dataCenters.la,
+          database: `postgres://${name}/shop`,
+          url: `https://${name}.shop.example`,
+          number,
+        };
+    },
+    'dataCenters.sgp',
+    /at most 3/,
   ],
   ['witness password', (d) => (d.leases = { url: 'postgres://w:pw@w/w' }), 'leases.url', /password does not belong/],
   ['no witness', (d) => (d.leases = { ttl: '6s' }), 'leases.url', /`leases.url` is missing/],

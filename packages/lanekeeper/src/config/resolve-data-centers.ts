@@ -7,7 +7,7 @@ import { checkDatabaseUrl, checkOrigin, databaseIdentity } from './resolve-urls.
 import type { FilledConfiguration } from './schema.ts';
 
 /** What this version runs. A third data center needs the relay and the held stream of three-way moves. */
-export const maxDataCenters = 2;
+export const maxDataCenters = 3;
 
 export function resolveDataCenters(written: FilledConfiguration, problems: Problems): Record<string, DataCenter> {
   const resolved: Record<string, DataCenter> = Object.create(null);
@@ -91,14 +91,10 @@ function checkCount(names: readonly string[], problems: Problems): void {
   if (names.length === 0)
     problems.error(['dataCenters'], 'There is no data center', 'Name at least one, for example `ny`.', 'key');
   if (names.length > maxDataCenters) {
-    const hint =
-      names.length > 3
-        ? 'Two or three are right: more cost more than they protect. This version runs two.'
-        : 'The third one comes with a later version: until then a move could overtake the data it moves.';
     problems.error(
       ['dataCenters', names[maxDataCenters]!],
-      `There are ${names.length} data centers, and this version runs at most ${maxDataCenters}`,
-      hint,
+      `There are ${names.length} data centers, and at most ${maxDataCenters} can be run`,
+      'Two or three are right: more cost more than they protect.',
       'key',
     );
   }

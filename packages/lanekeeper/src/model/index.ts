@@ -17,6 +17,7 @@ export {
   type SuccessionRefusal,
   type SuccessionRequest,
   type SuccessionResult,
+  type Tail,
 } from './lease-store.ts';
 export { resolveHome, type Succession, type SuccessionKind } from './succession.ts';
 export {

@@ -25,6 +25,16 @@ export type Positions = {
   readonly received: Readonly<Record<DataCenterName, string>>;
   /** How far it had durably applied each peer's log; empty where the agent may not read that. */
   readonly applied: Readonly<Record<DataCenterName, string>>;
+  /** Its tails of those that were taken over; absent: none. */
+  readonly frozen?: Readonly<Record<DataCenterName, Tail>>;
+};
+
+/** How far the log of a dc that was taken over had been applied when nothing of it could arrive any more, in either stream. */
+export type Tail = {
+  /** The term in which it was taken over. */
+  readonly term: number;
+  readonly homed: string;
+  readonly rest: string;
 };
 
 /** What the store knows of one data center. Times are the store's own clock, only ever compared with each other. */

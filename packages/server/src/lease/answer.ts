@@ -11,6 +11,7 @@ import {
   type SuccessionRefusal,
   type SuccessionRequest,
   type SuccessionResult,
+  type Tail,
 } from 'lanekeeper/model';
 
 export class NonsenseError extends Error {
@@ -169,7 +170,17 @@ function readPositions(value: unknown): Positions {
     log: positions.log,
     received: readByPeer('received', positions.received),
     applied: readByPeer('applied', positions.applied),
+    ...(positions.frozen === undefined ? {} : { frozen: readTails(positions.frozen) }),
   };
+}
+
+function readTails(value: unknown): Readonly<Record<DataCenterName, Tail>> {
+  const tails = Object.entries(record('frozen', value)).map(([peer, read]): [DataCenterName, Tail] => {
+    const { term, homed, rest } = record(`frozen from ${peer}`, read);
+    if (!isPosition(homed) || !isPosition(rest)) throw new NonsenseError(`frozen from ${peer}`, read);
+    return [peer, { term: whole('term', term, 1), homed, rest }];
+  });
+  return Object.fromEntries(tails);
 }
 
 function readByPeer(where: string, value: unknown): Readonly<Record<DataCenterName, string>> {

@@ -95,6 +95,7 @@ export {
   giveAll,
   type Incident,
   type Leader,
+  landSuccessions,
   listInstances,
   lockWriters,
   type MoveEntry,

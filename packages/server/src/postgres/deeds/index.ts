@@ -41,6 +41,7 @@ export {
 export {
   freezeStreams,
   giveAll,
+  landSuccessions,
   lockWriters,
   type RecordedCut,
   type RecordedSuccession,

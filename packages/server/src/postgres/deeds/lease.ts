@@ -5,6 +5,7 @@ import {
   type Incarnation,
   type LeaseCredential,
   type Positions,
+  type Tail,
 } from 'lanekeeper/model';
 import type { Queryable } from '../queryable.ts';
 import { slotName, streamNames } from '../streams/names.ts';
@@ -34,6 +35,8 @@ export type ProofReading = {
   readonly holdsLease: boolean;
   /** Whose database this is, as `cluster/dc`; null before the first apply. */
   readonly installation: string | null;
+  /** Taken over, and what is missing here of their logs can be had from nobody. */
+  readonly lost: readonly DataCenterName[];
 };
 
 /** Whether the role may read how far subscriptions have durably applied. A superuser has to allow it. */
@@ -64,6 +67,8 @@ export async function readProof(
     holdsLease: boolean;
     installation: string | null;
     progress: readonly { name: string; received: string | null; applied: string | null }[];
+    frozen: Readonly<Record<DataCenterName, Tail>> | null;
+    lost: readonly DataCenterName[];
   }>(
     `SELECT (SELECT system_identifier::text FROM pg_catalog.pg_control_system()) AS "systemIdentifier",
         ('x' || left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8))::bit(32)::integer AS timeline,
@@ -78,11 +83,14 @@ export async function readProof(
         (SELECT coalesce(json_agg(json_build_object('name', s.subname, 'received', w.received_lsn, 'applied', ${applied})), '[]')
           FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
           LEFT JOIN pg_catalog.pg_stat_subscription w ON w.subid = s.oid AND w.relid IS NULL AND w.leader_pid IS NULL
-          WHERE d.datname = current_database()) AS progress`,
+          WHERE d.datname = current_database()) AS progress,
+        (SELECT json_object_agg(f.publisher, json_build_object('term', f.term, 'homed', f.homed::text, 'rest', f.rest::text))
+          FROM lanekeeper.frozen f WHERE f.homed IS NOT NULL AND f.rest IS NOT NULL) AS frozen,
+        (SELECT coalesce(json_agg(f.publisher), '[]') FROM lanekeeper.frozen f WHERE f.lost) AS lost`,
   );
   const row = rows[0];
   if (row === undefined) throw new Error('the proof has no row');
-  const { systemIdentifier, timeline, generation, log, progress, ...rest } = row;
+  const { systemIdentifier, timeline, generation, log, progress, frozen, ...rest } = row;
   const furthest = (which: 'received' | 'applied') => {
     const positions: Record<DataCenterName, string> = {};
     for (const [peer, names] of Object.entries(subscriptions)) {
@@ -97,7 +105,12 @@ export async function readProof(
     ...rest,
     fenceProblems: [...rest.fenceProblems, ...slots],
     incarnation: { systemIdentifier, timeline, generation },
-    positions: { log, received: furthest('received'), applied: furthest('applied') },
+    positions: {
+      log,
+      received: furthest('received'),
+      applied: furthest('applied'),
+      ...(frozen === null ? {} : { frozen }),
+    },
   };
 }
 

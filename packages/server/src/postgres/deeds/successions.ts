@@ -140,7 +140,20 @@ export async function freezeStreams(
   );
   const appliedOf = (stream: 'homed' | 'rest') =>
     rows.find(({ name }) => name === subscriptionName(publisher, stream))?.applied ?? '0/0';
-  return { homed: appliedOf('homed'), rest: appliedOf('rest') };
+  const tail = { homed: appliedOf('homed'), rest: appliedOf('rest') };
+  // One that was seeded after the other had gone has no stream from there, and the tail of whom it was seeded from.
+  const { rows: kept } = await client.query<{ homed: string; rest: string }>(
+    `UPDATE lanekeeper.frozen SET homed = greatest(homed, $2::pg_lsn), rest = greatest(rest, $3::pg_lsn)
+      WHERE publisher = $1 RETURNING homed::text, rest::text`,
+    [publisher, tail.homed, tail.rest],
+  );
+  return kept[0] ?? tail;
+}
+
+/** The marks of successions that made this data center a home: nothing of what they brought is written before. */
+export async function landSuccessions(client: Queryable): Promise<number> {
+  const { rows } = await client.query<{ landed: number }>('SELECT lanekeeper.land() AS landed');
+  return rows[0]?.landed ?? 0;
 }
 
 /** The opposite of `freezeStreams`: the streams go on from where they were. */

@@ -1,0 +1,139 @@
+-- Three data centers: what one of them has applied of another that is gone, and what may not overtake what.
+--
+-- Two streams bring the writes to one account when its home has changed: the former home's and the present one's. In a third data
+-- center they arrive in any order. So the present home puts a mark into its stream before it writes, and the third one holds that
+-- stream at the mark until the other has brought what comes before it (docs/internals/three.md).
+
+-- ── Tails ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+ALTER TABLE lanekeeper.frozen
+  ADD COLUMN homed pg_lsn,
+  ADD COLUMN rest pg_lsn,
+  ADD COLUMN lost boolean NOT NULL DEFAULT false;
+COMMENT ON COLUMN lanekeeper.frozen.homed IS 'How far that log was applied here when its stream had ended, or was replayed from another data center since; null until it is known.';
+COMMENT ON COLUMN lanekeeper.frozen.lost IS 'What is missing here can be had from nobody: this data center has to be seeded again.';
+
+-- Whether this data center has all that `cuts` of a succession say of the dead, its own log apart.
+CREATE FUNCTION lanekeeper.has_tails(cuts jsonb) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN NOT EXISTS (
+    SELECT FROM jsonb_each(cuts) c WHERE c.key <> lanekeeper.dc() AND NOT EXISTS (
+      SELECT FROM lanekeeper.frozen f
+        WHERE f.publisher = c.key AND f.homed >= (c.value ->> 'homed')::pg_lsn AND f.rest >= (c.value ->> 'rest')::pg_lsn));
+END $$;
+REVOKE ALL ON FUNCTION lanekeeper.has_tails(jsonb) FROM PUBLIC;
+
+-- ── Marks that hold a stream ─────────────────────────────────────────────────────────────────────────────────────────
+
+-- How long an apply worker waits at a mark before it gives up and is started again: it keeps its connection meanwhile.
+CREATE FUNCTION lanekeeper.hold_ms() RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT 10000 $$;
+
+-- As before (000005.sql), and: a data center that came back from being taken over in a later term has done what an earlier one asks
+-- for; and a third data center reads on only when it has all that the successor had of the dead.
+CREATE OR REPLACE FUNCTION lanekeeper.guard_succession() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  patience timestamptz := clock_timestamp() + make_interval(secs => lanekeeper.hold_ms() / 1000.0);
+BEGIN
+  IF EXISTS (SELECT FROM lanekeeper.succession s WHERE s.term = NEW.term) THEN
+    RETURN NULL;
+  END IF;
+  IF current_setting('session_replication_role') = 'replica' AND NEW.kind = 'take' THEN
+    IF (NEW.cuts -> lanekeeper.dc() ->> 'generation')::integer = (SELECT g.generation FROM lanekeeper.generation g)
+       AND NOT EXISTS (SELECT FROM lanekeeper.rejoining r WHERE r.term >= NEW.term AND r.stage IN ('undone', 'caught-up', 'streaming', 'verified', 'readmitted', 'done')) THEN
+      RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('data center %s was taken over by %s and has to rejoin before it reads on', lanekeeper.dc(), NEW.to_dc),
+        HINT = 'Its agent does that: see `lanekeeper status`.';
+    END IF;
+    WHILE NOT lanekeeper.has_tails(NEW.cuts) LOOP
+      IF clock_timestamp() > patience THEN
+        RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('%s lacks what %s had of %s when it took over', lanekeeper.dc(), NEW.to_dc, NEW.from_dc),
+          HINT = 'Its agent fetches that from another data center: see `lanekeeper status`.';
+      END IF;
+      PERFORM pg_sleep(0.02);
+    END LOOP;
+    IF EXISTS (SELECT FROM lanekeeper.succession s WHERE s.term = NEW.term) THEN
+      RETURN NULL; -- Recorded by the agent meanwhile.
+    END IF;
+  END IF;
+  RETURN NEW;
+END $$;
+
+-- An acceptance is the mark of a move. That of a succession has the account '', which nobody is: its new home has all that the former
+-- one had written.
+CREATE FUNCTION lanekeeper.hold_acceptance() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  patience timestamptz := clock_timestamp() + make_interval(secs => lanekeeper.hold_ms() / 1000.0);
+BEGIN
+  LOOP
+    IF NEW.account = '' THEN
+      EXIT WHEN EXISTS (SELECT FROM lanekeeper.succession s WHERE s.term = NEW.term);
+    ELSE
+      EXIT WHEN EXISTS (SELECT FROM lanekeeper.deed d WHERE d.account = NEW.account AND (d.term, d.counter) >= (NEW.term, NEW.counter));
+    END IF;
+    IF clock_timestamp() > patience THEN
+      RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = CASE WHEN NEW.account = ''
+          THEN format('the succession of term %s, which %s goes by, has not arrived in %s', NEW.term, NEW.dc, lanekeeper.dc())
+          ELSE format('the deed of account %s, which %s has accepted, has not arrived in %s', NEW.account, NEW.dc, lanekeeper.dc()) END,
+        HINT = 'It comes with the stream of the former home, or is fetched when that is gone: see `lanekeeper status`.';
+    END IF;
+    PERFORM pg_sleep(0.01);
+  END LOOP;
+  RETURN NEW;
+END $$;
+CREATE TRIGGER hold_acceptance BEFORE INSERT ON lanekeeper.acceptance FOR EACH ROW EXECUTE FUNCTION lanekeeper.hold_acceptance();
+ALTER TABLE lanekeeper.acceptance ENABLE REPLICA TRIGGER hold_acceptance;
+
+-- ── Switchover and hand-back ─────────────────────────────────────────────────────────────────────────────────────────
+
+-- Whether what a succession brought here may be written: a takeover is its own mark, the others need one where a third reads both.
+CREATE FUNCTION lanekeeper.landed(of_term bigint) RETURNS boolean
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  RETURN cardinality(lanekeeper.dcs()) < 3
+    OR EXISTS (SELECT FROM lanekeeper.succession s WHERE s.term = of_term AND s.kind = 'take')
+    OR EXISTS (SELECT FROM lanekeeper.acceptance a WHERE a.account = '' AND a.term = of_term);
+END $$;
+
+-- For the agent: puts down the marks of the successions that made this data center a home. Returns how many.
+CREATE FUNCTION lanekeeper.land() RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  landed integer;
+BEGIN
+  INSERT INTO lanekeeper.acceptance (account, term, counter, dc)
+    SELECT '', s.term, 0, lanekeeper.dc() FROM lanekeeper.succession s
+      WHERE s.to_dc = lanekeeper.dc() AND s.kind <> 'take' AND NOT EXISTS (SELECT FROM lanekeeper.acceptance a WHERE a.account = '' AND a.term = s.term)
+      ORDER BY s.term
+    ON CONFLICT DO NOTHING;
+  GET DIAGNOSTICS landed = ROW_COUNT;
+  RETURN landed;
+END $$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.present(d lanekeeper.deed, OUT home text, OUT term bigint, OUT accepted boolean)
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  SELECT l.resolved, l.applied, lanekeeper.landed(l.applied) INTO home, term, accepted
+    FROM lanekeeper.lineage l WHERE l.home = d.home AND l.term = d.term;
+  IF NOT FOUND THEN
+    home := d.home;
+    term := d.term;
+    accepted := lanekeeper.is_accepted(d);
+  END IF;
+END $$;
+
+-- As before (000005.sql), and: not before the mark is in the stream.
+CREATE OR REPLACE FUNCTION lanekeeper.adopt(adopted_account text, adopted_term bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM lanekeeper.adoption a WHERE a.account = adopted_account AND a.term = adopted_term) THEN
+    IF NOT lanekeeper.landed(adopted_term) THEN
+      PERFORM lanekeeper.refuse('LK004', format('account %s is arriving in %s and has not been accepted yet', adopted_account, lanekeeper.dc()),
+        NULL, adopted_account, lanekeeper.dc(), adopted_term, NULL, 'Try again in a moment.');
+    END IF;
+    INSERT INTO lanekeeper.adoption (account, term) VALUES (adopted_account, adopted_term) ON CONFLICT DO NOTHING;
+  END IF;
+END $$;
+
+REVOKE ALL ON FUNCTION lanekeeper.landed(bigint), lanekeeper.land(), lanekeeper.hold_acceptance(), lanekeeper.hold_ms() FROM PUBLIC;
