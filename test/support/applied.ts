@@ -1,4 +1,4 @@
-/** A pair with Lanekeeper in place: fences, publications, streams both ways; and leases that a test holds by hand. */
+/** Data centers with Lanekeeper in place: fences, publications, streams in all directions; and leases that a test holds by hand. */
 import { applyChanges, type Connect, connect, ensureStreams, readStreams } from '@lanekeeper/server/postgres';
 import { Client } from 'pg';
 import { runSql } from './clusters.ts';
@@ -12,8 +12,7 @@ export function connectAs(
   return (applicationName) => connect(dc.urls[role], { applicationName });
 }
 
-/** `lanekeeper apply` in every data center, as often as it takes until nothing waits for another one. */
-/** All that it takes of a pair; `test/support/trio.ts` has it for three. */
+/** All that it takes of a pair; what `test/support/trio.ts` makes has it too. */
 export type Appliable = {
   readonly names: readonly string[];
   dc(name: string): Applied;
@@ -21,6 +20,7 @@ export type Appliable = {
 
 type Applied = Pick<TestDataCenter, 'name' | 'urls' | 'configuration' | 'env'>;
 
+/** `lanekeeper apply` in every data center, as often as it takes until nothing waits for another one. */
 export async function applyPair(pair: Appliable): Promise<void> {
   for (const name of pair.names) await applyTo(pair.dc(name));
   for (const name of pair.names) await streamsOf(pair.dc(name));

@@ -1,8 +1,8 @@
 /**
- * Two or three data centers with the merge log between all of them, each a real cluster, and no agents. Three are more than a
- * configuration may name so far: a third is put beside two that were checked.
+ * Two or three data centers with the merge log between all of them, each a real cluster, and no agents. With agents, and links:
+ * `testPair` with `dataCenters: ['ny', 'la', 'fra']`.
  */
-import { type Configuration, createConfiguration, type Table, type WrittenConfiguration } from 'lanekeeper/config';
+import { createConfiguration, type WrittenConfiguration } from 'lanekeeper/config';
 import { generateKeyPair } from 'lanekeeper/session';
 import { applyPair } from './applied.ts';
 import { runSql, type TestCluster, type TestDatabase, testCluster, testPasswords, testRoleNames } from './clusters.ts';
@@ -59,22 +59,15 @@ export async function testTrio({
     const written: WrittenConfiguration = {
       cluster: 'shop',
       approach: 'active-passive',
-      dataCenters: Object.fromEntries(
-        names.slice(0, 2).map((name, index) => [name, writtenDataCenter(name, index, data(name))]),
-      ),
+      dataCenters: Object.fromEntries(names.map((name, index) => [name, writtenDataCenter(name, index, data(name))])),
       leases: { url: 'postgres://127.0.0.1:1/witness' },
       roles: testRoleNames,
-      sessions: { keys: names.slice(0, 2).map((name) => generateKeyPair(name).publicJwk), domain: 'shop.localhost' },
+      sessions: { keys: names.map((name) => generateKeyPair(name).publicJwk), domain: 'shop.localhost' },
       tables,
       merge: {
-        weights: Object.fromEntries(Object.entries(weights).filter(([name]) => [0, 1].includes(names.indexOf(name)))),
+        weights: Object.fromEntries(Object.entries(weights).filter(([name]) => names.includes(name))),
         applications,
       },
-    };
-    const configurationOf = (here: string): Configuration => {
-      const two = createConfiguration(written, { here: names[0] as string });
-      const [, , third] = names;
-      return { ...(third === undefined ? two : withThird(two, third, data(third), weights[third] ?? 100)), here };
     };
     const dcs = new Map(
       names.map((name) => [
@@ -83,7 +76,7 @@ export async function testTrio({
           name,
           database: data(name),
           urls: data(name).urls,
-          configuration: configurationOf(name),
+          configuration: createConfiguration(written, { here: name }),
           env: { LANEKEEPER_DC: name, LANEKEEPER_REPLICATION_PASSWORD: passwords.replication },
         },
       ]),
@@ -113,27 +106,4 @@ function writtenDataCenter(name: string, index: number, { cluster, name: databas
     database: `postgres://${cluster.host}:${cluster.port}/${database}`,
     url: `http://${name}.shop.localhost:8080`,
   };
-}
-
-function withThird(
-  two: Configuration,
-  name: string,
-  { cluster, name: database }: TestDatabase,
-  weight: number,
-): Configuration {
-  const model = Object.values(two.dataCenters)[1] as Configuration['dataCenters'][string];
-  const third = {
-    ...model,
-    name,
-    number: 3,
-    place: places[name as keyof typeof places],
-    faultDomain: 'region-3',
-    database: `postgres://${cluster.host}:${cluster.port}/${database}`,
-    url: `http://${name}.shop.localhost:8080`,
-  };
-  const tables = Object.entries(two.tables).map(([table, declared]): [string, Table] => [
-    table,
-    { ...declared, weights: { ...declared.weights, [name]: weight } },
-  ]);
-  return { ...two, dataCenters: { ...two.dataCenters, [name]: third }, tables: Object.fromEntries(tables) };
 }

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { dataCenterNamePattern, defaultFiles, parseDuration } from 'lanekeeper/config';
+import { dataCenterNamePattern, defaultFiles, maxDataCenters, parseDuration } from 'lanekeeper/config';
 import type { ApproachName } from 'lanekeeper/model';
 import { linkCommand } from './cli-link.ts';
 import { processCommand } from './cli-process.ts';
@@ -38,7 +38,7 @@ export { drillCommand } from './cli-drill.ts';
 
 export function labCommand(context: LabContext): Command {
   const command = new Command('lab')
-    .description('run two data centers on this machine, for real, with a shop in them')
+    .description('run two or three data centers on this machine, for real, with a shop in them')
     // Without it `lab status --dir x` would give --dir to `lab`.
     .enablePositionalOptions()
     .option(
@@ -87,6 +87,7 @@ export function labCommand(context: LabContext): Command {
 Examples:
   $ lanekeeper lab
   $ lanekeeper lab --approach active-passive
+  $ lanekeeper lab --data-centers ny,la,fra
   $ lanekeeper lab --rtt 120ms --dir ./lab --keep
   $ lanekeeper lab --app 'node server.js' --schema schema.sql
   $ lanekeeper lab link ny la --cut
@@ -239,10 +240,12 @@ function isFound(context: LabContext, dir: string): boolean {
 function dataCenterNames(text: string): readonly string[] {
   const names = text.split(',').map((name) => name.trim());
   if (!names.every((name) => dataCenterNamePattern.test(name))) {
-    throw new InvalidArgumentError('Short names of lower-case letters and digits, for example ny,la.');
+    throw new InvalidArgumentError('Short names of lower-case letters and digits, for example ny,la,fra.');
   }
   if (new Set(names).size !== names.length) throw new InvalidArgumentError('Each name once.');
-  if (names.length !== 2) throw new InvalidArgumentError('Two names: this version runs two data centers.');
+  if (names.length < 2 || names.length > maxDataCenters) {
+    throw new InvalidArgumentError(`Two names, or ${maxDataCenters}.`);
+  }
   const taken = names.find((name) => ['witness', 'customers', 'payments'].includes(name));
   if (taken) throw new InvalidArgumentError(`${taken} is a place of its own in the lab.`);
   return names;

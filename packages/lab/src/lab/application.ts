@@ -5,6 +5,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { maxDataCenters } from 'lanekeeper/config';
 import { Client } from 'pg';
 import { parseDocument } from 'yaml';
 import { runLeashed } from '../processes/leash.ts';
@@ -24,7 +25,7 @@ export type LabApplication = Program & {
   prepare(owner: { readonly url: string; readonly env: NodeJS.ProcessEnv }): Promise<void>;
   /** Null: there are none, guess from the tables. */
   readonly sections: Sections | null;
-  /** The names of two data centers in its configuration; null: any will do. */
+  /** Those of its configuration, where there are enough for a lab; null: any will do. */
   readonly dataCenters: readonly string[] | null;
   /** A service outside of the data centers that its instances find under STOREFRONT_PAYMENT_URL. */
   readonly payments?: Program;
@@ -194,7 +195,11 @@ function pick(value: unknown, file: string): SectionsResult {
     sections.sessions = rest;
   }
   const names = typeof written.dataCenters === 'object' ? Object.keys(written.dataCenters ?? {}) : [];
-  return { kind: 'read', sections: sections as Sections, dataCenters: names.length === 2 ? names : null };
+  return {
+    kind: 'read',
+    sections: sections as Sections,
+    dataCenters: names.length >= 2 && names.length <= maxDataCenters ? names : null,
+  };
 }
 
 function wrong(message: string, hint: string): Extract<ApplicationResult, { kind: 'wrong' }> {

@@ -1,5 +1,5 @@
 /**
- * The lab: two data centers on one machine, for real. A map of this room:
+ * The lab: two or three data centers on one machine, for real. A map of this room:
  *
  * - `lab.ts` (here): what is started, in which order, and how it is stopped
  * - `databases.ts`: clusters, roles, schema, `apply`, streams · `services.ts`: agents, edges, applications

@@ -34,10 +34,10 @@ export function renderPage(facts: PageFacts, paint: Paint): string {
     lines.push(`  ${name.padEnd(12)} ${paint.cyan(value)}${remark === '' ? '' : `  ${paint.dim(remark)}`}`);
 
   heading(
-    `Two data centers, ${facts.rttMs} ms apart, ${description.approach}, ready after ${(facts.tookMs / 1000).toFixed(1)} s`,
+    `${names.length === 2 ? 'Two' : 'Three'} data centers, ${facts.rttMs} ms apart, ${description.approach}, ready after ${(facts.tookMs / 1000).toFixed(1)} s`,
   );
   for (const [name, { place, url }] of Object.entries(description.dataCenters)) row(name, url, place);
-  if (description.payments !== null) row('payments', description.payments, 'charges the orders; outside of both');
+  if (description.payments !== null) row('payments', description.payments, 'charges the orders; outside of them');
   lines.push('');
   if (facts.storefront) {
     heading('Try');
@@ -47,6 +47,7 @@ export function renderPage(facts: PageFacts, paint: Paint): string {
     lines.push(
       `  2. Open ${paint.cyan(urlOf(description, second))}: the same session, the same cart, ${whoServes[routing]}.`,
     );
+    for (const third of names.slice(2)) lines.push(`     So in ${paint.cyan(urlOf(description, third))}.`);
     lines.push(
       `  3. Look at the strip at the top of the page: which data center served it, and where the account lives${homes === 'single' ? `: always in ${first}` : ''}.`,
     );
@@ -57,12 +58,18 @@ export function renderPage(facts: PageFacts, paint: Paint): string {
   }
   heading('Break it');
   for (const [text, remark] of [
-    [`${program} lab link ${first} ${second} --cut`, 'the data centers no longer see each other'],
+    [
+      `${program} lab link ${first} ${second} --cut`,
+      names.length === 2 ? 'the data centers no longer see each other' : 'they no longer see each other; all others do',
+    ],
     [`${program} lab link ${first} ${second} --cut --one-way`, `nothing from ${first} arrives in ${second}`],
     [`${program} lab link ${first} witness --cut`, `${first} cannot prove its lease: it stops writing`],
     [`${program} lab link ${first} ${second} --rtt 200ms`, 'farther apart'],
     [`${program} lab link ${first} ${second} --heal`, ''],
-    [`${program} lab process ${first} all kill`, `${first} dies: ${second} takes over within seconds`],
+    [
+      `${program} lab process ${first} all kill`,
+      `${first} dies: ${names.length === 2 ? second : 'one of the others'} takes over within seconds`,
+    ],
     [`${program} lab process ${first} all start`, 'it comes back by itself'],
     [`${program} switchover --to ${first} --hand-back`, 'and gets its accounts back'],
     ...(description.payments === null

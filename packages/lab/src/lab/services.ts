@@ -116,7 +116,7 @@ function withoutSecrets(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   );
 }
 
-/** Passwords of demonstrations cost less: here two cores do the work of two data centers. */
+/** Passwords of demonstrations cost less: here two cores do the work of all data centers. */
 function storefrontSettings({ deskPassphrase }: LabSecrets): NodeJS.ProcessEnv {
   return { STOREFRONT_DESK_PASSPHRASE: deskPassphrase, STOREFRONT_SCRYPT_COST: '12' };
 }

@@ -58,7 +58,7 @@ describe('usage', () => {
     ['keys new --dc NY', 'lower-case letter'],
     ['keys new --dc ny --number 0', 'whole number from 1'],
     ['init --data-centers ny,ny', 'same name twice'],
-    ['init --data-centers ny,la,fra', 'at most two'],
+    ['init --data-centers ny,la,fra,lon', 'At most 3'],
     ['init --approach all', 'active-passive'],
     ['init --stride 1', 'from 2 to 64'],
     ['init --cluster Shop', 'lower-case letter'],

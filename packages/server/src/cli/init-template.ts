@@ -18,7 +18,7 @@ export function firstConfiguration({ cluster, dataCenters, approach, stride }: F
 cluster: ${cluster}
 approach: ${approach}
 
-# As seen from the data center where this file is used: how each reaches the other may differ from place to place.
+# As seen from the data center where this file is used: how each reaches the others may differ from place to place.
 dataCenters:
 ${dataCenters.map((name, index) => dataCenter(name, index + 1, domain)).join('')}
 # The witness: a small PostgreSQL outside every data center, which knows who may write. For production rather an etcd of three

@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { dataCenterNamePattern, defaultFiles } from 'lanekeeper/config';
+import { dataCenterNamePattern, defaultFiles, maxDataCenters } from 'lanekeeper/config';
 import { type ApproachName, approaches } from 'lanekeeper/model';
 import { generateKeyPair } from 'lanekeeper/session';
 import { firstConfiguration } from './init-template.ts';
@@ -38,7 +38,7 @@ Writes lanekeeper.yaml, keys.json with the public keys, and <dc>.key.json with a
 (readable by its owner only). Nothing that exists is overwritten.
 
 Example:
-  $ lanekeeper init --cluster shop --data-centers ny,la`,
+  $ lanekeeper init --cluster shop --data-centers ny,la,fra`,
     )
     .action((options: InitOptions) => init(context, options));
 }
@@ -97,7 +97,7 @@ function dataCenterNames(text: string): string[] {
       );
   }
   if (new Set(names).size < names.length) throw new InvalidArgumentError('The same name twice.');
-  if (names.length > 2) throw new InvalidArgumentError('This version runs at most two data centers.');
+  if (names.length > maxDataCenters) throw new InvalidArgumentError(`At most ${maxDataCenters} data centers.`);
   return names;
 }
 

@@ -13,7 +13,7 @@ type LabContext = CliContext & {
 
 /** What `lanekeeper help` lists; the real ones are `loadLab`'s. */
 export function labCommand(): Command {
-  return new Command('lab').description('run two data centers on this machine, for real, with a shop in them');
+  return new Command('lab').description('run two or three data centers on this machine, for real, with a shop in them');
 }
 
 export function drillCommand(): Command {
