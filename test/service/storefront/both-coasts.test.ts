@@ -1,14 +1,14 @@
 /**
- * One shop, two coasts: who is sent where, what comes along, and what is said when it cannot be done. Of approaches with a home for
- * each account (`LANEKEEPER_TEST_APPROACH`); they differ in who serves.
+ * One shop, two coasts: who is sent where, what comes along, and what is said when it cannot be done. The approaches differ in who
+ * serves; and with one home for all accounts nothing has to come along, and nobody has to be asked whether an address is free.
  */
-import { approaches } from 'lanekeeper/model';
 import { Client } from 'pg';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { lease } from '../../support/applied.ts';
+import { deedOf, homeOf, oneHome, routing, servedBy } from '../../support/approach.ts';
 import { until } from './hand-agent.ts';
 import { Shopper } from './shopper.ts';
-import { approachToTest, deskPassphrase, servedBy, startTwoCoasts, type TwoCoasts } from './two-coasts.ts';
+import { deskPassphrase, startTwoCoasts, type TwoCoasts } from './two-coasts.ts';
 
 // Machines are busy at times; nothing here is measured.
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
@@ -22,7 +22,6 @@ afterAll(() => coasts?.stop());
 const password = 'correct horse';
 type Side = 'ny' | 'la';
 const other = { ny: 'la', la: 'ny' } as const;
-const { routing } = approaches[approachToTest];
 let customers = 0;
 
 async function registered(dc: Side): Promise<{ shopper: Shopper; email: string; id: string }> {
@@ -38,15 +37,21 @@ async function registered(dc: Side): Promise<{ shopper: Shopper; email: string; 
 
 async function arrived(account: string, dc: Side): Promise<void> {
   await until(`${account} is known in ${dc}`, async () => {
-    const rows = await coasts.rows(dc, 'SELECT FROM accounts JOIN lanekeeper.deed ON account = id WHERE id = $1', [
-      account,
-    ]);
-    return rows.length === 1;
+    const known = 'SELECT FROM accounts, lanekeeper.deed WHERE id = $1 AND account = $2';
+    return (await coasts.rows(dc, known, [account, deedOf(account)])).length === 1;
   });
 }
 
-async function homeOf(account: string, seenFrom: Side = 'ny'): Promise<unknown> {
-  return (await coasts.rows(seenFrom, 'SELECT home FROM lanekeeper.deed WHERE account = $1', [account]))[0]?.home;
+async function deedSays(account: string, seenFrom: Side = 'ny'): Promise<unknown> {
+  const sql = 'SELECT home FROM lanekeeper.deed WHERE account = $1';
+  return (await coasts.rows(seenFrom, sql, [deedOf(account)]))[0]?.home;
+}
+
+/** Where the rows of somebody's cart were written, by the numbers that they drew there. */
+async function cartWrittenIn(account: string, seenFrom: Side): Promise<unknown[]> {
+  const sql = 'SELECT l.id FROM cart_lines l JOIN carts c ON c.id = cart_id WHERE account_id = $1';
+  const lines = await coasts.rows<{ id: string }>(seenFrom, sql, [account]);
+  return lines.map(({ id }) => [null, 'ny', 'la'][Number(id) % 8]);
 }
 
 async function guestOf(sku: string, dc: Side): Promise<string> {
@@ -70,63 +75,64 @@ test('a session is known on both coasts; what it writes is written at home', asy
   const cart = await shopper.post('la', '/cart', { sku: 'bud-vase', quantity: 1 });
   expect(cart).toMatchObject({ status: 200, dc: servedBy('la', 'ny'), json: { count: 1 } });
   expect((await shopper.get('ny', '/cart')).json.count).toBe(1);
-  expect(await homeOf(id, 'la')).toBe('ny');
+  expect(await deedSays(id, 'la')).toBe('ny');
   // Reads are served where they are asked for.
   const orders = await shopper.page('la', '/orders');
   expect(orders.status).toBe(200);
 });
 
-test.runIf(routing === 'customer')(
-  'the shop itself says where a request belongs, before it does anything',
-  async () => {
-    const { shopper } = await registered('ny');
-    // Past the edge.
-    const direct = await shopper.post('la', '/cart', { sku: 'bud-vase', quantity: 1 }, { direct: true });
-    expect(direct).toMatchObject({
-      status: 409,
-      dc: 'la',
-      headers: { 'lanekeeper-replay': 'dc=ny; term=1' },
-      json: { error: { code: 'LK_WRONG_HOME', home: 'ny', dataCenter: 'la' } },
-    });
-    const form = { form: { sku: 'bud-vase' }, accept: 'text/html', direct: true };
-    const page = await shopper.ask('la', 'POST', '/cart', form);
-    expect(page).toMatchObject({ status: 409, headers: { 'lanekeeper-replay': 'dc=ny; term=1' } });
-    expect(page.body).toContain('Your account is kept in New York');
-    expect(page.body).toContain('data-here="la"');
-    expect((await shopper.get('ny', '/cart')).json.count).toBe(0);
-  },
-);
+test('past the edge the shop says itself where a request belongs, before it does anything; or it takes it there', async () => {
+  const { shopper, id } = await registered('ny');
+  const direct = await shopper.post('la', '/cart', { sku: 'bud-vase', quantity: 1 }, { direct: true });
+  const form = { form: { sku: 'bud-vase' }, accept: 'text/html', direct: true };
+  const page = await shopper.ask('la', 'POST', '/cart', form);
+  if (routing !== 'customer') {
+    expect(direct).toMatchObject({ status: 200, dc: 'la', json: { count: 1 } });
+    expect(page).toMatchObject({ status: 303, dc: 'la' });
+    expect(await cartWrittenIn(id, 'ny')).toEqual(['ny']);
+    expect((await shopper.get('ny', '/cart')).json.count).toBe(2);
+    return;
+  }
+  expect(direct).toMatchObject({
+    status: 409,
+    dc: 'la',
+    headers: { 'lanekeeper-replay': 'dc=ny; term=1' },
+    json: { error: { code: 'LK_WRONG_HOME', home: 'ny', dataCenter: 'la' } },
+  });
+  expect(page).toMatchObject({ status: 409, headers: { 'lanekeeper-replay': 'dc=ny; term=1' } });
+  expect(page.body).toContain('Your account is kept in New York');
+  expect(page.body).toContain('data-here="la"');
+  expect((await shopper.get('ny', '/cart')).json.count).toBe(0);
+});
 
 test('signing in on the other coast: in use there, so one is routed', async () => {
   const { email, id } = await registered('ny');
   const visitor = new Shopper(coasts);
   const answer = await visitor.post('la', '/sign-in', { email, password });
   expect(answer).toMatchObject({ status: 200, dc: servedBy('la', 'ny'), json: { account: { id, home: 'ny' } } });
-  expect(await homeOf(id)).toBe('ny');
+  expect(await deedSays(id)).toBe('ny');
 });
 
-test('signing in on the other coast: idle, so the account comes', async () => {
+test('signing in on the other coast: idle, so the account comes; the one home of all does not', async () => {
   const { email, id } = await registered('ny');
   const visitor = new Shopper(coasts);
   const signIn = async () => {
     await forgetUse(id);
     return visitor.post('la', '/sign-in', { email, password });
   };
-  // A sign-in waits 300 ms for a move and then routes: a busy machine takes more than one.
+  const home = homeOf('la');
   let answer = await signIn();
-  for (let i = 0; i < 20 && answer.json.account?.home !== 'la'; i++) answer = await signIn();
-  expect(answer).toMatchObject({ status: 200, dc: 'la', json: { account: { id, home: 'la' } } });
-  expect(await homeOf(id, 'la')).toBe('la');
+  // A sign-in waits 300 ms for a move and then routes: a busy machine takes more than one.
+  for (let i = 0; i < 20 && answer.json.account?.home !== home; i++) answer = await signIn();
+  expect(answer).toMatchObject({ status: 200, dc: servedBy('la', home), json: { account: { id, home } } });
+  expect(await deedSays(id, 'la')).toBe(home);
   const cart = await visitor.post('la', '/cart', { sku: 'salt-pig', quantity: 1 });
-  expect(cart).toMatchObject({ status: 200, dc: 'la' });
+  expect(cart).toMatchObject({ status: 200, dc: servedBy('la', home) });
   const page = await visitor.page('la', '/');
-  expect(page.body).toContain('data-home="la"');
-  const numbers = await coasts.rows<{ id: string }>(
-    'la',
-    'SELECT l.id FROM cart_lines l JOIN carts c ON c.id = cart_id WHERE account_id = $1',
-    [id],
-  );
-  expect(numbers.map((row) => Number(row.id) % 8)).toEqual([2]);
+  expect(page.body).toContain(`data-home="${home}"`);
+  expect(await cartWrittenIn(id, home)).toEqual([home]);
+  const asked = coasts.la.agent.asked.filter(({ path, body }) => path === '/v1/moves' && body.account === id);
+  expect(asked.length > 0).toBe(!oneHome);
 });
 
 test('a guest of one coast signs in to an account that is in use on the other: the cart comes along', async () => {
@@ -139,7 +145,7 @@ test('a guest of one coast signs in to an account that is in use on the other: t
   await arrived(guestId, 'ny');
   const answer = await guest.post('la', '/sign-in', { email, password });
   expect(answer).toMatchObject({ status: 200, dc: servedBy('la', 'ny'), json: { account: { id, home: 'ny' } } });
-  expect(await homeOf(guestId, 'ny')).toBe('ny');
+  expect(await deedSays(guestId, 'ny')).toBe('ny');
   const lines = [
     { sku: 'quart-jug', quantity: 3 },
     { sku: 'oil-bottle', quantity: 1 },
@@ -150,7 +156,7 @@ test('a guest of one coast signs in to an account that is in use on the other: t
   expect(await coasts.rows('ny', left, [guestId])).toEqual([]);
 });
 
-test('when the guest cannot come at once, its cart comes at a later look', async () => {
+test('when the guest cannot come at once, its cart comes at a later look; with one home for all it is there already', async () => {
   const { email } = await registered('ny');
   const guest = new Shopper(coasts);
   await guest.post('la', '/cart', { sku: 'butter-dome', quantity: 1 });
@@ -161,8 +167,9 @@ test('when the guest cannot come at once, its cart comes at a later look', async
       status: 200,
       dc: servedBy('la', 'ny'),
     });
-    expect((await guest.get('ny', '/cart')).json.count).toBe(0);
-    expect((await guest.page('ny', '/cart')).body).toContain('still on its way here');
+    expect((await guest.get('ny', '/cart')).json.count).toBe(oneHome ? 1 : 0);
+    const { body } = await guest.page('ny', '/cart');
+    expect(body.includes('still on its way here')).toBe(!oneHome);
   } finally {
     for (const dc of ['ny', 'la'] as const) coasts[dc].agent.refuseMoves = null;
   }
@@ -173,7 +180,8 @@ test('when the guest cannot come at once, its cart comes at a later look', async
 test('one e-mail address, one account, on both coasts', async () => {
   const { email } = await registered('ny');
   const late = await new Shopper(coasts).post('la', '/register', { email: email.toUpperCase(), password });
-  expect(late).toMatchObject({ status: 409, dc: 'la', json: { error: { code: 'LK_CLAIM_TAKEN' } } });
+  const dc = servedBy('la', homeOf('la'));
+  expect(late).toMatchObject({ status: 409, dc, json: { error: { code: 'LK_CLAIM_TAKEN' } } });
   for (let i = 0; i < 10; i++) {
     const address = `race${i}@example.com`;
     const both = await Promise.all(
@@ -188,42 +196,61 @@ test('one e-mail address, one account, on both coasts', async () => {
   }
 });
 
-test('nobody can say whether an address is free: nothing is stored, and it is said why', async () => {
-  const shopper = new Shopper(coasts);
-  coasts.la.agent.silentClaims = true;
-  try {
-    const answer = await shopper.post('la', '/register', { email: 'unsure@example.com', password });
-    expect(answer).toMatchObject({
-      status: 503,
-      headers: { 'retry-after': '2' },
-      json: { error: { code: 'LK_CLAIM_UNAVAILABLE', retryAfterMs: 2000 } },
+// Of an approach without claims there is nothing to say here, and the other way round: so they are not declared for it.
+if (!oneHome)
+  describe('an address is claimed before it is registered', () => {
+    test('nobody can say whether an address is free: nothing is stored, and it is said why', async () => {
+      const shopper = new Shopper(coasts);
+      coasts.la.agent.silentClaims = true;
+      try {
+        const answer = await shopper.post('la', '/register', { email: 'unsure@example.com', password });
+        expect(answer).toMatchObject({
+          status: 503,
+          headers: { 'retry-after': '2' },
+          json: { error: { code: 'LK_CLAIM_UNAVAILABLE', retryAfterMs: 2000 } },
+        });
+        const form = { email: 'unsure@example.com', password, name: 'Bo' };
+        const page = await shopper.send('la', '/register', form);
+        expect(page.status).toBe(503);
+        expect(page.body).toContain('does not answer');
+        expect(page.body).toContain('value="unsure@example.com"');
+      } finally {
+        coasts.la.agent.silentClaims = false;
+      }
+      expect(await coasts.rows('la', "SELECT FROM accounts WHERE email = 'unsure@example.com'")).toEqual([]);
     });
-    const form = { email: 'unsure@example.com', password, name: 'Bo' };
-    const page = await shopper.send('la', '/register', form);
-    expect(page.status).toBe(503);
-    expect(page.body).toContain('does not answer');
-    expect(page.body).toContain('value="unsure@example.com"');
-  } finally {
-    coasts.la.agent.silentClaims = false;
-  }
-  expect(await coasts.rows('la', "SELECT FROM accounts WHERE email = 'unsure@example.com'")).toEqual([]);
-});
 
-test('a registration that fails after its claim gives the claim back', async () => {
-  const shopper = new Shopper(coasts);
-  // The claim's home is on the other coast, so that it can be had while this one may not write.
-  const email = await addressKeptIn('la');
-  await lease(coasts.pair.dc('ny'), -1000);
-  try {
-    const answer = await shopper.post('ny', '/register', { email, password });
-    expect(answer).toMatchObject({ status: 503, json: { error: { code: 'LK_NO_LEASE' } } });
-    const asked = coasts.ny.agent.asked.filter(({ body }) => body.value === email);
-    expect(asked.map(({ method }) => method)).toEqual(['POST', 'DELETE']);
-  } finally {
-    await lease(coasts.pair.dc('ny'), 600_000);
-  }
-  expect((await shopper.post('ny', '/register', { email, password })).status).toBe(201);
-});
+    test('a registration that fails after its claim gives the claim back', async () => {
+      const shopper = new Shopper(coasts);
+      // The claim's home is on the other coast, so that it can be had while this one may not write.
+      const email = await addressKeptIn('la');
+      await lease(coasts.pair.dc('ny'), -1000);
+      try {
+        const answer = await shopper.post('ny', '/register', { email, password });
+        expect(answer).toMatchObject({ status: 503, json: { error: { code: 'LK_NO_LEASE' } } });
+        const asked = coasts.ny.agent.asked.filter(({ body }) => body.value === email);
+        expect(asked.map(({ method }) => method)).toEqual(['POST', 'DELETE']);
+      } finally {
+        await lease(coasts.pair.dc('ny'), 600_000);
+      }
+      expect((await shopper.post('ny', '/register', { email, password })).status).toBe(201);
+    });
+
+    test('an account that is not here yet is not a wrong password', async () => {
+      // The claim has arrived, the account has not: as when the streams between the coasts are slow.
+      const email = 'underway@example.com';
+      await coasts.rows('la', "INSERT INTO lanekeeper.claim (name, value, account) VALUES ('email', $1, 'ny_acc_x')", [
+        email,
+      ]);
+      const shopper = new Shopper(coasts);
+      expect(await shopper.post('la', '/sign-in', { email, password })).toMatchObject({
+        status: 409,
+        json: { error: { code: 'LK_UNKNOWN_ACCOUNT', dataCenter: 'la' } },
+      });
+      const page = await shopper.send('la', '/sign-in', { email, password });
+      expect(page.body).toContain('We are bringing your account over, one moment');
+    });
+  });
 
 async function addressKeptIn(dc: Side): Promise<string> {
   for (let i = 0; i < 100; i++) {
@@ -234,20 +261,75 @@ async function addressKeptIn(dc: Side): Promise<string> {
   throw new Error(`no claim is kept in ${dc}`);
 }
 
-test('an account that is not here yet is not a wrong password', async () => {
-  // The claim has arrived, the account has not: as when the streams between the coasts are slow.
-  const email = 'underway@example.com';
-  await coasts.rows('la', "INSERT INTO lanekeeper.claim (name, value, account) VALUES ('email', $1, 'ny_acc_x')", [
-    email,
-  ]);
-  const shopper = new Shopper(coasts);
-  expect(await shopper.post('la', '/sign-in', { email, password })).toMatchObject({
-    status: 409,
-    json: { error: { code: 'LK_UNKNOWN_ACCOUNT', dataCenter: 'la' } },
+if (oneHome)
+  describe('an address is registered in the one home of all, which needs nobody', () => {
+    test('no agent says anything: who registers does not notice, and it is one account', async () => {
+      const email = 'quiet@example.com';
+      for (const dc of ['ny', 'la'] as const) coasts[dc].agent.silentClaims = true;
+      try {
+        const both = (['ny', 'la'] as const).map((dc) =>
+          new Shopper(coasts).post(dc, '/register', { email, password }),
+        );
+        expect((await Promise.all(both)).map((answer) => answer.status).sort()).toEqual([201, 409]);
+      } finally {
+        for (const dc of ['ny', 'la'] as const) coasts[dc].agent.silentClaims = false;
+      }
+      for (const dc of ['ny', 'la'] as const) {
+        expect(coasts[dc].agent.asked.filter(({ path }) => path === '/v1/claims')).toEqual([]);
+      }
+    });
+
+    test('the home may not write: nothing is stored, it is said why, and the address stays free', async () => {
+      const shopper = new Shopper(coasts);
+      const email = 'unsure@example.com';
+      await lease(coasts.pair.dc('ny'), -1000);
+      try {
+        const answer = await shopper.post('la', '/register', { email, password });
+        expect(answer).toMatchObject({
+          status: 503,
+          headers: { 'retry-after': '1' },
+          json: { error: { code: 'LK_NO_LEASE', retryAfterMs: 1000 } },
+        });
+        const page = await shopper.send('la', '/register', { email, password, name: 'Bo' });
+        expect(page.status).toBe(503);
+        expect(page.body).toContain('<code>LK_NO_LEASE</code>');
+      } finally {
+        await lease(coasts.pair.dc('ny'), 600_000);
+      }
+      expect(await coasts.rows('ny', 'SELECT FROM accounts WHERE email = $1', [email])).toEqual([]);
+      expect((await shopper.post('la', '/register', { email, password })).status).toBe(201);
+    });
+
+    test('an account that has not come here yet is neither a wrong password nor a free address', async () => {
+      const email = 'underway@example.com';
+      await streamsTo('la', 'DISABLE');
+      try {
+        expect((await new Shopper(coasts).post('ny', '/register', { email, password })).status).toBe(201);
+        expect((await new Shopper(coasts).post('la', '/register', { email, password })).status).toBe(409);
+        const shopper = new Shopper(coasts);
+        const answer = await shopper.post('la', '/sign-in', { email, password });
+        expect(answer, answer.body).toMatchObject({
+          status: 200,
+          dc: servedBy('la', 'ny'),
+          json: { account: { home: 'ny' } },
+        });
+        expect(await coasts.rows('la', 'SELECT FROM accounts WHERE email = $1', [email])).toEqual([]);
+      } finally {
+        await streamsTo('la', 'ENABLE');
+      }
+    });
   });
-  const page = await shopper.send('la', '/sign-in', { email, password });
-  expect(page.body).toContain('We are bringing your account over, one moment');
-});
+
+/** What the other coast writes arrives there no more, or again. */
+async function streamsTo(dc: Side, action: 'ENABLE' | 'DISABLE'): Promise<void> {
+  const named = await coasts.rows<{ sql: string }>(
+    dc,
+    "SELECT format('ALTER SUBSCRIPTION %I ' || $1, subname) AS sql FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())",
+    [action],
+  );
+  expect(named.length).toBeGreaterThan(0);
+  for (const { sql } of named) await coasts.rows(dc, sql);
+}
 
 test('the desk: opened by its passphrase, finds by e-mail, id and number, edits at the customer’s home', async () => {
   const { shopper, email, id } = await registered('ny');
@@ -272,7 +354,7 @@ test('the desk: opened by its passphrase, finds by e-mail, id and number, edits 
     const found = await clerk.get('la', `/desk?find=${encodeURIComponent(find)}`);
     expect(found, find).toMatchObject({
       status: 200,
-      dc: 'la',
+      dc: servedBy('la', homeOf('la')),
       json: { customer: { account: id, email, home: 'ny' } },
     });
     expect(found.json.orders).toHaveLength(1);
@@ -305,39 +387,43 @@ test('the desk: opened by its passphrase, finds by e-mail, id and number, edits 
   expect((await clerk.post('la', path, { action: 'cancel' })).json.error.code).toBe('SHOP_ORDER_CANCELLED');
 });
 
-test('nobody can say whether the order went through: so it is said, and can be asked', async () => {
-  const { shopper } = await registered('ny');
-  await shopper.post('ny', '/cart', { sku: 'moon-jar', quantity: 1 });
-  await coasts.rows(
-    'ny',
-    `CREATE FUNCTION public.linger() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(20); RETURN NULL; END';
+test.each(['ny', 'la'] as const)(
+  'nobody can say whether the order went through, asked in %s: so it is said, and can be asked',
+  async (at) => {
+    const { shopper } = await registered('ny');
+    await shopper.post('ny', '/cart', { sku: 'moon-jar', quantity: 1 });
+    await coasts.rows(
+      'ny',
+      `CREATE OR REPLACE FUNCTION public.linger() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(20); RETURN NULL; END';
+     DROP TRIGGER IF EXISTS linger ON public.orders;
      CREATE CONSTRAINT TRIGGER linger AFTER INSERT ON public.orders DEFERRABLE INITIALLY DEFERRED
        FOR EACH ROW WHEN (NEW.note = 'linger') EXECUTE FUNCTION public.linger()`,
-  );
-  const requestId = 'uncertain-1';
-  const form = { requestId, note: 'linger' };
-  const sent = shopper.send('ny', '/checkout', form);
-  await killCommitting();
-  const page = await sent;
-  expect(page.status).toBe(503);
-  expect(page.body).toContain('We do not know whether your order went through');
-  expect(page.body).toContain(`href="/checkout/outcome/${requestId}"`);
-  const again = shopper.post('ny', '/checkout', form);
-  await killCommitting();
-  expect(await again).toMatchObject({
-    status: 503,
-    json: { error: { code: 'LK_OUTCOME_UNKNOWN', requestId, dataCenter: 'ny' } },
-  });
-  const asked = await shopper.page('ny', `/checkout/outcome/${requestId}`);
-  expect(asked.body).toContain('Not recorded here, so far');
-  // It was rolled back; the same form may be sent once more, and orders once.
-  const ordered = await shopper.post('ny', '/checkout', { requestId });
-  expect(ordered.status).toBe(201);
-  expect((await shopper.post('ny', '/checkout', { requestId })).json.order.id).toBe(ordered.json.order.id);
-  expect((await shopper.get('ny', '/orders')).json).toHaveLength(1);
-  const outcome = await shopper.page('ny', `/checkout/outcome/${requestId}`);
-  expect(outcome.headers.location).toBe(`/orders/${ordered.json.order.id}?placed=1`);
-});
+    );
+    const requestId = `uncertain-${at}`;
+    const form = { requestId, note: 'linger' };
+    const sent = shopper.send(at, '/checkout', form);
+    await killCommitting();
+    const page = await sent;
+    expect(page.status).toBe(503);
+    expect(page.body).toContain('We do not know whether your order went through');
+    expect(page.body).toContain(`href="/checkout/outcome/${requestId}"`);
+    const again = shopper.post(at, '/checkout', form);
+    await killCommitting();
+    expect(await again).toMatchObject({
+      status: 503,
+      json: { error: { code: 'LK_OUTCOME_UNKNOWN', requestId, dataCenter: servedBy(at, 'ny') } },
+    });
+    const asked = await shopper.page('ny', `/checkout/outcome/${requestId}`);
+    expect(asked.body).toContain('Not recorded here, so far');
+    // It was rolled back; the same form may be sent once more, and orders once.
+    const ordered = await shopper.post(at, '/checkout', { requestId });
+    expect(ordered.status).toBe(201);
+    expect((await shopper.post('ny', '/checkout', { requestId })).json.order.id).toBe(ordered.json.order.id);
+    expect((await shopper.get('ny', '/orders')).json).toHaveLength(1);
+    const outcome = await shopper.page('ny', `/checkout/outcome/${requestId}`);
+    expect(outcome.headers.location).toBe(`/orders/${ordered.json.order.id}?placed=1`);
+  },
+);
 
 /** Waits for the backend that is in COMMIT, sleeping, and ends it. */
 async function killCommitting(): Promise<void> {

@@ -1,9 +1,10 @@
 /**
- * An agent by hand: what an application asks of it over HTTP (claims, moves), done step by step in the two databases. It
- * leaves out what agents decide for themselves: dwell, budget, the gate.
+ * An agent by hand: what an application asks of it over HTTP (claims, moves, who succeeded whom), done step by step in the two
+ * databases. It leaves out what agents decide for themselves: dwell, budget, the gate.
  */
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Succession } from 'lanekeeper/model';
 import { Client } from 'pg';
 import type { TestPair } from '../../support/pair.ts';
 
@@ -13,6 +14,8 @@ export type HandAgent = {
   readonly asked: { readonly method: string; readonly path: string; readonly body: Record<string, unknown> }[];
   /** Answer moves with this instead of doing them. */
   refuseMoves: string | null;
+  /** What it says of switchovers; nobody is told before he asks. */
+  readonly successions: Succession[];
   /** Do not answer questions about claims. */
   silentClaims: boolean;
   stop(): Promise<void>;
@@ -21,13 +24,26 @@ export type HandAgent = {
 type Answer = Readonly<Record<string, unknown>> & { readonly kind: string };
 
 export async function startHandAgent(pair: TestPair, here: string): Promise<HandAgent> {
-  const agent: HandAgent = { url: '', asked: [], refuseMoves: null, silentClaims: false, stop: async () => {} };
+  const agent: HandAgent = {
+    url: '',
+    asked: [],
+    refuseMoves: null,
+    successions: [],
+    silentClaims: false,
+    stop: async () => {},
+  };
   const server = http.createServer((request, response) => {
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
     request.on('end', () => {
       const body = JSON.parse(Buffer.concat(chunks).toString() || '{}') as Record<string, unknown>;
       const { method = '', url: path = '' } = request;
+      if (path.startsWith('/v1/successions')) {
+        const { successions } = agent;
+        response.writeHead(200, { 'content-type': 'application/json' });
+        response.end(JSON.stringify({ term: successions.at(-1)?.term ?? 1, successions }));
+        return;
+      }
       agent.asked.push({ method, path, body });
       const answered = path === '/v1/claims' ? claim(agent, pair, here, method, body) : moves(agent, pair, body);
       answered.then(

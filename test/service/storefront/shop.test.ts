@@ -1,10 +1,10 @@
 /** The shop on one coast: its pages, its JSON, its errors, against a real database behind a real edge. */
-import { approaches } from 'lanekeeper/model';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { goods } from '../../../examples/storefront/src/catalog/goods.ts';
 import { lease } from '../../support/applied.ts';
+import { oneHome } from '../../support/approach.ts';
 import { originOf, Shopper } from './shopper.ts';
-import { approachToTest, startTwoCoasts, type TwoCoasts } from './two-coasts.ts';
+import { startTwoCoasts, type TwoCoasts } from './two-coasts.ts';
 
 // Machines are busy at times; nothing here is measured.
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
@@ -16,7 +16,6 @@ beforeAll(async () => {
 afterAll(() => coasts?.stop());
 
 const password = 'correct horse';
-const oneHome = approaches[approachToTest].homes === 'single';
 let customers = 0;
 
 function email(): string {

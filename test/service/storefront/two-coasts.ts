@@ -21,6 +21,7 @@ import { seed } from '../../../examples/storefront/src/database/seed.ts';
 import { readSettings } from '../../../examples/storefront/src/settings.ts';
 import { createFront } from '../../../examples/storefront/src/web/stateless.ts';
 import { applyPair, lease } from '../../support/applied.ts';
+import { approachToTest } from '../../support/approach.ts';
 import { runSql, testRoleNames } from '../../support/clusters.ts';
 import { type TestPair, testPair } from '../../support/pair.ts';
 import { type HandAgent, startHandAgent } from './hand-agent.ts';
@@ -45,14 +46,6 @@ export type TwoCoasts = {
   stop(): Promise<void>;
 };
 
-/** `LANEKEEPER_TEST_APPROACH=active-passive npx vitest run test/service/storefront/shop.test.ts` */
-export const approachToTest = (process.env.LANEKEEPER_TEST_APPROACH || 'full-active-active') as ApproachName;
-
-/** The edge takes the customer to his home; otherwise he is served where he asks. */
-export function servedBy(asked: Coast['name'], home: Coast['name']): Coast['name'] {
-  return approaches[approachToTest].routing === 'customer' ? home : asked;
-}
-
 export const deskPassphrase = 'the kiln is at cone ten';
 
 /** Longer than any test, since nobody renews it. */
@@ -62,7 +55,7 @@ const loopback = ['127.0.0.1'];
 
 export type TwoCoastsOptions = {
   readonly env?: NodeJS.ProcessEnv;
-  /** Default: that of LANEKEEPER_TEST_APPROACH, else what the example says. */
+  /** Default: the one under test. */
   readonly approach?: ApproachName;
 };
 
