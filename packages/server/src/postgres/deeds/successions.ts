@@ -4,6 +4,7 @@ import type { ClientBase } from 'pg';
 import { quoteName } from '../fence/names.ts';
 import type { Queryable } from '../queryable.ts';
 import { type StreamName, slotName, streamNames, subscriptionName } from '../streams/names.ts';
+import { createSlot } from '../streams/slots.ts';
 
 /** How far a taken-over dc's log had been applied at its successor, and which generation of it that was. */
 export type RecordedCut = { readonly generation: number; readonly homed: string; readonly rest: string };
@@ -231,7 +232,7 @@ export async function renewSlot(client: Queryable, subscriber: DataCenterName, s
   );
   if (rows[0]?.active) return;
   if (rows.length > 0) await client.query('SELECT pg_catalog.pg_drop_replication_slot($1)', [name]);
-  await client.query(`SELECT pg_catalog.pg_create_logical_replication_slot($1, 'pgoutput')`, [name]);
+  await createSlot(client, name);
 }
 
 async function poll(withinMs: number, look: () => Promise<boolean>): Promise<boolean> {

@@ -16,7 +16,8 @@
  * - `binary = false`: arrays of an enum or of a composite carry type numbers that differ from database to database.
  * - `streaming`: large homed transactions are spooled and applied when they have committed, so that their row locks are
  *   held briefly; those of `rest` are applied as they come (`parallel`).
- * - `failover` is left at false: it needs standbys of the publisher's own.
+ * - `failover = true` from PostgreSQL 17 on (`slots.ts`). It can only be changed while the subscription is disabled and its
+ *   worker gone; an `apply` that dies in between leaves it disabled, and the next one enables it.
  */
 import { type Configuration, databaseUrl, type Environment } from 'lanekeeper/config';
 import type { DataCenterName } from 'lanekeeper/model';
@@ -27,6 +28,7 @@ import { quoteName, quoteText } from '../fence/names.ts';
 import { quoteList } from '../sql-text.ts';
 import { databaseProblem } from '../transaction.ts';
 import { hashConnection, isSameConnection, subscriptionConnection } from './connection.ts';
+import { absentPeers, joinedPeers, type Members, readMembers } from './members.ts';
 import {
   peersOf,
   publicationName,
@@ -37,15 +39,18 @@ import {
   subscriptionName,
 } from './names.ts';
 import { readPublishedTables, readSlot, readSubscription, readSubscriptions, type SubscriptionRow } from './rows.ts';
+import { createSlot, knowsFailover } from './slots.ts';
+
+export { createSlot };
 
 export type StreamOutcome = {
   readonly publisher: DataCenterName;
   readonly stream: StreamName;
   /**
    * `created`, `changed` and `unchanged` are as they should be; `waiting` is for something that comes by itself or by an
-   * `apply` over there; `lost` and `failed` are for a person.
+   * `apply` over there; `lost` and `failed` are for a person; `absent`: that data center has not joined yet.
    */
-  readonly kind: 'created' | 'changed' | 'unchanged' | 'waiting' | 'lost' | 'failed';
+  readonly kind: 'created' | 'changed' | 'unchanged' | 'absent' | 'waiting' | 'lost' | 'failed';
   /** What was done, or what it waits for, or what is wrong; one sentence without secrets. */
   readonly message: string;
 };
@@ -85,12 +90,17 @@ export async function ensureStreams(options: EnsureStreamsOptions): Promise<Ensu
       return { kind: 'ensured', ready: false, streams: wanted };
     }
     const streams: StreamOutcome[] = [];
-    for (const publisher of peersOf(options.configuration)) {
+    const members = await readMembers(client);
+    for (const publisher of joinedPeers(options.configuration, members)) {
       streams.push(...(await ensureFrom(client, options, publisher)));
     }
-    await tellPublishers(client, options.configuration);
+    for (const publisher of absentPeers(options.configuration, members)) {
+      const message = `${publisher} has not joined yet: \`lanekeeper join ${publisher} --from ${options.configuration.here}\``;
+      streams.push(...streamNames.map((stream) => ({ publisher, stream, kind: 'absent', message }) as const));
+    }
+    await tellPublishers(client, options.configuration, members);
     await releaseApplyLock(client, 'streams');
-    const ready = streams.every((outcome) => ['created', 'changed', 'unchanged'].includes(outcome.kind));
+    const ready = streams.every(({ kind }) => ['created', 'changed', 'unchanged', 'absent'].includes(kind));
     return { kind: 'ensured', ready, streams };
   } finally {
     await client.end();
@@ -178,7 +188,7 @@ async function ensureOne(context: Context): Promise<Outcome> {
     };
   }
   if (!subscription) return create(context, present !== null);
-  return adjust(context, subscription, published);
+  return adjust(context, subscription, published, present?.failover ?? false);
 }
 
 async function create(context: Context, slotIsThere: boolean): Promise<Outcome> {
@@ -186,16 +196,21 @@ async function create(context: Context, slotIsThere: boolean): Promise<Outcome> 
   const slot = slotName(here, stream);
   const name = subscriptionName(publisher, stream);
   if (!slotIsThere) await createSlot(peer, slot);
-  await subscribe(client, { name, slot, stream, url, publications: publicationNames(stream), copyData: false });
+  const failover = await mayFailOver(context);
+  const frozen = await client.query('SELECT FROM lanekeeper.frozen WHERE publisher = $1', [publisher]);
+  await subscribe(client, {
+    name,
+    slot,
+    stream,
+    url,
+    publications: publicationNames(stream),
+    enabled: frozen.rows.length === 0,
+    failover,
+  });
   // What was said of an earlier subscription says nothing of this one.
   await client.query('DELETE FROM lanekeeper.subscribed WHERE publisher = $1 AND subscriber = $2', [publisher, here]);
   const how = slotIsThere ? 'with the slot that was there' : 'and its slot';
   return { kind: 'created', message: `subscribed to ${publicationName(stream)} of ${publisher} ${how}` };
-}
-
-/** `peer`: as the replication role. Waits for every transaction that runs there. */
-export async function createSlot(peer: Client, slot: string): Promise<void> {
-  await peer.query(`SELECT pg_catalog.pg_create_logical_replication_slot($1, 'pgoutput')`, [slot]);
 }
 
 export type NewSubscription = {
@@ -206,16 +221,22 @@ export type NewSubscription = {
   readonly publications: readonly string[];
   /** Of the replication role, as seen from here, with its password. */
   readonly url: string;
-  /** First copy what the tables hold; only into empty tables. */
-  readonly copyData: boolean;
+  /** Reads from the start; otherwise it is enabled when it is known from where. Default true. */
+  readonly enabled?: boolean;
+  /**
+   * Both sides know it (PostgreSQL 17). CREATE SUBSCRIPTION makes the slot what this says, also one that was there.
+   * Default: as this side does, for a publisher of the same version.
+   */
+  readonly failover?: boolean;
 };
 
 export async function subscribe(client: Client, subscription: NewSubscription): Promise<void> {
-  const { name, slot, stream, publications, url, copyData } = subscription;
+  const { name, slot, stream, publications, url, enabled = true } = subscription;
+  const failover = subscription.failover ?? (await knowsFailover(client));
   const connection = subscriptionConnection(url, slot);
   await client.query(`CREATE SUBSCRIPTION ${quoteName(name)} CONNECTION ${quoteText(connection)}
     PUBLICATION ${quoteList(publications)}
-    WITH (create_slot = false, slot_name = ${quoteText(slot)}, copy_data = ${copyData}, ${optionsOf(stream)})`);
+    WITH (create_slot = false, slot_name = ${quoteText(slot)}, copy_data = false, enabled = ${enabled}, ${optionsOf(stream)}${failover ? ', failover = true' : ''})`);
   await rememberConnection(client, name, connection);
 }
 
@@ -223,7 +244,12 @@ function optionsOf(stream: StreamName): string {
   return `origin = none, synchronous_commit = local, disable_on_error = false, binary = false, streaming = ${streamingOf[stream]}`;
 }
 
-async function adjust(context: Context, present: SubscriptionRow, published: readonly string[]): Promise<Outcome> {
+async function adjust(
+  context: Context,
+  present: SubscriptionRow,
+  published: readonly string[],
+  failsOver: boolean,
+): Promise<Outcome> {
   const { client, here, publisher, stream } = context;
   const name = quoteName(present.name);
   const changes: string[] = [];
@@ -248,6 +274,15 @@ async function adjust(context: Context, present: SubscriptionRow, published: rea
     changes.push('set its connection');
   }
   const frozen = await client.query('SELECT FROM lanekeeper.frozen WHERE publisher = $1', [publisher]);
+  if (!failsOver && (await mayFailOver(context))) {
+    if (present.enabled) await pause(client, present.name);
+    try {
+      await client.query(`ALTER SUBSCRIPTION ${name} SET (failover = true)`);
+      changes.push('made its slot a failover slot');
+    } finally {
+      if (present.enabled && frozen.rows.length === 0) await client.query(`ALTER SUBSCRIPTION ${name} ENABLE`);
+    }
+  }
   if (!present.enabled && frozen.rows.length === 0) {
     await client.query(`ALTER SUBSCRIPTION ${name} ENABLE`);
     changes.push('enabled it');
@@ -266,13 +301,42 @@ async function adjust(context: Context, present: SubscriptionRow, published: rea
   return { kind: 'changed', message: changes.join(', ') };
 }
 
+/** Both servers know what a failover slot is. */
+async function mayFailOver({ client, peer }: Context): Promise<boolean> {
+  return (await knowsFailover(client)) && (await knowsFailover(peer));
+}
+
+const pauseMs = 10_000;
+const pollMs = 20;
+
+/** Disables it and sees its worker gone; enables it again when that takes too long. */
+async function pause(client: Client, subscription: string): Promise<void> {
+  await client.query(`ALTER SUBSCRIPTION ${quoteName(subscription)} DISABLE`);
+  const deadlineMs = performance.now() + pauseMs;
+  for (;;) {
+    const { rows } = await client.query(
+      'SELECT FROM pg_catalog.pg_stat_subscription WHERE subname = $1 AND pid IS NOT NULL',
+      [subscription],
+    );
+    if (rows.length === 0) return;
+    if (performance.now() > deadlineMs) {
+      await client.query(`ALTER SUBSCRIPTION ${quoteName(subscription)} ENABLE`);
+      throw Object.assign(new Error(`${subscription} does not pause: a transaction holds what it applies`), {
+        code: '55006',
+        severity: 'ERROR',
+      });
+    }
+    await new Promise((resolve) => setTimeout(resolve, pollMs));
+  }
+}
+
 /**
  * Says in the stream which tables are read here, for those who keep a table closed until it is. Only once they read what is
  * written here: a row from before would never reach them.
  */
-async function tellPublishers(client: Client, configuration: Configuration): Promise<void> {
+async function tellPublishers(client: Client, configuration: Configuration, members: Members): Promise<void> {
   const { here } = configuration;
-  for (const publisher of peersOf(configuration)) {
+  for (const publisher of joinedPeers(configuration, members)) {
     const { rows } = await client.query<{ n: number }>(
       `SELECT count(*)::int AS n FROM pg_catalog.pg_replication_slots
         WHERE database = current_database() AND slot_name = ANY ($1)`,

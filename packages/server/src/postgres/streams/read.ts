@@ -9,7 +9,8 @@ import { undeclaredTables } from '../fence/index.ts';
 import { readCatalog } from '../inspect/read-catalog.ts';
 import { readAppliedMigrations } from '../migrate/index.ts';
 import type { Queryable } from '../queryable.ts';
-import { declaredName, peersOf, type StreamName, slotName, streamNames, subscriptionName } from './names.ts';
+import { absentPeers, joinedPeers, readMembers } from './members.ts';
+import { declaredName, type StreamName, slotName, streamNames, subscriptionName } from './names.ts';
 import { readPublishedTables, readSubscriptions, type SubscriptionRow } from './rows.ts';
 import { tableHashes } from './schema-hash.ts';
 
@@ -57,6 +58,8 @@ export type OutgoingStream = {
 
 export type StreamsReport = {
   readonly dataCenter: DataCenterName;
+  /** Configured, and not joined yet: no streams lead there or come from there. Absent in the reports of older versions. */
+  readonly absent?: readonly DataCenterName[];
   readonly incoming: readonly IncomingStream[];
   readonly outgoing: readonly OutgoingStream[];
   /** What this data center publishes; null: no publication. */
@@ -76,10 +79,13 @@ export async function readStreams(client: Queryable, configuration: Configuratio
   const migrations = await readAppliedMigrations(client);
   const last = migrations.at(-1);
   const position = await client.query<{ lsn: string }>('SELECT pg_current_wal_lsn()::text AS lsn');
+  const members = await readMembers(client);
+  const peers = joinedPeers(configuration, members);
   return {
     dataCenter: configuration.here,
-    incoming: await readIncoming(client, configuration),
-    outgoing: await readOutgoing(client, configuration),
+    absent: absentPeers(configuration, members),
+    incoming: await readIncoming(client, peers),
+    outgoing: await readOutgoing(client, peers),
     published: {
       homed: await readPublishedTables(client, 'homed'),
       rest: await readPublishedTables(client, 'rest'),
@@ -113,8 +119,11 @@ type WorkerRow = {
   readonly stats: Readonly<Record<string, unknown>> | null;
 };
 
-async function readIncoming(client: Queryable, configuration: Configuration): Promise<readonly IncomingStream[]> {
-  const wanted = peersOf(configuration).flatMap((publisher) =>
+async function readIncoming(
+  client: Queryable,
+  peers: readonly DataCenterName[],
+): Promise<readonly IncomingStream[]> {
+  const wanted = peers.flatMap((publisher) =>
     streamNames.map((stream) => ({ publisher, stream, name: subscriptionName(publisher, stream) })),
   );
   const names = wanted.map(({ name }) => name);
@@ -157,8 +166,11 @@ async function readIncoming(client: Queryable, configuration: Configuration): Pr
 
 type SlotStateRow = Omit<OutgoingStream, 'subscriber' | 'stream' | 'exists'>;
 
-async function readOutgoing(client: Queryable, configuration: Configuration): Promise<readonly OutgoingStream[]> {
-  const wanted = peersOf(configuration).flatMap((subscriber) =>
+async function readOutgoing(
+  client: Queryable,
+  peers: readonly DataCenterName[],
+): Promise<readonly OutgoingStream[]> {
+  const wanted = peers.flatMap((subscriber) =>
     streamNames.map((stream) => ({ subscriber, stream, slot: slotName(subscriber, stream) })),
   );
   const { rows } = await client.query<SlotStateRow>(

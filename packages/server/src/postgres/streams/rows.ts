@@ -60,13 +60,20 @@ export async function readPublishedTables(client: Queryable, stream: StreamName)
   return rows[0]?.found === names.length ? rows[0].tables : null;
 }
 
-export type SlotRow = { readonly ours: boolean; readonly plugin: string | null; readonly walStatus: string | null };
+export type SlotRow = {
+  readonly ours: boolean;
+  readonly plugin: string | null;
+  readonly walStatus: string | null;
+  /** Standbys may keep copies of it; false before PostgreSQL 17. */
+  readonly failover: boolean;
+};
 
 /** A slot of the whole server by its name; `ours`: of this database. */
 export async function readSlot(client: Queryable, name: string): Promise<SlotRow | null> {
   const { rows } = await client.query<SlotRow>(
-    `SELECT database = current_database() AS ours, plugin, wal_status AS "walStatus"
-      FROM pg_catalog.pg_replication_slots WHERE slot_name = $1`,
+    `SELECT database = current_database() AS ours, plugin, wal_status AS "walStatus",
+        coalesce((to_jsonb(s)->>'failover')::boolean, false) AS failover
+      FROM pg_catalog.pg_replication_slots s WHERE slot_name = $1`,
     [name],
   );
   return rows[0] ?? null;
