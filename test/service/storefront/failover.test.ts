@@ -5,6 +5,7 @@
  */
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { Movement } from '../../../examples/storefront/src/payment-service/journal.ts';
+import { labUnderTest, split } from '../../support/approach.ts';
 import { runSql } from '../../support/clusters.ts';
 import { Customer, type TestLab, testLab } from '../../support/lab.ts';
 
@@ -15,7 +16,7 @@ const wait = { timeout: 90_000, interval: 250 };
 
 let lab: TestLab;
 beforeAll(async () => {
-  lab = await testLab();
+  lab = await testLab(labUnderTest);
 });
 afterAll(() => lab?.stop());
 
@@ -62,7 +63,8 @@ async function movements(order: string): Promise<readonly Movement[]> {
 }
 
 async function all(site: Side, action: 'kill' | 'start'): Promise<void> {
-  for (const name of ['postgres', 'agent', 'edge', 'app-1', 'app-2']) await processDo(site, name, action);
+  const backends = split ? ['backend-1', 'backend-2'] : [];
+  for (const name of ['postgres', 'agent', 'edge', 'app-1', 'app-2', ...backends]) await processDo(site, name, action);
 }
 
 /** Without the time that a command takes to start. */

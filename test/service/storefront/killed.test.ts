@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { freePort, type LeashedProcess, spawnLeashed } from '@lanekeeper/lab';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { split } from '../../support/approach.ts';
 import { until } from './hand-agent.ts';
 import { type PaymentProcess, paymentProcess } from './payment-service.ts';
 import { Shopper } from './shopper.ts';
@@ -34,7 +35,9 @@ async function instance(dc: 'ny' | 'la', name: string): Promise<LeashedProcess> 
   const config = join(directory, `${dc}.json`);
   await writeFile(config, JSON.stringify(written));
   const { PATH, LANEKEEPER_TEST_RUN } = process.env;
-  const program = fileURLToPath(new URL('../../../examples/storefront/dist/main.js', import.meta.url));
+  const program = fileURLToPath(
+    new URL(`../../../examples/storefront/dist/${split ? 'back' : 'main'}.js`, import.meta.url),
+  );
   return spawnLeashed(process.execPath, [program], {
     cwd: directory,
     env: {

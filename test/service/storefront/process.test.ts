@@ -7,6 +7,7 @@ import { freePort, type LeashedProcess, spawnLeashed } from '@lanekeeper/lab';
 import { Client } from 'pg';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { applyPair, lease } from '../../support/applied.ts';
+import { split } from '../../support/approach.ts';
 import { runSql } from '../../support/clusters.ts';
 import { type TestPair, testPair } from '../../support/pair.ts';
 import { until } from './hand-agent.ts';
@@ -15,13 +16,20 @@ import { exampleSections } from './two-coasts.ts';
 // Machines are busy at times; nothing here is measured.
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
+/** What answers customers, and under `stateless-frontends` what that calls. */
+const [answering, ...called]: readonly Program[] = split ? ['front', 'back'] : ['main'];
+
 let pair: TestPair;
 let directory: string;
+const backPorts = new Map<string, number>();
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'lanekeeper-storefront-'));
   pair = await testPair({ schema: 'SELECT', configuration: await exampleSections() });
+  for (const name of pair.names) backPorts.set(name, await freePort('127.0.0.1'));
   for (const name of pair.names) {
-    await writeFile(join(directory, `${name}.json`), JSON.stringify(pair.dc(name).written));
+    const { written } = pair.dc(name);
+    if (split) for (const [dc, port] of backPorts) written.dataCenters[dc]!.backends = [`http://127.0.0.1:${port}`];
+    await writeFile(join(directory, `${name}.json`), JSON.stringify(written));
   }
 });
 afterAll(async () => {
@@ -29,7 +37,7 @@ afterAll(async () => {
   await rm(directory, { recursive: true, force: true });
 });
 
-type Program = 'main' | 'migrate' | 'seed';
+type Program = 'main' | 'front' | 'back' | 'migrate' | 'seed';
 type Ended = { readonly code: number | null; readonly out: string; readonly err: string };
 
 async function start(
@@ -96,8 +104,10 @@ test('migrations run once, also when two start at the same moment; the catalog i
 
 test('SIGTERM: requests in flight are answered, then it is gone', async () => {
   const port = await freePort('127.0.0.1');
-  const env = { DATABASE_URL: pair.dc('ny').urls.application, PORT: String(port), LOG_LEVEL: 'silent' };
-  const { leashed, ended } = await start('main', 'ny', env);
+  const quiet = { LOG_LEVEL: 'silent' };
+  const env = { ...quiet, DATABASE_URL: pair.dc('ny').urls.application };
+  const started = [await start(answering!, 'ny', { ...(split ? quiet : env), PORT: String(port) })];
+  for (const program of called) started.push(await start(program, 'ny', { ...env, PORT: String(backPorts.get('ny')) }));
   const url = `http://127.0.0.1:${port}`;
   const post = (quantity: number, cookie = '') =>
     fetch(`${url}/cart`, {
@@ -123,35 +133,37 @@ test('SIGTERM: requests in flight are answered, then it is gone', async () => {
       // On a connection of its own: within a transaction this view stands still.
       return (await runSql(pair.dc('ny').urls.superuser, waits)).length === 1;
     });
-    leashed.signal('SIGTERM');
+    for (const { leashed } of started) leashed.signal('SIGTERM');
     await until('it takes no new connections', () =>
       fetch(url).then(
         () => false,
         () => true,
       ),
     );
-    expect(leashed.running()).toBe(true);
+    for (const { leashed } of started) expect(leashed.running()).toBe(true);
     await blocker.query('COMMIT');
     const answer = await waiting;
     expect(answer.status).toBe(200);
     expect(await answer.json()).toMatchObject({ lines: [{ sku: 'bud-vase', quantity: 3 }] });
   } catch (error) {
-    leashed.signal('SIGKILL');
+    for (const { leashed } of started) leashed.signal('SIGKILL');
     throw error;
   } finally {
     await blocker.end();
   }
-  expect(await ended()).toMatchObject({ code: 0, err: '' });
+  for (const { ended } of started) expect(await ended()).toMatchObject({ code: 0, err: '' });
 });
 
 test('what is written wrongly is said in one line', async () => {
   const env = { DATABASE_URL: pair.dc('ny').urls.application };
-  expect(await run('main', 'ny', { ...env, PORT: 'eighty' })).toEqual({
-    code: 1,
-    out: '',
-    err: 'PORT is `eighty`: a whole number from 0 to 65535 is expected.\n',
-  });
-  const nowhere = await run('main', 'ny', { ...env, LANEKEEPER_DC: 'sf' });
-  expect(nowhere).toMatchObject({ code: 1, err: expect.stringContaining('LANEKEEPER_DC is `sf`') });
-  expect(nowhere.err).not.toContain('    at ');
+  for (const program of [answering!, ...called]) {
+    expect(await run(program, 'ny', { ...env, PORT: 'eighty' })).toEqual({
+      code: 1,
+      out: '',
+      err: 'PORT is `eighty`: a whole number from 0 to 65535 is expected.\n',
+    });
+    const nowhere = await run(program, 'ny', { ...env, LANEKEEPER_DC: 'sf' });
+    expect(nowhere).toMatchObject({ code: 1, err: expect.stringContaining('LANEKEEPER_DC is `sf`') });
+    expect(nowhere.err).not.toContain('    at ');
+  }
 });
