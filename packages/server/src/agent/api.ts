@@ -14,6 +14,7 @@
  *   POST   /v1/failovers            take over what another data center holds; /v1/switchovers: give away what is held here
  *   POST   /v1/rejoin               come back after a takeover, where that waits for a person
  *   POST   /v1/gives                between agents: the destination asks the home for an account
+ *   POST   /v1/seen                 between agents: {deeds: [{account, epoch}]} that name your data center are here as well
  */
 import { createServer as createHttpServer, type Server as HttpServer, type RequestListener } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
@@ -27,6 +28,7 @@ import type { ClaimAnswer, ClaimRequest } from './claims.ts';
 import type { MoveAnswer, MoveRequest } from './moves.ts';
 import type { Log } from './options.ts';
 import { forwardedHeader, type PeerAnswer, type PeerCall } from './peers.ts';
+import { type SeenDeed, seenRoute } from './seen.ts';
 
 export type Health = { readonly status: 'PASS' | 'FAIL'; readonly details: Readonly<Record<string, unknown>> };
 
@@ -56,6 +58,8 @@ export type ApiBackend = HandoverBackend & {
   move(request: MoveRequest): Promise<MoveAnswer>;
   claim(request: ClaimRequest): Promise<ClaimAnswer>;
   give(request: GiveRequest): Promise<GiveOutcome | null>;
+  /** Another data center has a deed that names this one. */
+  seen(peer: DataCenterName, deed: SeenDeed): void;
   /** Null where nothing is buffered. Any agent's. */
   readonly append: Buffering['append'] | null;
 };
@@ -152,6 +156,7 @@ export function buildApi({ keys, backend, log, tls }: ApiOptions): FastifyInstan
     );
     handoverRoutes(guarded, backend, log);
     bufferRoutes(guarded, backend.append);
+    seenRoute(guarded, (peer, deed) => backend.seen(peer, deed));
 
     guarded.get('/status', () => backend.status());
     guarded.get('/v1/configuration', () => backend.configuration());

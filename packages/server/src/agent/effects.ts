@@ -28,8 +28,15 @@ import {
 import { type EffectContext, message } from './effect-context.ts';
 import { type Handover, handoverFailure, isHandover } from './handover.ts';
 import type { RejoinEffects } from './rejoin.ts';
+import type { RelayEffects } from './relay.ts';
+import type { Seen } from './seen.ts';
 
-export type Performers = EffectContext & { readonly handover: Handover; readonly rejoin: RejoinEffects };
+export type Performers = EffectContext & {
+  readonly handover: Handover;
+  readonly rejoin: RejoinEffects;
+  readonly relay: RelayEffects;
+  readonly seen: Seen;
+};
 
 export type Effect = Exclude<
   Action,
@@ -71,6 +78,11 @@ async function attempt(context: Performers, action: Effect): Promise<OwnershipEv
       return { kind: 'released', round: action.round };
     case 'rejoin':
       return { kind: 'rejoined', round: action.round, result: await context.rejoin.perform(action) };
+    case 'mend':
+      return { kind: 'mended', round: action.round, result: await context.relay.mend(action) };
+    case 'ask-seen':
+      await context.seen.ask(action);
+      return { kind: 'tick' };
     case 'list-instances':
       return { kind: 'instances', alive: await database.run(listInstances) };
     case 'read-facts': {
@@ -133,6 +145,7 @@ async function prove(context: EffectContext, round: number): Promise<OwnershipEv
     reason('fence-incomplete', `${trigger} on ${relation} is ${problem}`),
   );
   if (proof.maxPreparedTransactions > 0) reasons.push(reason('prepared-transactions'));
+  for (const of of proof.lost) reasons.push(reason('tail-lost', of));
   if (proof.inRecovery) reasons.push(reason('in-recovery'));
   // Under another name the store would grant a second lease for the same rows.
   if (proof.installation !== null && proof.installation !== `${configuration.cluster}/${configuration.here}`)
@@ -170,6 +183,14 @@ function failure(action: Effect): OwnershipEvent {
         round: action.round,
         result: { kind: 'not-yet', problem: 'the database or a peer failed: see the log' },
       };
+    case 'mend':
+      return {
+        kind: 'mended',
+        round: action.round,
+        result: { kind: 'not-yet', problem: 'the database or a peer failed: see the log' },
+      };
+    case 'ask-seen':
+      return { kind: 'tick' };
     case 'list-instances':
       // Nothing is known about them, so nobody is taken for dead.
       return { kind: 'tick' };

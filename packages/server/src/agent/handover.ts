@@ -75,9 +75,12 @@ export class Handover {
       }
       case 'record': {
         const { successions, cuts } = action;
-        const recorded = { [cuts.of]: { generation: cuts.generation, ...cuts.cut } };
+        const recorded = Object.fromEntries(
+          Object.entries(cuts).map(([of, { generation, cut }]) => [of, { generation, ...cut }]),
+        );
         await database.run((client) => recordSuccessions(client, successions, recorded));
-        context.log('warn', 'took over', { from: cuts.of, term: cuts.term });
+        const taken = successions.at(-1);
+        context.log('warn', 'took over', { from: taken?.from, term: taken?.term, cuts: recorded });
         return { kind: 'recorded', round, ok: true };
       }
       case 'drain-all': {

@@ -4,7 +4,7 @@
  * Map: `leadership.ts` who leads · `reign.ts` a leader's time: events in, actions out, deciding in `../ownership` ·
  * `effects.ts` carrying actions out, `handover.ts` those about whole data centers, `rejoin.ts` coming back ·
  * `replication.ts` who reads our log · `successions.ts` news of them · `yield.ts` a database that broke · `observer.ts`, `gate-reasons.ts` streams and peers → gates · `moves.ts`, `arrivals.ts`
- * moves as people ask for them · `claims.ts` · `copies.ts` · `merge.ts` · `hooks.ts` · `upkeep.ts`, `rollout.ts` · `api.ts`, `peers.ts` HTTP in and out · `status.ts`, `metrics.ts` ·
+ * moves as people ask for them, `seen.ts` deeds that thirds have · `claims.ts` · `copies.ts` · `merge.ts` · `hooks.ts` · `upkeep.ts`, `rollout.ts` · `api.ts`, `peers.ts` HTTP in and out · `status.ts`, `metrics.ts` ·
  * `buffering.ts` writes to every data center · `database.ts` connections.
  *
  * Invariants.
@@ -25,6 +25,7 @@ import type { Client } from 'pg';
 import type { Settings } from '../ownership/index.ts';
 import {
   countOpenStranded,
+  landSuccessions,
   mayReadOrigins,
   readClasses,
   readFacts,
@@ -53,8 +54,10 @@ import { type AgentOptions, defaultLimits } from './options.ts';
 import { Peers } from './peers.ts';
 import { Reign } from './reign.ts';
 import { RejoinEffects } from './rejoin.ts';
+import { RelayEffects } from './relay.ts';
 import { ReplicationWatch } from './replication.ts';
 import { Rollout } from './rollout.ts';
+import { Seen } from './seen.ts';
 import { type AgentStatus, buildStatus } from './status.ts';
 import { Successions } from './successions.ts';
 import { collectTakeovers } from './takeover-hook.ts';
@@ -133,6 +136,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     subscriptions,
     log,
   });
+  const relay = new RelayEffects({ configuration, database, connect: options.connect, log });
   let syncProblem: string | null = null;
   const makeReign = async (session: Client, predecessor: LeaseCredential | null) => {
     const mayFreeze = await mayReadOrigins(session);
@@ -147,6 +151,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       mayReadOrigins: mayFreeze,
       handover,
       rejoin,
+      relay,
+      seen,
       onSyncProblem: (problem: string | null) => {
         syncProblem = problem;
       },
@@ -161,6 +167,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   };
 
   const reign = () => leadership.reign;
+  const seen = new Seen({ peers, reign });
   const observer = new Observer({ configuration, database, peers, limits, log, reign });
   const replication = new ReplicationWatch({ database, others, log, reign });
   const successions = new Successions(database, log);
@@ -204,6 +211,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     try {
       if (known === null) throw new Error('the database did not answer');
       await database.run(settleView);
+      await database.run(landSuccessions);
       present.handle({ kind: 'successions-read', terms: known.map(({ term }) => term) });
     } catch (error) {
       log('warn', 'the successions cannot be read', { error: message(error) });
@@ -222,9 +230,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     if (word?.kind === 'leader-left') leadership.wake();
     else if (word?.kind === 'succession') void readSuccessions();
     else if (word?.kind === 'drained') reign()?.handle(word);
-    else if (word?.kind === 'deed' && word.home === here && word.giver !== null) {
-      const { account, epoch, giver, returned } = word;
-      reign()?.handle({ kind: 'deed-arrived', account, deed: { epoch, giver, returned } });
+    else if (word?.kind === 'deed' && word.giver !== null) {
+      const { account, home, epoch, giver, returned } = word;
+      if (home === here) reign()?.handle({ kind: 'deed-arrived', account, deed: { epoch, giver, returned } });
+      else if (giver !== here) seen.tell(home, { account, epoch });
     }
   }
 
@@ -330,6 +339,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       },
       move,
       claim: (request) => requestClaim({ configuration, database, peers }, request),
+      seen: (peer, { account, epoch }) => reign()?.handle({ kind: 'deed-seen', account, peer, epoch }),
       give: async (request) => (await reign()?.give(request)) ?? null,
       append: options.buffering?.append ?? null,
       successions: (after, waitMs) => successions.beyond(after, waitMs),

@@ -67,6 +67,16 @@ export type OwnershipEvent =
   | Answered<'succeeded', { readonly result: SuccessionResult | null }>
   /** Null: not frozen, or not known to be. */
   | Answered<'frozen', { readonly cut: Cut | null }>
+  | Answered<
+      'mended',
+      {
+        readonly result:
+          | { readonly kind: 'reached'; readonly cut: Cut }
+          | { readonly kind: 'not-yet'; readonly problem: string }
+          /** What is missing can be had from nobody any more: the proof of the lease says so as well. */
+          | { readonly kind: 'lost'; readonly problem: string };
+      }
+    >
   | Answered<'recorded', { readonly ok: boolean }>
   | Answered<
       'all-draining',
@@ -125,6 +135,8 @@ export type OwnershipEvent =
   | AboutAccount<'deed-read', { readonly deed: { readonly home: DataCenterName; readonly epoch: Epoch } | null }>
   | AboutAccount<'drain-ended', { readonly ok: boolean }>
   | { readonly kind: 'deed-arrived'; readonly account: AccountId; readonly deed: ArrivedDeed }
+  /** `peer` has the deed of that epoch, or a later one. */
+  | { readonly kind: 'deed-seen'; readonly account: AccountId; readonly peer: DataCenterName; readonly epoch: Epoch }
   | AboutAccount<
       'accept-answered',
       { readonly result: 'accepted' | 'already' | 'digest-differs' | 'stale' | 'no-lease' | 'failed' }
@@ -158,17 +170,23 @@ export type Action =
   | Asked<'succeed', { readonly request: SuccessionRequest }>
   /** Ends every stream from there, sees them gone, and reads how far they came. Answered by `frozen`. */
   | Asked<'freeze', { readonly from: DataCenterName; readonly term: number }>
-  /** Copies of the store's successions, the last with the cut. Answered by `recorded`. */
+  /** Fetches what `from` has applied of the log of `of` up to there and we have not. Answered by `mended`. */
+  | Asked<
+      'mend',
+      {
+        readonly of: DataCenterName;
+        /** In which `of` was taken over. */
+        readonly term: number;
+        readonly from: DataCenterName;
+        readonly upTo: Cut;
+      }
+    >
+  /** Copies of the store's successions, the last one with the cuts of all who are gone. Answered by `recorded`. */
   | Asked<
       'record',
       {
         readonly successions: readonly Succession[];
-        readonly cuts: {
-          readonly term: number;
-          readonly of: DataCenterName;
-          readonly generation: number;
-          readonly cut: Cut;
-        };
+        readonly cuts: Readonly<Record<DataCenterName, { readonly generation: number; readonly cut: Cut }>>;
       }
     >
   /** Holds the requests of all accounts. Answered by `all-draining`. */
@@ -182,7 +200,17 @@ export type Action =
   /** Answered by `sync-set`, when growing only once the peers hold everything. */
   | Asked<'set-sync', { readonly members: readonly DataCenterName[]; readonly grows: boolean }>
   /** Answered by `rejoined`. */
-  | Asked<'rejoin', { readonly term: number; readonly successor: DataCenterName; readonly stage: RejoinStage }>
+  | Asked<
+      'rejoin',
+      {
+        /** Of the takeover that is come back from. */
+        readonly term: number;
+        /** What the store has to forget at the end. */
+        readonly takenOver: number;
+        readonly successor: DataCenterName;
+        readonly stage: RejoinStage;
+      }
+    >
   | { readonly kind: 'answer-failover'; readonly ids: readonly string[]; readonly outcome: FailoverOutcome }
   | { readonly kind: 'answer-switch'; readonly ids: readonly string[]; readonly outcome: SwitchOutcome }
   /** Nothing is left to do here: the agent may end. */
@@ -210,6 +238,13 @@ export type Action =
   | AskedAbout<'end-drain', { readonly move: number | null }>
   /** Answered by `accept-answered`. */
   | AskedAbout<'accept', { readonly epoch: Epoch }>
+  /** Whether they have the deed of that epoch. Each that has is told by `deed-seen`, sooner or later or not at all. */
+  | {
+      readonly kind: 'ask-seen';
+      readonly account: AccountId;
+      readonly epoch: Epoch;
+      readonly peers: readonly DataCenterName[];
+    }
   /** Answered by `decline-answered`. */
   | AskedAbout<'decline', { readonly epoch: Epoch; readonly reasons: readonly Reason[] }>
   /** An arrived account is no longer open. */

@@ -32,3 +32,19 @@ export function reasonsNotToAccept(state: Ownership, peer: DataCenterName): read
 export function isIncomplete(state: Ownership, peer: DataCenterName): boolean {
   return state.gates.get(peer)?.reasons.some(({ code }) => code === 'peer-incomplete') === true;
 }
+
+/** R3: the others that hold a lease; they have to know of a move before it counts. */
+export function thirds({ view }: Ownership, peer: DataCenterName): readonly DataCenterName[] {
+  return [...view.peers].flatMap(([name, { record }]) =>
+    name !== peer && record.takenOver === null && record.state === 'held' ? [name] : [],
+  );
+}
+
+/** Why a third one would not hear of a move to `peer`, so that it could not be accepted. */
+export function reasonsOfThirds(state: Ownership, peer: DataCenterName): readonly Reason[] {
+  return thirds(state, peer).flatMap((third) => {
+    const gate = state.gates.get(third);
+    if (gate === undefined) return [reason('not-observed', third)];
+    return gate.reasons.filter(({ code }) => code === 'not-streaming' || code === 'peer-not-observed');
+  });
+}

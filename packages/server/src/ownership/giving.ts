@@ -9,7 +9,7 @@
 import { type AccountId, compareEpochs, type Epoch } from 'lanekeeper/model';
 import { refusalByFacts } from './admission.ts';
 import type { OwnershipEvent } from './events.ts';
-import { reasonsNotToStart } from './gate.ts';
+import { reasonsNotToStart, reasonsOfThirds } from './gate.ts';
 import { type Reason, reason } from './reasons.ts';
 import type { GiveOutcome, GiveRequest, Giving } from './state.ts';
 import { nextRound, setMove, type Turn } from './turn.ts';
@@ -33,7 +33,10 @@ export function onGiveAsked(turn: Turn, event: Extract<OwnershipEvent, { kind: '
     const why = reason(present.role === 'receiver' ? 'arriving' : 'already-moving');
     return answer(turn, request.account, [id], { kind: 'refused', reasons: [why] });
   }
-  const reasons = reasonsNotToStart(turn.state, request.to, turn.nowMs);
+  const reasons = [
+    ...reasonsNotToStart(turn.state, request.to, turn.nowMs),
+    ...reasonsOfThirds(turn.state, request.to),
+  ];
   if (reasons.length > 0) return answer(turn, request.account, [id], { kind: 'refused', reasons });
   const deadlineMs = turn.nowMs + Math.min(request.withinMs, turn.state.settings.drainMs);
   setMove(turn, request.account, { role: 'giver', phase: 'queued', request, asked: [id], deadlineMs });

@@ -50,20 +50,41 @@ export type SwitchOutcome =
   | { readonly kind: 'pending' }
   | { readonly kind: 'refused'; readonly reasons: readonly Reason[] };
 
-export type TakeoverStep = { readonly asked: readonly string[]; readonly round: number; readonly deadlineMs: number };
+/** What is known here of the log of a dc that was taken over, and is not back. */
+export type TailState = {
+  /** The term in which it was taken over. */
+  readonly term: number;
+  /** How far it is applied here; null until its streams have ended. */
+  readonly cut: Cut | null;
+  readonly attempt:
+    | { readonly step: 'idle'; readonly nextMs: number }
+    | { readonly step: 'freezing' | 'mending'; readonly round: number; readonly deadlineMs: number };
+  /** Why what others have of it is not here yet, for a person; null while nothing is known to be wrong. */
+  readonly problem: string | null;
+};
 
-export type Takeover =
+export type Takeover = {
+  /** Persons who wait until what the store has granted in a term is recorded. */
+  readonly waiting: readonly { readonly term: number; readonly id: string }[];
+} & (
   | { readonly phase: 'none'; readonly nextMs: number }
-  /** `revision`: of our own lease, as the store was told. */
-  | (TakeoverStep & {
+  | {
       readonly phase: 'claiming';
       readonly from: DataCenterName;
       readonly forced: boolean;
+      /** Of our own lease, as the store was told. */
       readonly revision: number;
-    })
-  /** Nothing of the failed dc may be applied here any more, so that it cannot acknowledge. */
-  | (TakeoverStep & { readonly phase: 'freezing'; readonly succession: Succession })
-  | (TakeoverStep & { readonly phase: 'recording'; readonly succession: Succession; readonly cut: Cut });
+      readonly asked: readonly string[];
+      readonly round: number;
+      readonly deadlineMs: number;
+    }
+  | {
+      readonly phase: 'recording';
+      readonly succession: Succession;
+      readonly round: number;
+      readonly deadlineMs: number;
+    }
+);
 
 export type SwitchRequest = {
   readonly to: DataCenterName;
@@ -154,7 +175,9 @@ export const rejoinStages = [
 export type RejoinStage = (typeof rejoinStages)[number];
 
 export type Rejoin = {
-  /** The term in which this dc was taken over, and by whom. */
+  /** The term in which this dc was taken over, by the store's record. */
+  readonly takenOver: number;
+  /** That of the takeover that it comes back from, and by whom: a successor may have been taken over itself since. */
   readonly term: number;
   readonly successor: DataCenterName;
   /** Asked for by a person, where it is not automatic. */

@@ -3,7 +3,7 @@
  * event and time. It knows no database, no network and no clock; the agent's room carries out what it asks for.
  *
  * Map: `state.ts`, `handover-state.ts` what is known · `events.ts` what happens and what is asked for · `lease.ts` the right to write at all ·
- * `views.ts` what the store says of everybody · `takeover.ts` failover · `turnover.ts` switchover and hand-back ·
+ * `views.ts` what the store says of everybody · `tails.ts` the logs of those who are gone · `takeover.ts` failover · `turnover.ts` switchover and hand-back ·
  * `sync-set.ts` who has what was acknowledged · `rejoin.ts` coming back · `gate.ts` whether the streams may be trusted · `giving.ts` and `receiving.ts` the two sides of a move ·
  * `admission.ts` dwell, budget, "in use" · `clocks.ts` two clocks · `reasons.ts` every reason for a refusal.
  *
@@ -23,7 +23,8 @@
  * - V1 (R4) A lease that is not ours counts from when its revision was first seen, for its whole length and the skew.
  * - V2 (E1) The store's history of views is the truth; our database has copies.
  * - T1 (R1) A takeover begins with a new term in the store, which grants it once, and only to one in the sync set.
- * - T2 (R4) Freeze, then cut, then succession: what is beyond the cut cannot arrive here, nor be acknowledged there, any more.
+ * - T2 (R4) Freeze, then cut, then succession: what is beyond the cut cannot arrive anywhere, nor be acknowledged there, any more.
+ *   Everybody in the view freezes, and the cut is the most that any of the living has.
  * - T3 (R2) With the succession come all that were decided before it, so that the fold is the same everywhere.
  * - S1 (R1) Everything is given away only under our lease and while every writer waits.
  * - S2 (R6) A decision whose answer was lost is called pending; until it is known, the old home writes on.
@@ -41,11 +42,12 @@ import type { Action, OwnershipEvent } from './events.ts';
 import { isUnderWay, onDrained, onGiveAsked, onGivingEvent, onGivingTick, onInstances } from './giving.ts';
 import { leaveLease, onLeaseEvent, onLeaseTick } from './lease.ts';
 import { reason } from './reasons.ts';
-import { examineArrived, onAcceptAnswered, onDeclineAnswered, onDeedArrived } from './receiving.ts';
+import { examineArrived, onAcceptAnswered, onDeclineAnswered, onDeedArrived, onDeedSeen } from './receiving.ts';
 import { onRejoinAsked, onRejoined, onRejoinTick } from './rejoin.ts';
 import type { Ownership, Settings } from './state.ts';
 import { beginSync, onReplication, onSyncSet, onSyncTick } from './sync-set.ts';
-import { onFailoverAsked, onFrozen, onTakeoverRecorded, onTakeoverSucceeded, onTakeoverTick } from './takeover.ts';
+import { onFrozen, onMended, onTailsTick } from './tails.ts';
+import { onFailoverAsked, onTakeoverRecorded, onTakeoverSucceeded, onTakeoverTick } from './takeover.ts';
 import type { Turn } from './turn.ts';
 import {
   onAllDrained,
@@ -70,6 +72,7 @@ export {
   rejoinStages,
   type SwitchOutcome,
   type SwitchRequest,
+  type TailState,
 } from './handover-state.ts';
 export { explain, type Reason, type ReasonCode, reason, reasonTable, speaksOfGaps } from './reasons.ts';
 export type {
@@ -103,13 +106,15 @@ export function begin(settings: Settings, predecessor: LeaseCredential | null, n
       cleared: false,
     },
     view: beginView(nowMs),
-    takeover: { phase: 'none', nextMs: nowMs },
+    takeover: { phase: 'none', nextMs: nowMs, waiting: [] },
+    tails: new Map(),
     turnover: null,
     sync: beginSync(nowMs),
     rejoin: null,
     gates: new Map(),
     moves: new Map(),
     early: [],
+    seen: [],
     leaving: 'no',
   };
 }
@@ -131,13 +136,16 @@ function handle(turn: Turn, event: OwnershipEvent): void {
     case 'tick':
       onViewTick(turn);
       onLeaseTick(turn);
+      onTailsTick(turn);
       onTakeoverTick(turn);
       onTurnoverTick(turn);
       onSyncTick(turn);
       onRejoinTick(turn);
       return onGivingTick(turn);
     case 'watched':
-      return onWatched(turn, event);
+      onWatched(turn, event);
+      onTailsTick(turn);
+      return onTakeoverTick(turn);
     case 'successions-read':
       return onSuccessionsRead(turn, event.terms);
     case 'replication':
@@ -150,9 +158,15 @@ function handle(turn: Turn, event: OwnershipEvent): void {
       return onRejoinAsked(turn);
     case 'succeeded':
       onTakeoverSucceeded(turn, event.round, event.result);
+      onTailsTick(turn);
       return onTurnoverSucceeded(turn, event.round, event.result);
     case 'frozen':
-      return onFrozen(turn, event);
+      onFrozen(turn, event);
+      onTailsTick(turn);
+      return onTakeoverTick(turn);
+    case 'mended':
+      onMended(turn, event);
+      return onTakeoverTick(turn);
     case 'recorded':
       return onTakeoverRecorded(turn, event);
     case 'all-draining':
@@ -200,6 +214,8 @@ function handle(turn: Turn, event: OwnershipEvent): void {
       return onInstances(turn, event.alive);
     case 'deed-arrived':
       return onDeedArrived(turn, event.account, event.deed);
+    case 'deed-seen':
+      return onDeedSeen(turn, event.account, event.peer, event.epoch);
     case 'accept-answered':
       return onAcceptAnswered(turn, event);
     case 'decline-answered':

@@ -20,6 +20,7 @@ import type { OwnershipEvent } from './events.ts';
 import { type Reason, type ReasonCode, reason } from './reasons.ts';
 import type { Attempt, ClockSample, Grant, Lease, Proof } from './state.ts';
 import { inSyncToClaim, onClaimed, onRecorded, wantsRenewal } from './sync-set.ts';
+import { wantsReport } from './tails.ts';
 import { nextRound, setLease, type Turn } from './turn.ts';
 import { knownTerm, observe } from './views.ts';
 
@@ -80,11 +81,11 @@ export function onLeaseTick(turn: Turn): void {
     prove(turn, present.phase === 'held' ? present.grant.view : null);
 }
 
-/** A sync set that changed is recorded at once, but not in a storm of renewals. */
+/** A sync set that changed, or a tail that became known, is recorded at once, but not in a storm of renewals. */
 function dueMs(turn: Turn, lease: Extract<Lease, { phase: 'without' | 'held' }>): number {
   const { attempt } = lease;
   if (attempt.step !== 'idle') return Number.POSITIVE_INFINITY;
-  if (lease.phase !== 'held' || !wantsRenewal(turn)) return attempt.nextMs;
+  if (lease.phase !== 'held' || !(wantsRenewal(turn) || wantsReport(turn.state))) return attempt.nextMs;
   return Math.min(attempt.nextMs, lease.grant.sentMs + soonestMs);
 }
 

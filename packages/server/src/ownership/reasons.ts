@@ -39,6 +39,10 @@ export const reasonTable = {
     stops: 'lease',
     help: 'a peer has received more from this database than it contains: it was restored from an old copy',
   },
+  'tail-lost': {
+    stops: 'lease',
+    help: 'what it lacks of a data center that was taken over can be had from nobody: seed it again with `lanekeeper join`',
+  },
   'database-unreachable': { stops: 'lease', help: 'the local database does not answer' },
   'clock-stepped': { stops: 'lease', help: "the database server's clock jumped" },
   'in-recovery': { stops: 'lease', help: 'this PostgreSQL is a standby' },
@@ -69,6 +73,7 @@ export const reasonTable = {
     stops: 'accept',
     help: 'replication met conflicting rows, skipped a transaction or left a table out since the last clean `verify`',
   },
+  'third-lacks-deed': { stops: 'accept', help: 'another data center that holds a lease has not heard of the move yet' },
   'digest-differs': { stops: 'accept', help: "the account's rows are not the ones that were sent" },
   arriving: { stops: 'start', help: 'the account is just arriving here' },
   'already-moving': { stops: 'start', help: 'the account is already moving' },

@@ -1,13 +1,13 @@
 /**
  * An account that was given to this dc (M5, M6).
  *
- *   examining ──▶ accepting ──▶ ours
+ *   examining ──▶ accepting ──▶ ours                (R3: once everybody who holds a lease has the deed)
  *       │ gate closed for too long   │ digest differs
  *       └──────────▶ declining ◀─────┘   ──▶ the giver's again, with a higher counter
  */
-import { type AccountId, compareEpochs } from 'lanekeeper/model';
+import { type AccountId, compareEpochs, type DataCenterName, type Epoch } from 'lanekeeper/model';
 import type { OwnershipEvent } from './events.ts';
-import { reasonsNotToAccept } from './gate.ts';
+import { reasonsNotToAccept, thirds } from './gate.ts';
 import { onOvertaken } from './giving.ts';
 import { type Reason, reason } from './reasons.ts';
 import type { ArrivedDeed, Receiving } from './state.ts';
@@ -16,12 +16,43 @@ import { leaseLeftMs, nextRound, setMove, type Turn } from './turn.ts';
 type In<Phase extends Receiving['phase']> = Extract<Receiving, { phase: Phase }>;
 
 const retryEveryMs = 200;
+/** The others tell us when a deed arrives there; who has not is asked after that long, and again. */
+const askAfterMs = 250;
+const askEveryMs = 500;
+/** A deed that others have and we have not arrives soon, or is found out by asking. */
+const seenKeptMs = 10_000;
+const seenMax = 10_000;
 
 export function onDeedArrived(turn: Turn, account: AccountId, deed: ArrivedDeed): void {
   const present = turn.state.moves.get(account);
   if (present?.role === 'receiver' && compareEpochs(deed.epoch, present.deed.epoch) <= 0) return;
   if (present?.role === 'giver') onOvertaken(turn, account, present, deed.epoch);
-  examine(turn, account, { role: 'receiver', phase: 'examining', deed, sinceMs: turn.nowMs, reasons: [], retryMs: 0 });
+  const seenBy = turn.state.seen.flatMap((one) =>
+    one.account === account && compareEpochs(one.epoch, deed.epoch) >= 0 ? [one.peer] : [],
+  );
+  turn.state = { ...turn.state, seen: turn.state.seen.filter((one) => one.account !== account) };
+  const { nowMs } = turn;
+  const askMs = nowMs + askAfterMs;
+  examine(turn, account, {
+    role: 'receiver',
+    phase: 'examining',
+    deed,
+    sinceMs: nowMs,
+    seenBy,
+    reasons: [],
+    retryMs: 0,
+    askMs,
+  });
+}
+
+export function onDeedSeen(turn: Turn, account: AccountId, peer: DataCenterName, epoch: Epoch): void {
+  const move = turn.state.moves.get(account);
+  if (move?.role !== 'receiver' || compareEpochs(epoch, move.deed.epoch) > 0) {
+    const fresh = turn.state.seen.filter(({ atMs }) => turn.nowMs - atMs < seenKeptMs).slice(1 - seenMax);
+    turn.state = { ...turn.state, seen: [...fresh, { account, peer, epoch, atMs: turn.nowMs }] };
+  }
+  if (move?.role !== 'receiver' || compareEpochs(epoch, move.deed.epoch) < 0 || move.seenBy.includes(peer)) return;
+  setMove(turn, account, { ...move, seenBy: [...move.seenBy, peer] });
 }
 
 export function onAcceptAnswered(turn: Turn, event: Extract<OwnershipEvent, { kind: 'accept-answered' }>): void {
@@ -65,29 +96,39 @@ export function examineArrived(turn: Turn): void {
 }
 
 function examine(turn: Turn, account: AccountId, move: In<'examining'>): void {
-  const { deed, sinceMs } = move;
+  const { deed, sinceMs, seenBy } = move;
   const { acceptWithinMs, here } = turn.state.settings;
   // M5: accepting and declining both write the deed, so both need the lease (R4). Without it, its succession decides.
   if (leaseLeftMs(turn.state, turn.nowMs) === 0)
     return setMove(turn, account, { ...move, reasons: [reason('no-lease', here)] });
+  const unseen = deed.returned ? [] : thirds(turn.state, deed.giver).filter((third) => !seenBy.includes(third));
   const reasons = deed.returned ? [] : reasonsNotToAccept(turn.state, deed.giver);
-  if (reasons.length === 0) {
+  if (unseen.length > 0) {
+    if (turn.nowMs >= move.askMs) {
+      turn.actions.push({ kind: 'ask-seen', account, epoch: deed.epoch, peers: unseen });
+      return setMove(turn, account, { ...move, askMs: turn.nowMs + askEveryMs });
+    }
+  }
+  const all = [...reasons, ...unseen.map((third) => reason('third-lacks-deed', third))];
+  if (all.length === 0) {
     const round = nextRound(turn);
-    setMove(turn, account, { role: 'receiver', phase: 'accepting', deed, sinceMs, round });
+    setMove(turn, account, { role: 'receiver', phase: 'accepting', deed, sinceMs, seenBy, round });
     turn.actions.push({ kind: 'accept', round, account, epoch: deed.epoch });
-  } else if (turn.nowMs - sinceMs >= acceptWithinMs) decline(turn, account, move, reasons);
-  else setMove(turn, account, { ...move, reasons });
+  } else if (turn.nowMs - sinceMs >= acceptWithinMs) decline(turn, account, move, all);
+  else setMove(turn, account, { ...move, reasons: all });
 }
 
-function decline(turn: Turn, account: AccountId, { deed, sinceMs }: Receiving, reasons: readonly Reason[]): void {
+function decline(turn: Turn, account: AccountId, move: Receiving, reasons: readonly Reason[]): void {
+  const { deed, sinceMs, seenBy } = move;
   const round = nextRound(turn);
-  setMove(turn, account, { role: 'receiver', phase: 'declining', deed, sinceMs, round, reasons });
+  setMove(turn, account, { role: 'receiver', phase: 'declining', deed, sinceMs, seenBy, round, reasons });
   turn.actions.push({ kind: 'decline', round, account, epoch: deed.epoch, reasons });
 }
 
-function wait(turn: Turn, account: AccountId, { deed, sinceMs }: Receiving, reasons: readonly Reason[]): void {
+function wait(turn: Turn, account: AccountId, { deed, sinceMs, seenBy }: Receiving, reasons: readonly Reason[]): void {
   const retryMs = turn.nowMs + retryEveryMs;
-  setMove(turn, account, { role: 'receiver', phase: 'examining', deed, sinceMs, reasons, retryMs });
+  const askMs = turn.nowMs;
+  setMove(turn, account, { role: 'receiver', phase: 'examining', deed, sinceMs, seenBy, reasons, retryMs, askMs });
 }
 
 function settle(

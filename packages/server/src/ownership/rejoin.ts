@@ -1,6 +1,7 @@
 import type { OwnershipEvent } from './events.ts';
 import { rejoinStages } from './handover-state.ts';
 import { nextRound, type Turn } from './turn.ts';
+import { effectiveTakeover } from './views.ts';
 
 const againMs = 1_000;
 
@@ -11,13 +12,16 @@ export function onRejoinTick(turn: Turn): void {
     if (rejoin !== null && rejoin.attempt.step === 'idle') turn.state = { ...turn.state, rejoin: null };
     return;
   }
-  const successor = view.history.find(({ term }) => term === takenOver)?.to;
-  if (successor === undefined) return;
-  if (rejoin?.term !== takenOver) {
+  const effective = effectiveTakeover(view.history, takenOver);
+  if (effective === null) return;
+  const { term: from, to: successor } = effective;
+  if (rejoin?.term !== from) {
+    // J2: the successor was taken over itself, and what it had of us need not be what the next one has: all over again.
     const attempt = { step: 'idle', nextMs: turn.nowMs } as const;
+    const asked = rejoin?.takenOver === takenOver && rejoin.asked;
     turn.state = {
       ...turn.state,
-      rejoin: { term: takenOver, successor, asked: false, next: 'frozen', attempt, problem: null },
+      rejoin: { takenOver, term: from, successor, asked, next: 'frozen', attempt, problem: null },
     };
     return onRejoinTick(turn);
   }
@@ -31,7 +35,7 @@ export function onRejoinTick(turn: Turn): void {
   const round = nextRound(turn);
   turn.state = { ...turn.state, rejoin: { ...rejoin, attempt: { step: 'working', round } } };
   const { term, next: stage } = rejoin;
-  turn.actions.push({ kind: 'rejoin', round, term, successor, stage });
+  turn.actions.push({ kind: 'rejoin', round, term, takenOver, successor, stage });
 }
 
 export function onRejoinAsked(turn: Turn): void {

@@ -11,7 +11,7 @@ import type {
   LeaseView,
   Positions,
 } from 'lanekeeper/model';
-import type { Rejoin, Sync, Takeover, Turnover, View } from './handover-state.ts';
+import type { Rejoin, Sync, TailState, Takeover, Turnover, View } from './handover-state.ts';
 import type { Reason } from './reasons.ts';
 
 export type Settings = {
@@ -191,8 +191,20 @@ export type ArrivedDeed = {
 };
 
 /** A deed that names this dc and is not accepted yet. It is ours to accept or to give back, and nobody else's. */
-export type Receiving = { readonly role: 'receiver'; readonly deed: ArrivedDeed; readonly sinceMs: number } & (
-  | { readonly phase: 'examining'; readonly reasons: readonly Reason[]; readonly retryMs: number }
+export type Receiving = {
+  readonly role: 'receiver';
+  readonly deed: ArrivedDeed;
+  readonly sinceMs: number;
+  /** Those that have the deed as well. */
+  readonly seenBy: readonly DataCenterName[];
+} & (
+  | {
+      readonly phase: 'examining';
+      readonly reasons: readonly Reason[];
+      readonly retryMs: number;
+      /** When those that have not said that they have the deed are asked. */
+      readonly askMs: number;
+    }
   | { readonly phase: 'accepting'; readonly round: number }
   | { readonly phase: 'declining'; readonly round: number; readonly reasons: readonly Reason[] }
 );
@@ -213,6 +225,8 @@ export type Ownership = {
   readonly settings: Settings;
   readonly view: View;
   readonly takeover: Takeover;
+  /** By the dc that was taken over, while it is not back. */
+  readonly tails: ReadonlyMap<DataCenterName, TailState>;
   readonly turnover: Turnover | null;
   readonly sync: Sync;
   readonly rejoin: Rejoin | null;
@@ -226,6 +240,13 @@ export type Ownership = {
   readonly moves: ReadonlyMap<AccountId, Move>;
   /** Instances that reported a drain before its number had come back to us. */
   readonly early: readonly { readonly move: number; readonly instance: string; readonly atMs: number }[];
+  /** Deeds that others have, and that had not arrived here when they said so. */
+  readonly seen: readonly {
+    readonly account: AccountId;
+    readonly peer: DataCenterName;
+    readonly epoch: Epoch;
+    readonly atMs: number;
+  }[];
   /** Set once the agent is asked to leave: nothing new is begun. */
   readonly leaving: 'no' | 'release' | 'hand-over';
 };

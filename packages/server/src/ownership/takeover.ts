@@ -1,51 +1,84 @@
 /**
  * Another dc has lost its right to write, and this one takes over everything that it held (T1 to T4).
  *
- *   none ── lapsed, and we are in its sync set ──▶ claiming ── a new term ──▶ freezing ── cut ──▶ recording ──▶ none
- *     ▲                                              │ refused, no answer        │ failed: again   │ failed: again
+ *   none ── lapsed, and we are in its sync set ──▶ claiming ── a new term ──▶ none ── everybody's tail is known ──▶ recording ──▶ none
+ *     ▲                                              │ refused, no answer                                            │ failed: again
  *     └──────────────────────────────────────────────┘
  *
- * From the new term on there is no way back: an agent that starts anew finds the succession in the store's history and
- * not in its database, and goes on from freezing.
+ * From the new term on there is no way back: an agent that starts anew finds the succession in the store's history and not in its
+ * database, and goes on. What is between the two is in `tails.ts`: everybody in the view ends its streams from the failed one and
+ * says so in the store, and we fetch what another one has and we have not. Who says nothing is waited out, and taken over as well.
  */
-import type { DataCenterName, Succession, SuccessionResult } from 'lanekeeper/model';
+import { comparePositions, type DataCenterName, type Succession, type SuccessionResult } from 'lanekeeper/model';
 import type { OwnershipEvent } from './events.ts';
-import type { Cut, FailoverOutcome } from './handover-state.ts';
+import type { Cut, FailoverOutcome, Takeover } from './handover-state.ts';
 import { type Reason, reason, speaksOfGaps } from './reasons.ts';
 import type { Ownership } from './state.ts';
+import { isBehind, tailOf, unreported } from './tails.ts';
 import { leaseLeftMs, nextRound, type Turn } from './turn.ts';
-import { lapsesInMs, missing, noteRecorded, observe, ownRevision } from './views.ts';
+import { effectiveTakeover, lapsesInMs, missing, noteRecorded, observe, ownRevision } from './views.ts';
 
 const againMs = 250;
-/** Freezing ends a worker and waits for it; recording writes a few rows. */
 const stepWithinMs = 10_000;
 
 export function onTakeoverTick(turn: Turn): void {
   const { takeover, leaving } = turn.state;
   const { nowMs } = turn;
   if (takeover.phase === 'claiming' && nowMs >= takeover.deadlineMs) return rest(turn, takeover.asked, null);
-  if (takeover.phase === 'freezing' && nowMs >= takeover.deadlineMs)
-    return freeze(turn, takeover.succession, takeover.asked);
-  if (takeover.phase === 'recording' && nowMs >= takeover.deadlineMs)
-    return record(turn, takeover.succession, takeover.cut, takeover.asked);
+  if (takeover.phase === 'recording' && nowMs >= takeover.deadlineMs) return record(turn, takeover.succession);
   if (takeover.phase !== 'none' || nowMs < takeover.nextMs || leaving !== 'no') return;
-  const begun = missing(turn.state).find(({ kind, to }) => kind === 'take' && to === turn.state.settings.here);
-  if (begun !== undefined) return freeze(turn, begun, []);
+  // In their order, so that none is recorded without its cut.
+  const [first] = begun(turn.state);
+  if (first !== undefined && mayRecord(turn.state, first)) return record(turn, first);
   if (!turn.state.settings.automaticFailover) return;
   for (const from of turn.state.view.peers.keys())
     if (reasonsNotToTake(turn.state, from, false, nowMs).length === 0) return claim(turn, from, false, []);
+}
+
+/** What the store has granted us, and our database does not have. */
+export function begun(state: Ownership): readonly Succession[] {
+  return missing(state).filter(({ kind, to }) => kind === 'take' && to === state.settings.here);
+}
+
+/** T2: all the living have ended their streams from there, and what any of them has is here. */
+function mayRecord(state: Ownership, { from, term }: Succession): boolean {
+  const { view, settings } = state;
+  const cut = tailOf(state, from, term);
+  if (cut === null || unreported(state, from, term).length > 0 || isBehind(state, from, term, cut)) return false;
+  if (cuts(state) === null) return false;
+  // T3: what the living gave away before this arrives by itself, and with it everything that they had written.
+  return missing(state).every(
+    (one) =>
+      one.term >= term ||
+      one.kind === 'take' ||
+      one.from === settings.here ||
+      view.peers.get(one.from)?.record.takenOver !== null,
+  );
+}
+
+/** How far we have the log of everybody who is gone; null while that is not known of all. */
+function cuts(state: Ownership): Readonly<Record<DataCenterName, { generation: number; cut: Cut }>> | null {
+  const known: Record<DataCenterName, { generation: number; cut: Cut }> = {};
+  for (const [of, { record }] of state.view.peers) {
+    if (record.takenOver === null) continue;
+    const cut = tailOf(state, of, record.takenOver);
+    if (cut === null) return null;
+    known[of] = { generation: record.incarnation.generation, cut };
+  }
+  return known;
 }
 
 /** A person asks. */
 export function onFailoverAsked(turn: Turn, event: Extract<OwnershipEvent, { kind: 'failover-asked' }>): void {
   const { takeover } = turn.state;
   const { id, from, forced } = event;
-  if (takeover.phase !== 'none') {
-    const present = takeover.phase === 'claiming' ? takeover.from : takeover.succession.from;
-    if (present === from) turn.state = { ...turn.state, takeover: { ...takeover, asked: [...takeover.asked, id] } };
-    else answer(turn, [id], { kind: 'refused', reasons: [reason('busy', `taking over ${present}`)] });
-    return;
-  }
+  const granted = begun(turn.state).find((one) => one.from === from);
+  if (granted !== undefined)
+    return set(turn, { ...takeover, waiting: [...takeover.waiting, { term: granted.term, id }] });
+  if (takeover.phase === 'claiming' && takeover.from === from)
+    return set(turn, { ...takeover, asked: [...takeover.asked, id] });
+  if (takeover.phase !== 'none')
+    return answer(turn, [id], { kind: 'refused', reasons: [reason('busy', 'taking over another one')] });
   const reasons = reasonsNotToTake(turn.state, from, forced, turn.nowMs);
   if (reasons.length > 0) answer(turn, [id], { kind: 'refused', reasons });
   else claim(turn, from, forced, [id]);
@@ -72,8 +105,31 @@ export function reasonsNotToTake(
   if (!forced && record.state === 'released' && nowMs - watched.sinceMs < settings.releasedGraceMs)
     return [reason('released-lately', from)];
   if (!forced && !record.inSync.includes(settings.here)) return [reason('not-in-sync', from)];
+  const lacking = forced ? [] : lackingTails(state, from);
+  if (lacking.length > 0) return [reason('not-in-sync', lacking.join(', '))];
   // It learns of our gaps a moment after us, and may have died in that moment.
   return forced ? [] : (state.gates.get(from)?.reasons.filter(speaksOfGaps) ?? []);
+}
+
+/**
+ * Those whom `from` took over and whose tail was not fetched from it: what they acknowledged as `remote` is here only where we
+ * were in their sync set too.
+ */
+function lackingTails(state: Ownership, from: DataCenterName): readonly DataCenterName[] {
+  const { view, settings } = state;
+  const theirs = view.peers.get(from)?.record.positions.frozen ?? {};
+  return [...view.peers].flatMap(([of, { record }]) => {
+    if (record.takenOver === null || effectiveTakeover(view.history, record.takenOver)?.to !== from) return [];
+    if (record.inSync.includes(settings.here)) return [];
+    const had = theirs[of];
+    const have = tailOf(state, of, record.takenOver);
+    const whole =
+      had?.term === record.takenOver &&
+      have !== null &&
+      comparePositions(have.homed, had.homed) >= 0 &&
+      comparePositions(have.rest, had.rest) >= 0;
+    return whole ? [] : [of];
+  });
 }
 
 export function onTakeoverSucceeded(turn: Turn, round: number, result: SuccessionResult | null): void {
@@ -88,7 +144,10 @@ export function onTakeoverSucceeded(turn: Turn, round: number, result: Successio
     ({ kind, from: source, to, term }) =>
       kind === 'take' && source === from && to === here && !turn.state.view.recorded?.includes(term),
   );
-  if (ours !== undefined) return freeze(turn, ours, asked);
+  if (ours !== undefined) {
+    const waiting = [...takeover.waiting, ...asked.map((id) => ({ term: ours.term, id }))];
+    return set(turn, { phase: 'none', nextMs: turn.nowMs, waiting });
+  }
   // Our own lease was renewed in between, and the question went by the revision before.
   const renewed = ownRevision(turn.state) !== takeover.revision && ownRevision(turn.state) !== null;
   if (result.kind === 'refused' && result.reason === 'no-lease' && renewed)
@@ -97,28 +156,19 @@ export function onTakeoverSucceeded(turn: Turn, round: number, result: Successio
   rest(turn, asked, result.kind === 'refused' && result.reason === 'stale-term' ? null : [reason(code, from)]);
 }
 
-export function onFrozen(turn: Turn, event: Extract<OwnershipEvent, { kind: 'frozen' }>): void {
-  const { takeover } = turn.state;
-  if (takeover.phase !== 'freezing' || takeover.round !== event.round) return;
-  const { succession, asked } = takeover;
-  if (event.cut !== null) return record(turn, succession, event.cut, asked);
-  turn.state = { ...turn.state, takeover: { ...takeover, deadlineMs: turn.nowMs + againMs } };
-}
-
 export function onTakeoverRecorded(turn: Turn, event: Extract<OwnershipEvent, { kind: 'recorded' }>): void {
   const { takeover } = turn.state;
   if (takeover.phase !== 'recording' || takeover.round !== event.round) return;
-  if (!event.ok) {
-    turn.state = { ...turn.state, takeover: { ...takeover, deadlineMs: turn.nowMs + againMs } };
-    return;
-  }
-  const { succession, asked } = takeover;
+  if (!event.ok) return set(turn, { ...takeover, deadlineMs: turn.nowMs + againMs });
+  const { succession, waiting } = takeover;
   noteRecorded(
     turn,
     missing(turn.state).flatMap(({ term }) => (term <= succession.term ? [term] : [])),
   );
-  turn.state = { ...turn.state, takeover: { phase: 'none', nextMs: turn.nowMs } };
-  answer(turn, asked, { kind: 'taken', term: succession.term });
+  const left = waiting.filter(({ term }) => term !== succession.term);
+  set(turn, { phase: 'none', nextMs: turn.nowMs, waiting: left });
+  const told = waiting.flatMap(({ term, id }) => (term === succession.term ? [id] : []));
+  answer(turn, told, { kind: 'taken', term: succession.term });
 }
 
 function claim(turn: Turn, from: DataCenterName, forced: boolean, asked: readonly string[]): void {
@@ -127,10 +177,8 @@ function claim(turn: Turn, from: DataCenterName, forced: boolean, asked: readonl
   const revision = ownRevision(turn.state);
   if (watched === undefined || revision === null) return;
   const round = nextRound(turn);
-  turn.state = {
-    ...turn.state,
-    takeover: { phase: 'claiming', from, forced, revision, asked, round, deadlineMs: deadline(turn) },
-  };
+  const { waiting } = turn.state.takeover;
+  set(turn, { phase: 'claiming', from, forced, revision, asked, waiting, round, deadlineMs: deadline(turn) });
   const { here: to, holder } = settings;
   const fromRevision = watched.record.revision;
   turn.actions.push({
@@ -140,35 +188,20 @@ function claim(turn: Turn, from: DataCenterName, forced: boolean, asked: readonl
   });
 }
 
-/** T2: freeze first, then the cut, then the succession: what is beyond the cut cannot arrive here any more. */
-function freeze(turn: Turn, succession: Succession, asked: readonly string[]): void {
-  const round = nextRound(turn);
-  turn.state = {
-    ...turn.state,
-    takeover: { phase: 'freezing', succession, asked, round, deadlineMs: turn.nowMs + stepWithinMs },
-  };
-  turn.actions.push({ kind: 'freeze', round, from: succession.from, term: succession.term });
-}
-
 /** T3: with every succession before it that never arrived, so that the fold here is the store's. */
-function record(turn: Turn, succession: Succession, cut: Cut, asked: readonly string[]): void {
+function record(turn: Turn, succession: Succession): void {
+  const known = cuts(turn.state);
+  if (known === null) return;
   const round = nextRound(turn);
-  turn.state = {
-    ...turn.state,
-    takeover: { phase: 'recording', succession, cut, asked, round, deadlineMs: turn.nowMs + stepWithinMs },
-  };
-  const generation = turn.state.view.peers.get(succession.from)?.record.incarnation.generation ?? 1;
+  const { waiting } = turn.state.takeover;
+  set(turn, { phase: 'recording', succession, waiting, round, deadlineMs: turn.nowMs + stepWithinMs });
   const successions = missing(turn.state).filter(({ term }) => term <= succession.term);
-  turn.actions.push({
-    kind: 'record',
-    round,
-    successions,
-    cuts: { term: succession.term, of: succession.from, generation, cut },
-  });
+  turn.actions.push({ kind: 'record', round, successions, cuts: known });
 }
 
 function rest(turn: Turn, asked: readonly string[], reasons: readonly Reason[] | null): void {
-  turn.state = { ...turn.state, takeover: { phase: 'none', nextMs: turn.nowMs + againMs } };
+  const { waiting } = turn.state.takeover;
+  set(turn, { phase: 'none', nextMs: turn.nowMs + againMs, waiting });
   answer(turn, asked, reasons === null ? { kind: 'pending' } : { kind: 'refused', reasons });
 }
 
@@ -178,4 +211,8 @@ function answer(turn: Turn, ids: readonly string[], outcome: FailoverOutcome): v
 
 function deadline(turn: Turn): number {
   return turn.nowMs + turn.state.settings.answerWithinMs;
+}
+
+function set(turn: Turn, takeover: Takeover): void {
+  turn.state = { ...turn.state, takeover };
 }

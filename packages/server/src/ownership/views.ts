@@ -11,6 +11,10 @@ import type { View } from './handover-state.ts';
 import type { Ownership } from './state.ts';
 import { nextRound, type Turn } from './turn.ts';
 
+/** How often the store is looked at while a takeover is under way, or one is about to be; not for ever where nobody may. */
+const urgentEveryMs = 100;
+const urgentForMs = 30_000;
+
 export function beginView(nowMs: number): View {
   return { look: { step: 'idle', nextMs: nowMs }, peers: new Map(), own: null, history: [], recorded: null };
 }
@@ -28,7 +32,19 @@ export function onWatched(turn: Turn, event: Extract<OwnershipEvent, { kind: 'wa
   const { look } = turn.state.view;
   if (look.step !== 'reading' || look.round !== event.round) return;
   if (event.view !== null) observe(turn, event.view);
-  setView(turn, { look: { step: 'idle', nextMs: turn.nowMs + turn.state.settings.watchEveryMs } });
+  const everyMs = isUrgent(turn)
+    ? Math.min(urgentEveryMs, turn.state.settings.watchEveryMs)
+    : turn.state.settings.watchEveryMs;
+  setView(turn, { look: { step: 'idle', nextMs: turn.nowMs + everyMs } });
+}
+
+/** Somebody's accounts are written nowhere at this moment. */
+function isUrgent({ state, nowMs }: Turn): boolean {
+  for (const { record, sinceMs } of state.view.peers.values()) {
+    const lateMs = nowMs - sinceMs - record.ttlMs;
+    if (record.takenOver === null && record.state !== 'released' && lateMs > 0 && lateMs < urgentForMs) return true;
+  }
+  return missing(state).some(({ kind }) => kind === 'take');
 }
 
 /** Takes over what an answer of the store says, unless something newer was seen already: answers may overtake each other. */
@@ -60,6 +76,20 @@ export function knownTerm({ term, view }: Ownership): number {
 export function onSuccessionsRead(turn: Turn, terms: readonly number[]): void {
   // A reading that was overtaken by what was recorded since must not make a takeover look undone: rows never go away.
   setView(turn, { recorded: [...new Set([...(turn.state.view.recorded ?? []), ...terms])].toSorted((a, b) => a - b) });
+}
+
+/**
+ * The takeover that a dc comes back from, which was taken over in `term`: that of its successor, where this was taken over later, and
+ * so on. Null: the store's history does not say.
+ */
+export function effectiveTakeover(history: readonly Succession[], term: number): Succession | null {
+  let effective = history.find((one) => one.term === term && one.kind === 'take');
+  for (let next = effective; next !== undefined; ) {
+    effective = next;
+    const { term: after, to } = next;
+    next = history.find((one) => one.kind === 'take' && one.from === to && one.term > after);
+  }
+  return effective ?? null;
 }
 
 /** Successions of the store that our database does not have; empty while it was not asked. */
