@@ -137,3 +137,33 @@ BEGIN
 END $$;
 
 REVOKE ALL ON FUNCTION lanekeeper.landed(bigint), lanekeeper.land(), lanekeeper.hold_acceptance(), lanekeeper.hold_ms() FROM PUBLIC;
+
+-- ── Relay slots ──────────────────────────────────────────────────────────────────────────────────────────────────────
+--
+-- What this data center keeps of its own log for another one: what it applied of a third, should that one fail
+-- (src/postgres/relay/). Written by the agent; none of it is replicated.
+
+CREATE TABLE lanekeeper.relay (
+  peer text NOT NULL,
+  publisher text NOT NULL,
+  stream text NOT NULL CHECK (stream IN ('homed', 'rest')),
+  origin text NOT NULL,
+  complete_from pg_lsn NOT NULL,
+  place pg_lsn NOT NULL,
+  merged pg_snapshot NOT NULL,
+  at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (peer, publisher, stream)
+);
+COMMENT ON TABLE lanekeeper.relay IS 'What the relay slot for `peer` is known to hold: every transaction of `publisher` that was applied here under `origin` and ends, in the publisher''s log, beyond `complete_from`. Written before the slot is moved. No row: nothing is known.';
+COMMENT ON COLUMN lanekeeper.relay.place IS 'In the log of this data center: the slot begins there or before. One that begins later was made by somebody else.';
+COMMENT ON COLUMN lanekeeper.relay.merged IS 'Versions of shared rows that it sees are known to `peer`, as far as they came from `publisher`.';
+
+CREATE TABLE lanekeeper.heard (
+  publisher text NOT NULL,
+  stream text NOT NULL CHECK (stream IN ('homed', 'rest')),
+  origin text NOT NULL,
+  place pg_lsn NOT NULL,
+  at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (publisher, stream)
+);
+COMMENT ON TABLE lanekeeper.heard IS 'Up to where everything of another log is here, as its worker said: also where nothing of it had to be written, which leaves no progress. A worker that ends forgets it.';
