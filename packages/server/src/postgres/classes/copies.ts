@@ -15,7 +15,7 @@ import { quoteName, quoteTable } from '../fence/names.ts';
 import { readCatalog } from '../inspect/read-catalog.ts';
 import type { Queryable } from '../queryable.ts';
 import { quoteList } from '../sql-text.ts';
-import { peersOf } from '../streams/names.ts';
+import { joinedPeers, readMembers } from '../streams/members.ts';
 import { type DatabaseProblem, databaseProblem } from '../transaction.ts';
 import { awaitMerges, awaitPeer, awaitWriters } from './arrival.ts';
 
@@ -114,7 +114,9 @@ async function awaitAll(options: RefreshOptions): Promise<CopyState['missing']> 
   const endMs = performance.now() + arriveWithinMs;
   const [own, ...others] = await Promise.all([
     awaitWriters(client, asOf, endMs, signal),
-    ...peersOf(configuration).map(async (dc) => [dc, await awaitPeer(connect(dc), arrival)] as const),
+    ...joinedPeers(configuration, await readMembers(client)).map(
+      async (dc) => [dc, await awaitPeer(connect(dc), arrival)] as const,
+    ),
   ]);
   const all = [[here, own ?? (await awaitMerges(client, endMs, signal))] as const, ...others];
   return Object.fromEntries(all.flatMap(([dc, reason]) => (reason === null ? [] : [[dc, reason] as const])));

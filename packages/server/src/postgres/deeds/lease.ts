@@ -100,7 +100,10 @@ export async function readProof(
     }
     return positions;
   };
-  const slots = await readMissingSlots(client, Object.keys(subscriptions));
+  const slots = [
+    ...(await readMissingSlots(client, Object.keys(subscriptions))),
+    ...(await readUnfinishedJoin(client)),
+  ];
   return {
     ...rest,
     fenceProblems: [...rest.fenceProblems, ...slots],
@@ -114,10 +117,19 @@ export async function readProof(
   };
 }
 
+/** What a join has not compared yet may lack anything. */
+async function readUnfinishedJoin(client: Queryable): Promise<ProofReading['fenceProblems']> {
+  const { rows } = await client.query<{ stage: string }>(
+    `SELECT stage FROM lanekeeper.joining WHERE dc = lanekeeper.dc() AND stage NOT IN ('begun', 'kept')`,
+  );
+  const problem = 'not finished: run `lanekeeper join` again';
+  return rows.map(({ stage }) => ({ relation: 'the join of this data center', trigger: stage, problem }));
+}
+
 /**
  * What is written before a peer has its slots never reaches it. A peer that has read this data center before, and whose
  * slots were dropped since, is another matter: that is red in `status`, and for a person. So is one that was taken over: it
- * is brought in line or seeded before it reads on.
+ * is brought in line or seeded before it reads on. One that has not joined yet has nothing to lose.
  */
 async function readMissingSlots(
   client: Queryable,
@@ -129,7 +141,8 @@ async function readMissingSlots(
       WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_replication_slots s
           WHERE s.slot_name = w.slot AND s.database = current_database())
         AND NOT EXISTS (SELECT FROM lanekeeper.subscribed r WHERE r.publisher = lanekeeper.dc() AND r.subscriber = w.peer)
-        AND NOT EXISTS (SELECT FROM lanekeeper.frozen f WHERE f.publisher = w.peer)`,
+        AND NOT EXISTS (SELECT FROM lanekeeper.frozen f WHERE f.publisher = w.peer)
+        AND (NOT EXISTS (SELECT FROM lanekeeper.member) OR EXISTS (SELECT FROM lanekeeper.member m WHERE m.dc = w.peer))`,
     [JSON.stringify(wanted)],
   );
   return rows.map(({ slot }) => ({ relation: 'the list of slots', trigger: slot, problem: 'missing' }));

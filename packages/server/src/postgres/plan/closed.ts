@@ -7,14 +7,15 @@ import type { Configuration, TableName } from 'lanekeeper/config';
 import type { Catalog } from '../catalog.ts';
 import { quoteTable, quoteText } from '../fence/names.ts';
 import type { Piece } from '../piece.ts';
-import { declaredName, peersOf, publishedTables, streamNames } from '../streams/names.ts';
+import { joinedPeers } from '../streams/members.ts';
+import { declaredName, publishedTables, streamNames } from '../streams/names.ts';
 import type { PresentState } from './state.ts';
 
 /** Sorted. */
 export function closedTables(configuration: Configuration, present: PresentState): readonly TableName[] {
   // Nobody reads here yet, and nobody ever has.
   if (present.slotsFor.size === 0 && present.readBy.size === 0) return [];
-  const peers = peersOf(configuration);
+  const peers = joinedPeers(configuration, present.members);
   return streamNames
     .flatMap((stream) => {
       const published = present.published[stream];

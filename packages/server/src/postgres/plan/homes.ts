@@ -11,7 +11,7 @@ import type { Configuration } from 'lanekeeper/config';
 import { type DataCenterName, type Homes, singleAccount } from 'lanekeeper/model';
 import { quoteText } from '../fence/names.ts';
 import type { Queryable } from '../queryable.ts';
-import { peersOf } from '../streams/names.ts';
+import { joinedPeers, type Members } from '../streams/members.ts';
 import type { PlanProblem, Step } from './step.ts';
 
 export type HomesState = {
@@ -51,13 +51,14 @@ function before(configuration: Configuration, state: HomesState): Homes {
   return state.said[configuration.here] ?? state.installed;
 }
 
-export function homesProblems(configuration: Configuration, state: HomesState): PlanProblem[] {
+export function homesProblems(configuration: Configuration, state: HomesState, members: Members): PlanProblem[] {
   const was = before(configuration, state);
   const { here, homes } = configuration;
   if (was === homes) return [];
   const problem = (message: string): PlanProblem[] => [{ kind: 'homes', message }];
   const { home } = state;
-  const others = (wanted: Homes) => peersOf(configuration).filter((dc) => (state.said[dc] ?? was) !== wanted);
+  const others = (wanted: Homes) =>
+    joinedPeers(configuration, members).filter((dc) => (state.said[dc] ?? was) !== wanted);
   if (homes === 'per-account') {
     if (here === home || !others(homes).includes(home)) return [];
     return problem(

@@ -15,7 +15,7 @@ import { quoteText } from '../fence/names.ts';
 import { layoutShape, mergedNames, mergeProblems } from '../merge/index.ts';
 import { type Migration, pendingMigrations } from '../migrate/index.ts';
 import type { Piece } from '../piece.ts';
-import { peersOf } from '../streams/names.ts';
+import { joinedPeers } from '../streams/members.ts';
 import { publicationPieces } from '../streams/publications.ts';
 import { closedTables, closingPieces } from './closed.ts';
 import { chunkSql, type FillFrom, fillsOf } from './fill.ts';
@@ -33,7 +33,9 @@ export function planSteps(configuration: Configuration, present: PresentState, m
     ...otherInstallation(configuration, present),
     ...missingTables(configuration, present.catalog),
     ...mergeProblems(configuration, present.catalog),
-    ...(present.homes === null || present.installation === null ? [] : homesProblems(configuration, present.homes)),
+    ...(present.homes === null || present.installation === null
+      ? []
+      : homesProblems(configuration, present.homes, present.members)),
   ];
   if (problems.length > 0) return { steps: [], problems, undeclared, closed: [] };
   const closed = closedTables(configuration, present);
@@ -49,6 +51,7 @@ export function planSteps(configuration: Configuration, present: PresentState, m
     ...pending.map(migrationStep),
     ...homes.first,
     ...installationSteps(configuration, present),
+    ...memberSteps(configuration, present),
     ...layoutSteps(configuration, present),
     ...pieceSteps(pieces, present, pending.length > 0),
     ...sequenceSteps(configuration, present),
@@ -92,6 +95,30 @@ function installationSteps(configuration: Configuration, present: PresentState):
       title: `note that this database belongs to data center ${configuration.here} of cluster ${configuration.cluster}`,
       why: 'so that no configuration of another one is ever applied to it',
       sql: `INSERT INTO lanekeeper.installation (cluster, dc, stride) VALUES (${values.join(', ')})`,
+      lock: null,
+      estimatedRows: null,
+      waitsFor: null,
+      action: { do: 'run' },
+    },
+  ];
+}
+
+/**
+ * Those that are configured when a database is first prepared begin together. One that was prepared before this was written down
+ * goes by who keeps a slot or says that it reads here; when nobody does, it is still beginning.
+ */
+function memberSteps(configuration: Configuration, present: PresentState): Step[] {
+  if (present.members !== null) return [];
+  const { here, dataCenters } = configuration;
+  const seen = new Set([...present.slotsFor, ...[...present.readBy.values()].flatMap((readers) => [...readers])]);
+  const names = Object.keys(dataCenters).filter((dc) => dc === here || seen.size === 0 || seen.has(dc));
+  return [
+    {
+      id: 'members',
+      kind: 'create',
+      title: `note that ${names.join(', ')} ${names.length === 1 ? 'is the only data center' : 'take part'}`,
+      why: 'one that is configured later joins with `lanekeeper join`, and until then nobody waits for it',
+      sql: `INSERT INTO lanekeeper.member (dc) VALUES ${names.map((dc) => `(${quoteText(dc)})`).join(', ')} ON CONFLICT DO NOTHING`,
       lock: null,
       estimatedRows: null,
       waitsFor: null,
@@ -278,7 +305,7 @@ function fillSteps(configuration: Configuration, present: PresentState): Step[] 
   const { homes } = present;
   const deeded = homes?.deeded === true;
   const from: FillFrom = { home: deeded ? homes.home : configuration.existingAccounts, deed: deeded };
-  const unread = peersOf(configuration).filter((dc) => !present.slotsFor.has(dc));
+  const unread = joinedPeers(configuration, present.members).filter((dc) => !present.slotsFor.has(dc));
   const waitsFor =
     unread.length === 0
       ? null

@@ -8,6 +8,7 @@ import { type AppliedMigration, readAppliedMigrations } from '../migrate/index.t
 import type { Piece } from '../piece.ts';
 import type { Queryable } from '../queryable.ts';
 import { splitName } from '../sql-text.ts';
+import { type Members, readMembers } from '../streams/members.ts';
 import { type StreamName, slotName, streamNames } from '../streams/names.ts';
 import { readPublishedTables } from '../streams/rows.ts';
 import { readFingerprints } from './fingerprint.ts';
@@ -47,6 +48,8 @@ export type PresentState = {
   readonly layouts: ReadonlyMap<TableName, string>;
   /** Which peers have said that they read a table from here. */
   readonly readBy: ReadonlyMap<TableName, ReadonlySet<DataCenterName>>;
+  /** Who takes part. */
+  readonly members: Members;
   /** Peers for which this data center keeps both slots, so that nothing written here is lost to them. */
   readonly slotsFor: ReadonlySet<DataCenterName>;
 };
@@ -83,6 +86,7 @@ export async function readPresentState(
     },
     layouts: migrations.some((done) => done.number >= 8) ? await readLayouts(client) : new Map(),
     readBy: migrations.some((done) => done.number >= 4) ? await readReaders(client, configuration) : new Map(),
+    members: await readMembers(client),
     slotsFor: await readSlots(client, configuration),
   };
 }

@@ -223,6 +223,8 @@ export type NewSubscription = {
   readonly url: string;
   /** Reads from the start; otherwise it is enabled when it is known from where. Default true. */
   readonly enabled?: boolean;
+  /** First copy what the tables hold; only into empty tables. Default false. */
+  readonly copyData?: boolean;
   /**
    * Both sides know it (PostgreSQL 17). CREATE SUBSCRIPTION makes the slot what this says, also one that was there.
    * Default: as this side does, for a publisher of the same version.
@@ -231,12 +233,12 @@ export type NewSubscription = {
 };
 
 export async function subscribe(client: Client, subscription: NewSubscription): Promise<void> {
-  const { name, slot, stream, publications, url, enabled = true } = subscription;
+  const { name, slot, stream, publications, url, enabled = true, copyData = false } = subscription;
   const failover = subscription.failover ?? (await knowsFailover(client));
   const connection = subscriptionConnection(url, slot);
   await client.query(`CREATE SUBSCRIPTION ${quoteName(name)} CONNECTION ${quoteText(connection)}
     PUBLICATION ${quoteList(publications)}
-    WITH (create_slot = false, slot_name = ${quoteText(slot)}, copy_data = false, enabled = ${enabled}, ${optionsOf(stream)}${failover ? ', failover = true' : ''})`);
+    WITH (create_slot = false, slot_name = ${quoteText(slot)}, copy_data = ${copyData}, enabled = ${enabled}, ${optionsOf(stream)}${failover ? ', failover = true' : ''})`);
   await rememberConnection(client, name, connection);
 }
 

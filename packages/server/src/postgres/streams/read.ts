@@ -119,10 +119,7 @@ type WorkerRow = {
   readonly stats: Readonly<Record<string, unknown>> | null;
 };
 
-async function readIncoming(
-  client: Queryable,
-  peers: readonly DataCenterName[],
-): Promise<readonly IncomingStream[]> {
+async function readIncoming(client: Queryable, peers: readonly DataCenterName[]): Promise<readonly IncomingStream[]> {
   const wanted = peers.flatMap((publisher) =>
     streamNames.map((stream) => ({ publisher, stream, name: subscriptionName(publisher, stream) })),
   );
@@ -166,10 +163,7 @@ async function readIncoming(
 
 type SlotStateRow = Omit<OutgoingStream, 'subscriber' | 'stream' | 'exists'>;
 
-async function readOutgoing(
-  client: Queryable,
-  peers: readonly DataCenterName[],
-): Promise<readonly OutgoingStream[]> {
+async function readOutgoing(client: Queryable, peers: readonly DataCenterName[]): Promise<readonly OutgoingStream[]> {
   const wanted = peers.flatMap((subscriber) =>
     streamNames.map((stream) => ({ subscriber, stream, slot: slotName(subscriber, stream) })),
   );
