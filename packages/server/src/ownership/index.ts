@@ -47,7 +47,7 @@ import { onRejoinAsked, onRejoined, onRejoinTick } from './rejoin.ts';
 import type { Ownership, Settings } from './state.ts';
 import { beginSync, onReplication, onSyncSet, onSyncTick } from './sync-set.ts';
 import { onFrozen, onMended, onTailsTick } from './tails.ts';
-import { onFailoverAsked, onTakeoverRecorded, onTakeoverSucceeded, onTakeoverTick } from './takeover.ts';
+import { begun, onFailoverAsked, onTakeoverRecorded, onTakeoverSucceeded, onTakeoverTick } from './takeover.ts';
 import type { Turn } from './turn.ts';
 import {
   onAllDrained,
@@ -226,6 +226,8 @@ function handle(turn: Turn, event: OwnershipEvent): void {
 /** No question about an account is open. What waits for a gate or a lease can wait for the next leader as well. */
 function atRest(state: Ownership): boolean {
   if (state.takeover.phase !== 'none' || state.turnover !== null) return false;
+  // Nobody else goes on with it, except another agent of this dc.
+  if (state.leaving === 'release' && begun(state).length > 0) return false;
   for (const move of state.moves.values())
     if (move.role === 'giver' ? isUnderWay(move) : move.phase !== 'examining') return false;
   return true;

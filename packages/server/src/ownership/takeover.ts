@@ -26,11 +26,11 @@ export function onTakeoverTick(turn: Turn): void {
   const { nowMs } = turn;
   if (takeover.phase === 'claiming' && nowMs >= takeover.deadlineMs) return rest(turn, takeover.asked, null);
   if (takeover.phase === 'recording' && nowMs >= takeover.deadlineMs) return record(turn, takeover.succession);
-  if (takeover.phase !== 'none' || nowMs < takeover.nextMs || leaving !== 'no') return;
+  if (takeover.phase !== 'none' || nowMs < takeover.nextMs) return;
   // In their order, so that none is recorded without its cut.
   const [first] = begun(turn.state);
   if (first !== undefined && mayRecord(turn.state, first)) return record(turn, first);
-  if (!turn.state.settings.automaticFailover) return;
+  if (!turn.state.settings.automaticFailover || leaving !== 'no') return;
   for (const from of turn.state.view.peers.keys())
     if (reasonsNotToTake(turn.state, from, false, nowMs).length === 0) return claim(turn, from, false, []);
 }
