@@ -203,10 +203,13 @@ test('a slot that is gone is said and not made anew', async () => {
   const result = await ensure(la);
   expect(result).toMatchObject({ ready: false, streams: [{ kind: 'unchanged' }, { kind: 'lost' }] });
   expect(await codes()).toContain('no-slot');
-  // la has read ny before, so its slot that is gone does not stop ny; a data center that has not yet, does.
+  // la has read ny before, so its slot that is gone does not stop ny; a data center that has not yet, does, once it takes part.
   const client = new Client({ connectionString: ny.urls.agent });
   await client.connect();
+  expect((await readProof(client, { la: [], fra: [] }, false)).fenceProblems).toEqual([]);
+  await client.query("INSERT INTO lanekeeper.member (dc) VALUES ('fra')");
   const { fenceProblems } = await readProof(client, { la: [], fra: [] }, false);
+  await client.query("DELETE FROM lanekeeper.member WHERE dc = 'fra'");
   await client.end();
   expect(fenceProblems.map(({ trigger, problem }) => `${trigger} ${problem}`).sort()).toEqual([
     'lanekeeper_fra_homed missing',

@@ -15,3 +15,20 @@ CREATE TABLE lanekeeper.paused (
   at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 COMMENT ON TABLE lanekeeper.paused IS 'Subscriptions that a join has disabled for a moment, while it holds the lock of those who change streams. Never replicated.';
+
+-- As before (000004.sql), and: one that has not joined yet copies what is there when it does.
+CREATE OR REPLACE FUNCTION lanekeeper.refuse_closed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  missing text;
+BEGIN
+  SELECT d INTO missing FROM unnest(lanekeeper.dcs()) d WHERE d <> lanekeeper.dc()
+    AND (EXISTS (SELECT FROM lanekeeper.member m WHERE m.dc = d) OR NOT EXISTS (SELECT FROM lanekeeper.member))
+    AND NOT EXISTS (
+      SELECT FROM lanekeeper.subscribed s WHERE s.relation = TG_ARGV[0] AND s.publisher = lanekeeper.dc() AND s.subscriber = d) LIMIT 1;
+  IF missing IS NOT NULL THEN
+    PERFORM lanekeeper.refuse('LK003', format('%I.%I is not open yet: %s does not read it', TG_TABLE_SCHEMA, TG_TABLE_NAME, missing),
+      TG_ARGV[0], NULL, NULL, NULL, NULL, format('Run `lanekeeper apply` in %s, then here again.', missing));
+  END IF;
+  RETURN NULL;
+END $$;
