@@ -196,6 +196,64 @@ export function leaseStoreConforms(open: (cluster: string) => LeaseStore): void 
     }),
   );
 
+  const promoted: Incarnation = { ...incarnation, timeline: 2, ended: [{ timeline: 1, at: '0/1A2B3C' }] };
+  const ended = async (store: LeaseStore, changes: Partial<LeaseClaim> = {}) => {
+    const revision = revisionOf(await store.acquire(claim(changes)));
+    await store.release('ny', { holder: 'ny-1', revision }, true);
+  };
+
+  it('gives it to a promoted standby that lacks nothing, and never again to the primary before', () =>
+    withStores(2, async (store, other) => {
+      await ended(store);
+      await store.acquire(la({ positions: { log: '0/1', received: { ny: '0/FFFFFF' }, applied: { ny: '0/1A2B3C' } } }));
+      const result = await other.acquire(claim({ holder: 'ny-2', incarnation: promoted }));
+      const revision = revisionOf(result);
+      const { ended: _, ...recorded } = promoted;
+      expect((await recordOf(store, 'ny'))?.incarnation).toEqual(recorded);
+      expect((await other.renew(claim({ holder: 'ny-2', incarnation: promoted }), revision)).kind).toBe('held');
+      const next = revisionOf(await other.acquire(claim({ holder: 'ny-2', incarnation: recorded })));
+      expect(await store.acquire(claim())).toEqual(refused('other-incarnation'));
+      expect(await store.renew(claim({ holder: 'ny-2' }), next)).toEqual(refused('other-incarnation'));
+      await store.release('ny', { holder: 'ny-2', revision: next }, false);
+      expect(await store.acquire(claim())).toEqual(refused('other-incarnation'));
+    }));
+
+  it('does not give it to a promoted standby while it is held, also not to its holder or by what it left behind', () =>
+    withStores(1, async (store) => {
+      const revision = revisionOf(await store.acquire(claim()));
+      const asked = claim({ incarnation: promoted });
+      expect(await store.acquire(asked)).toEqual(refused('held-by-other'));
+      expect(await store.acquire(asked, { holder: 'ny-1', revision })).toEqual(refused('held-by-other'));
+      expect(await store.renew(asked, revision)).toEqual(refused('other-incarnation'));
+      await store.release('ny', { holder: 'ny-1', revision }, false);
+      expect((await store.acquire(asked)).kind).toBe('held');
+    }));
+
+  it.each([
+    ['of its own log', { incarnation: { ...promoted, ended: [{ timeline: 1, at: '0/1A2B3B' }] } }],
+    ['of a peer', { positions: { ...claim().positions, applied: { la: '16/B374CFFF' } } }],
+    ['of a peer, of which it knows nothing', { positions: { ...claim().positions, applied: {} } }],
+    ['where it left the recorded timeline', { incarnation: { ...incarnation, timeline: 2 } }],
+    ['the recorded timeline', { incarnation: { ...promoted, ended: [{ timeline: 3, at: '1/0' }] } }],
+    ['the generation', { incarnation: { ...promoted, generation: 2 } }],
+  ])('refuses a promoted standby that lacks something %s', (_, lacking) =>
+    withStores(1, async (store) => {
+      await ended(store);
+      const asked = claim({ incarnation: promoted, ...lacking });
+      expect(await store.acquire(asked)).toEqual(refused('other-incarnation'));
+      expect((await recordOf(store, 'ny'))?.incarnation).toEqual(incarnation);
+    }),
+  );
+
+  it.each(['applied', 'homed'] as const)('refuses a promoted standby of which a peer has more %s', (stream) =>
+    withStores(1, async (store) => {
+      await ended(store);
+      const positions = { log: '0/1', received: {}, applied: {}, [stream]: { ny: '0/1A2B3D' } };
+      await store.acquire(la({ positions }));
+      expect(await store.acquire(claim({ incarnation: promoted }))).toEqual(refused('other-incarnation'));
+    }),
+  );
+
   it('lets one win of many who ask at the same moment', () =>
     withStores(8, async (...stores) => {
       const results = await Promise.all(stores.map((store, index) => store.acquire(claim({ holder: `ny-${index}` }))));

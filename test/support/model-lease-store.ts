@@ -2,18 +2,19 @@
  * The lease store as a model: the rules of the port and nothing else, with time as an argument. The simulation runs on
  * it, and the conformance suite holds it to the same rules as the real adapters.
  */
-import type {
-  LeaseClaim,
-  LeaseCredential,
-  LeaseRecord,
-  LeaseResult,
-  LeaseStore,
-  LeaseView,
-  Readmission,
-  Succession,
-  SuccessionRefusal,
-  SuccessionRequest,
-  SuccessionResult,
+import {
+  judgeStanding,
+  type LeaseClaim,
+  type LeaseCredential,
+  type LeaseRecord,
+  type LeaseResult,
+  type LeaseStore,
+  type LeaseView,
+  type Readmission,
+  type Succession,
+  type SuccessionRefusal,
+  type SuccessionRequest,
+  type SuccessionResult,
 } from 'lanekeeper/model';
 
 type Stored = Omit<LeaseRecord, 'state'> & {
@@ -38,10 +39,13 @@ export class ModelLeaseStore {
     const present = this.#records.get(claim.dataCenter);
     if (present !== undefined) {
       if (present.takenOver !== null) return this.#refuse('taken-over', nowMs);
-      if (!sameIncarnation(present, claim)) return this.#refuse('other-incarnation', nowMs);
-      const free = stateOf(present, nowMs) !== 'held' || present.holder === claim.holder;
+      const standing = judgeStanding(claim, present, this.read(nowMs).leases);
+      const promoted = standing.kind === 'promoted' && standing.missing.length === 0;
+      if (standing.kind !== 'same' && !promoted) return this.#refuse('other-incarnation', nowMs);
+      const own = present.holder === claim.holder;
       const inherited = present.holder === predecessor?.holder && present.revision === predecessor.revision;
-      if (!free && !inherited) return this.#refuse('held-by-other', nowMs);
+      if (stateOf(present, nowMs) === 'held' && (promoted || !(own || inherited)))
+        return this.#refuse('held-by-other', nowMs);
     }
     return this.#grant(claim, (present?.revision ?? 0) + 1, nowMs);
   }
@@ -50,7 +54,8 @@ export class ModelLeaseStore {
     const present = this.#records.get(claim.dataCenter);
     if (present === undefined) return this.#refuse('stale-revision', nowMs);
     if (present.takenOver !== null) return this.#refuse('taken-over', nowMs);
-    if (!sameIncarnation(present, claim)) return this.#refuse('other-incarnation', nowMs);
+    if (judgeStanding(claim, present, this.read(nowMs).leases).kind !== 'same')
+      return this.#refuse('other-incarnation', nowMs);
     const current = holds(present, { holder: claim.holder, revision }, nowMs);
     return current ? this.#grant(claim, revision + 1, nowMs) : this.#refuse('stale-revision', nowMs);
   }
@@ -119,8 +124,10 @@ export class ModelLeaseStore {
   }
 
   #grant(claim: LeaseClaim, revision: number, nowMs: number): LeaseResult {
+    const { ended: _, ...incarnation } = claim.incarnation;
     this.#records.set(claim.dataCenter, {
       ...claim,
+      incarnation,
       revision,
       untilMs: nowMs + claim.ttlMs,
       takenOver: null,
@@ -141,14 +148,6 @@ function stateOf(stored: Stored, nowMs: number): LeaseRecord['state'] {
 function holds(stored: Stored, { holder, revision }: LeaseCredential, nowMs: number): boolean {
   const known = stored.holder === holder && stored.revision === revision;
   return known && stateOf(stored, nowMs) === 'held';
-}
-
-function sameIncarnation(a: Pick<LeaseRecord, 'incarnation'>, b: Pick<LeaseRecord, 'incarnation'>): boolean {
-  return (
-    a.incarnation.systemIdentifier === b.incarnation.systemIdentifier &&
-    a.incarnation.timeline === b.incarnation.timeline &&
-    a.incarnation.generation === b.incarnation.generation
-  );
 }
 
 /** The model behind the port, on the real clock. */

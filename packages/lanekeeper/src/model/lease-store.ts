@@ -12,6 +12,11 @@ export type Incarnation = {
   readonly timeline: number;
   /** Rises when the dc was taken over or restored. Starts at 1. */
   readonly generation: number;
+  /**
+   * In a claim: where the timelines ended that this one goes on from. Absent in a database that was never promoted, and where
+   * that cannot be read. The store judges by it and does not keep it.
+   */
+  readonly ended?: readonly { readonly timeline: number; readonly at: string }[];
 };
 
 /**
@@ -25,6 +30,8 @@ export type Positions = {
   readonly received: Readonly<Record<DataCenterName, string>>;
   /** How far it had durably applied each peer's log; empty where the agent may not read that. */
   readonly applied: Readonly<Record<DataCenterName, string>>;
+  /** The same of the homed streams alone; absent: as `applied`. */
+  readonly homed?: Readonly<Record<DataCenterName, string>>;
   /** Its tails of those that were taken over; absent: none. */
   readonly frozen?: Readonly<Record<DataCenterName, Tail>>;
 };
@@ -145,7 +152,9 @@ export interface LeaseStore {
   /**
    * Takes the dc's lease if it is free: never held, released, expired, this holder's own, or still what `predecessor`
    * left behind (another agent of the same database takes over without a gap). Refused for another incarnation than
-   * the recorded one, whatever its state, and to a dc that was taken over.
+   * the recorded one, whatever its state, and to a dc that was taken over. A promoted standby that lacks nothing (`judgeStanding`)
+   * gets it once it is not held by anybody, also not by this holder: the primary before may still go by it. From then on
+   * its timeline is the recorded one.
    */
   acquire(claim: LeaseClaim, predecessor?: LeaseCredential): Promise<LeaseResult>;
   /** Extends it; refused when `revision` is not the present one, or when it expired or was released meanwhile. */

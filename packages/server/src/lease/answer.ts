@@ -170,6 +170,7 @@ function readPositions(value: unknown): Positions {
     log: positions.log,
     received: readByPeer('received', positions.received),
     applied: readByPeer('applied', positions.applied),
+    ...(positions.homed === undefined ? {} : { homed: readByPeer('homed', positions.homed) }),
     ...(positions.frozen === undefined ? {} : { frozen: readTails(positions.frozen) }),
   };
 }

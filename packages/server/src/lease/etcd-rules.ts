@@ -1,12 +1,13 @@
 /** The rules of the port, decided on a snapshot of etcd. Pure: what is decided holds only if nothing has changed since. */
-import type {
-  LeaseClaim,
-  LeaseCredential,
-  LeaseResult,
-  Readmission,
-  Succession,
-  SuccessionRefusal,
-  SuccessionRequest,
+import {
+  judgeStanding,
+  type LeaseClaim,
+  type LeaseCredential,
+  type LeaseResult,
+  type Readmission,
+  type Succession,
+  type SuccessionRefusal,
+  type SuccessionRequest,
 } from 'lanekeeper/model';
 import type { Entry, Snapshot, StoredRecord } from './etcd-snapshot.ts';
 
@@ -43,9 +44,11 @@ export function decideAcquire(
   if (before !== null) {
     const { record, state } = before;
     if (record.takenOver !== null) return { kind: 'refused', reason: 'taken-over' };
-    if (!sameIncarnation(record, claim)) return { kind: 'refused', reason: 'other-incarnation' };
+    const standing = judgeStanding(claim, record, snapshot.view.leases);
+    const promoted = standing.kind === 'promoted' && standing.missing.length === 0;
+    if (standing.kind !== 'same' && !promoted) return { kind: 'refused', reason: 'other-incarnation' };
     const inherited = record.holder === predecessor?.holder && record.revision === predecessor.revision;
-    if (state === 'held' && record.holder !== claim.holder && !inherited)
+    if (state === 'held' && (promoted || (record.holder !== claim.holder && !inherited)))
       return { kind: 'refused', reason: 'held-by-other' };
   }
   return { kind: 'change', change: { before, after: granted(claim, before), alive: 'granted' } };
@@ -55,7 +58,8 @@ export function decideRenew(snapshot: Snapshot, claim: LeaseClaim, revision: num
   const before = snapshot.entries.get(claim.dataCenter);
   if (before === undefined) return { kind: 'refused', reason: 'stale-revision' };
   if (before.record.takenOver !== null) return { kind: 'refused', reason: 'taken-over' };
-  if (!sameIncarnation(before.record, claim)) return { kind: 'refused', reason: 'other-incarnation' };
+  if (judgeStanding(claim, before.record, snapshot.view.leases).kind !== 'same')
+    return { kind: 'refused', reason: 'other-incarnation' };
   if (!isHeldBy(before, { holder: claim.holder, revision })) return { kind: 'refused', reason: 'stale-revision' };
   return { kind: 'change', change: { before, after: granted(claim, before), alive: 'renewed' } };
 }
@@ -109,7 +113,8 @@ export function decideSuccession(
 
 /** Null: it is not to be readmitted. */
 export function decideReadmission(snapshot: Snapshot, readmission: Readmission): RecordChange | null {
-  const { dataCenter, takenOver, incarnation, positions } = readmission;
+  const { dataCenter, takenOver, positions } = readmission;
+  const { ended: _, ...incarnation } = readmission.incarnation;
   const before = snapshot.entries.get(dataCenter);
   if (before === undefined || before.record.takenOver !== takenOver) return null;
   const { record } = before;
@@ -119,19 +124,12 @@ export function decideReadmission(snapshot: Snapshot, readmission: Readmission):
 }
 
 function granted(claim: LeaseClaim, before: Entry | null): StoredRecord {
-  const { dataCenter, holder, incarnation, positions, ttlMs, inSync } = claim;
+  const { dataCenter, holder, positions, ttlMs, inSync } = claim;
+  const { ended: _, ...incarnation } = claim.incarnation;
   const revision = (before?.record.revision ?? 0) + 1;
   return { dataCenter, incarnation, positions, holder, revision, ttlMs, inSync, takenOver: null, ended: null };
 }
 
 function isHeldBy({ record, state }: Entry, { holder, revision }: LeaseCredential): boolean {
   return state === 'held' && record.holder === holder && record.revision === revision;
-}
-
-function sameIncarnation(a: Pick<StoredRecord, 'incarnation'>, b: Pick<StoredRecord, 'incarnation'>): boolean {
-  return (
-    a.incarnation.systemIdentifier === b.incarnation.systemIdentifier &&
-    a.incarnation.timeline === b.incarnation.timeline &&
-    a.incarnation.generation === b.incarnation.generation
-  );
 }

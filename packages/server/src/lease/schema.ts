@@ -7,7 +7,7 @@
  * Rises with every change of `schemaSql`, which also brings an older one up to it. A store never replaces a newer one.
  * Functions go on taking what agents of the version before ask, since agents are replaced one by one.
  */
-export const schemaVersion = 2;
+export const schemaVersion = 3;
 
 /** One transaction; two at once wait for each other here. */
 export const installLockSql = `SELECT pg_advisory_xact_lock(hashtext('lanekeeper_lease'))`;
@@ -87,12 +87,26 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
       ) ORDER BY v.term) FROM lanekeeper_lease.view v WHERE v.cluster = asked_cluster AND v.term > 1), '[]'))
 $$;
 
+-- Version 3: a standby of the recorded database that was promoted, and lacks nothing that is known of. See judgeStanding.
+CREATE OR REPLACE FUNCTION lanekeeper_lease.is_promoted(l lanekeeper_lease.lease, claim jsonb) RETURNS boolean
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT l.system_identifier = claim->'incarnation'->>'systemIdentifier' AND l.generation = (claim->'incarnation'->>'generation')::integer
+    AND l.timeline < (claim->'incarnation'->>'timeline')::integer
+    AND EXISTS (SELECT FROM jsonb_to_recordset(coalesce(claim->'incarnation'->'ended', '[]')) AS e(timeline integer, at pg_lsn)
+      WHERE e.timeline = l.timeline AND e.at >= (l.positions->>'log')::pg_lsn
+        AND NOT EXISTS (SELECT FROM lanekeeper_lease.lease p WHERE p.cluster = l.cluster AND p.dc <> l.dc
+          AND coalesce(p.positions->'homed'->>l.dc, p.positions->'applied'->>l.dc, p.positions->'received'->>l.dc)::pg_lsn > e.at))
+    AND NOT EXISTS (SELECT FROM unnest(ARRAY['applied', 'homed']) stream, jsonb_each_text(coalesce(l.positions->stream, '{}')) known
+      WHERE known.value::pg_lsn > coalesce((claim->'positions'->stream->>known.key)::pg_lsn, '0/0'))
+$$;
+
 CREATE OR REPLACE FUNCTION lanekeeper_lease.take(
   asked_cluster text, claim jsonb, expected_revision bigint, predecessor_holder text, predecessor_revision bigint
 ) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   l lanekeeper_lease.lease;
+  promoted boolean;
   refusal text;
   next_revision bigint;
   until_at timestamptz;
@@ -108,19 +122,21 @@ BEGIN
     WHERE NOT EXISTS (SELECT FROM lanekeeper_lease.view v WHERE v.cluster = asked_cluster) ON CONFLICT DO NOTHING;
 
   SELECT * INTO l FROM lanekeeper_lease.lease WHERE cluster = asked_cluster AND dc = claim->>'dataCenter' FOR UPDATE;
-  IF NOT FOUND THEN
+  promoted := expected_revision IS NULL AND coalesce(lanekeeper_lease.is_promoted(l, claim), false);
+  IF l.dc IS NULL THEN
     refusal := 'stale-revision';
   ELSIF l.taken_over IS NOT NULL THEN
     refusal := 'taken-over';
-  ELSIF (l.system_identifier, l.timeline, l.generation) IS DISTINCT FROM (claim->'incarnation'->>'systemIdentifier',
+  ELSIF NOT promoted AND (l.system_identifier, l.timeline, l.generation) IS DISTINCT FROM (claim->'incarnation'->>'systemIdentifier',
         (claim->'incarnation'->>'timeline')::integer, (claim->'incarnation'->>'generation')::integer) THEN
     refusal := 'other-incarnation';
   ELSIF expected_revision IS NOT NULL THEN
     IF l.revision <> expected_revision OR l.holder <> claim->>'holder' OR l.released OR l.until <= clock_timestamp() THEN
       refusal := 'stale-revision';
     END IF;
-  ELSIF NOT (l.released OR l.until <= clock_timestamp() OR l.holder = claim->>'holder'
-             OR coalesce(l.holder = predecessor_holder AND l.revision = predecessor_revision, false)) THEN
+  -- The primary before may still go by it, whatever its standby has read of that.
+  ELSIF NOT (l.released OR l.until <= clock_timestamp() OR NOT promoted AND (l.holder = claim->>'holder'
+             OR coalesce(l.holder = predecessor_holder AND l.revision = predecessor_revision, false))) THEN
     refusal := 'held-by-other';
   END IF;
 
@@ -130,6 +146,7 @@ BEGIN
   next_revision := l.revision + 1;
   until_at := clock_timestamp() + make_interval(secs => (claim->>'ttlMs')::double precision / 1000);
   UPDATE lanekeeper_lease.lease SET holder = claim->>'holder', revision = next_revision, positions = claim->'positions',
+    timeline = (claim->'incarnation'->>'timeline')::integer,
     granted_at = clock_timestamp(), until = until_at, released = false, yielded = false,
     ttl_ms = (claim->>'ttlMs')::bigint, in_sync = coalesce(claim->'inSync', '[]')
     WHERE cluster = asked_cluster AND dc = claim->>'dataCenter';
