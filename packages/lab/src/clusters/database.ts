@@ -33,7 +33,8 @@ export async function ensureDatabase(cluster: Cluster, options: DatabaseOptions)
     client.query(
       `GRANT EXECUTE ON FUNCTION pg_catalog.pg_replication_origin_progress(text, boolean), pg_catalog.pg_reload_conf(),
         pg_catalog.pg_replication_origin_create(text), pg_catalog.pg_replication_origin_oid(text),
-        pg_catalog.pg_replication_origin_session_setup(text), pg_catalog.pg_replication_origin_session_reset()
+        pg_catalog.pg_replication_origin_session_setup(text), pg_catalog.pg_replication_origin_session_reset(),
+        pg_catalog.pg_replication_origin_xact_setup(pg_lsn, timestamptz)
         TO ${escapeIdentifier(agent.name)}`,
     ),
   );
