@@ -1,7 +1,7 @@
 /** Waiting until what was written has arrived, and asking PostgreSQL whether anything went wrong on the way. */
 import { runSql } from './clusters.ts';
 
-/** Waits, bounded, until every subscriber has confirmed what each data center has written so far. */
+/** Waits, bounded (a relay slot is read only after a failure), until every subscriber has confirmed what each data center has written so far. */
 export async function settled(superuserUrls: Readonly<Record<string, string>>, withinMs = 20_000): Promise<void> {
   for (const [dataCenter, url] of Object.entries(superuserUrls)) {
     const [position] = await runSql<{ lsn: string }>(url, 'SELECT pg_current_wal_lsn()::text AS lsn');
@@ -10,7 +10,7 @@ export async function settled(superuserUrls: Readonly<Record<string, string>>, w
       const [row] = await runSql<{ behind: number }>(
         url,
         `SELECT count(*)::int AS behind FROM pg_replication_slots
-          WHERE plugin = 'pgoutput' AND (confirmed_flush_lsn < $1::pg_lsn OR NOT active)`,
+          WHERE plugin = 'pgoutput' AND slot_name NOT LIKE '%\\_relay' AND (confirmed_flush_lsn < $1::pg_lsn OR NOT active)`,
         [position?.lsn],
       );
       if (row?.behind === 0) break;
