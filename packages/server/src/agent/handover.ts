@@ -75,12 +75,9 @@ export class Handover {
       }
       case 'record': {
         const { successions, cuts } = action;
-        const recorded = Object.fromEntries(
-          Object.entries(cuts).map(([of, { generation, cut }]) => [of, { generation, ...cut }]),
-        );
-        await database.run((client) => recordSuccessions(client, successions, recorded));
+        await database.run((client) => recordSuccessions(client, successions, cuts));
         const taken = successions.at(-1);
-        context.log('warn', 'took over', { from: taken?.from, term: taken?.term, cuts: recorded });
+        context.log('warn', 'took over', { from: taken?.from, term: taken?.term, cuts });
         return { kind: 'recorded', round, ok: true };
       }
       case 'drain-all': {

@@ -15,7 +15,15 @@ import type {
   SuccessionRequest,
   SuccessionResult,
 } from 'lanekeeper/model';
-import type { Cut, FailoverOutcome, Link, RejoinStage, SwitchOutcome, SwitchRequest } from './handover-state.ts';
+import type {
+  Cut,
+  FailoverOutcome,
+  Link,
+  RecordableCut,
+  RejoinStage,
+  SwitchOutcome,
+  SwitchRequest,
+} from './handover-state.ts';
 import type { Reason } from './reasons.ts';
 import type { ArrivedDeed, ClockSample, GiveOutcome, GiveRequest, Proof } from './state.ts';
 
@@ -181,13 +189,10 @@ export type Action =
         readonly upTo: Cut;
       }
     >
-  /** Copies of the store's successions, the last one with the cuts of all who are gone. Answered by `recorded`. */
+  /** Copies of the store's successions, each takeover with the cuts of all who were gone by then. Answered by `recorded`. */
   | Asked<
       'record',
-      {
-        readonly successions: readonly Succession[];
-        readonly cuts: Readonly<Record<DataCenterName, { readonly generation: number; readonly cut: Cut }>>;
-      }
+      { readonly successions: readonly Succession[]; readonly cuts: Readonly<Record<DataCenterName, RecordableCut>> }
     >
   /** Holds the requests of all accounts. Answered by `all-draining`. */
   | Asked<'drain-all', { readonly to: DataCenterName; readonly forMs: number }>

@@ -15,6 +15,8 @@ export type View = {
   readonly peers: ReadonlyMap<DataCenterName, Watched>;
   /** The store's record of this dc; null before it was seen, or when there is none yet. */
   readonly own: LeaseRecord | null;
+  /** Since when its revision is known. */
+  readonly ownSinceMs: number;
   /** Every succession, by term. */
   readonly history: readonly Succession[];
   /** Terms of the successions that our database has; null until it was asked. */
@@ -23,6 +25,9 @@ export type View = {
 
 /** Up to where a failed dc's log had been applied here when its streams were frozen: positions of its own log. */
 export type Cut = { readonly homed: string; readonly rest: string };
+
+/** Of one who was taken over in a term, in a generation. */
+export type RecordableCut = Cut & { readonly takenOver: number; readonly generation: number };
 
 /** One peer's reading of our log. */
 export type Link = {

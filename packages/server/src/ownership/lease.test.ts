@@ -131,7 +131,12 @@ describe('lease', () => {
 
   it.each([
     ['another database', [{ incarnation: { ...incarnation, systemIdentifier: '8' } }], 'other-incarnation'],
-    ['a promoted copy', [{ incarnation: { ...incarnation, timeline: 2 } }], 'other-incarnation'],
+    ['a standby that was promoted since', [{ incarnation: { ...incarnation, timeline: 2 } }], 'demoted'],
+    [
+      'a standby that was promoted since, and taken over',
+      [{ incarnation: { ...incarnation, timeline: 2 }, takenOver: 1 }],
+      'demoted',
+    ],
     [
       'an older log than its own record',
       [{ positions: { log: '0/101', received: {}, applied: {} } }],
@@ -216,5 +221,103 @@ describe('lease', () => {
     agent.grant().written();
     expect(agent.has('left')).toBe(true);
     expect(agent.has('release')).toBe(false);
+  });
+});
+
+describe('after a promotion', () => {
+  const promoted = { ...incarnation, timeline: 2, ended: [{ timeline: 1, at: '0/180' }] };
+  const readers = { la: 'reads' } as const;
+  const own = { holder: 'ny-0', revision: 7, positions: { log: '0/100', received: {}, applied: { la: '0/50' } } };
+  const la = { dataCenter: 'la', holder: 'la-1' };
+  /** A proof, the view, and a proof that is held against it. */
+  function ask(agent: Driver, records: Parameters<Driver['view']>[0], changes: object = {}): Driver {
+    const proof = () => ({
+      ...agent.proof(wallStartMs + agent.nowMs, false),
+      incarnation: promoted,
+      readers,
+      ...changes,
+    });
+    agent.tick();
+    if (agent.has('write-lease')) agent.written().tick();
+    agent.prove(proof());
+    if (agent.has('write-lease')) agent.written().tick().prove(proof());
+    agent.send({ kind: 'store-view', round: agent.take('read-store').round, view: agent.view(records) });
+    return agent.has('prove') ? agent.prove(proof()) : agent;
+  }
+
+  it('a lease is asked for once the one of the primary before has run out by our own clock', () => {
+    const agent = ask(new Driver(), [{ ...own, state: 'expired' }, la]);
+    expect(agent.reasons()).toEqual(['promotion-waits']);
+    ask(agent.tick(6999), [{ ...own, state: 'expired' }, la]);
+    expect(agent.reasons()).toEqual(['promotion-waits']);
+    ask(agent.tick(1000), [{ ...own, state: 'expired' }, la]);
+    expect(agent.take('acquire')).toMatchObject({ claim: { incarnation: promoted }, predecessor: null });
+  });
+
+  it('it is not, however long that takes, while the primary before renews it', () => {
+    const agent = ask(new Driver(), [{ ...own, state: 'held' }, la]);
+    for (let revision = 8; revision < 12; revision++) {
+      ask(agent.tick(6000), [{ ...own, revision, state: 'held' }, la]);
+      expect(agent.reasons()).toEqual(['promotion-waits']);
+    }
+  });
+
+  it('it is asked for at once when that was given up', () => {
+    const agent = ask(new Driver(), [{ ...own, state: 'yielded' }, la]);
+    expect(agent.has('acquire')).toBe(true);
+  });
+
+  it('what the agent left behind in the database does not help: the primary before has it as well', () => {
+    const agent = ask(new Driver({ holder: 'ny-0', revision: 7 }), [{ ...own, state: 'held' }, la]);
+    expect(agent.has('acquire')).toBe(false);
+    expect(agent.reasons()).toEqual(['promotion-waits']);
+  });
+
+  const lagging = { ...promoted, ended: [{ timeline: 1, at: '0/FF' }] };
+  it.each([
+    ['its own log is behind its record', [own, la], { incarnation: lagging }, 'promotion-lacks'],
+    [
+      'a peer has more of it',
+      [own, { ...la, positions: { log: '0/1', received: {}, applied: { ny: '0/181' } } }],
+      {},
+      'promotion-lacks',
+    ],
+    [
+      'it had more of a peer',
+      [{ ...own, positions: { ...own.positions, applied: { la: '0/51' } } }, la],
+      {},
+      'promotion-lacks',
+    ],
+    [
+      'nothing says where it comes from',
+      [own, la],
+      { incarnation: { ...incarnation, timeline: 2 } },
+      'promotion-unproved',
+    ],
+    ['a peer has no slot', [own, la], { readers: { la: 'no-slot' } }, 'promotion-without-slots'],
+    ['a peer that lives reads elsewhere', [own, la], { readers: { la: 'away' } }, 'promotion-unread'],
+    ['it was taken over meanwhile', [{ ...own, takenOver: 2 }, la], { incarnation: lagging }, 'taken-over'],
+  ])('it is not asked for when %s', (_, records, changes, code) => {
+    const agent = ask(
+      new Driver(),
+      records.map((one) =>
+        one === la ? one : ({ ...one, state: one.dataCenter === 'la' ? 'held' : 'yielded' } as const),
+      ),
+      changes,
+    );
+    expect(agent.has('acquire')).toBe(false);
+    expect(agent.reasons()).toEqual([code]);
+  });
+
+  it('nobody is waited for whose own lease has run out', () => {
+    const agent = ask(
+      new Driver(),
+      [
+        { ...own, state: 'yielded' },
+        { ...la, state: 'expired' },
+      ],
+      { readers: { la: 'away' } },
+    );
+    expect(agent.has('acquire')).toBe(true);
   });
 });

@@ -10,10 +10,12 @@
  */
 import {
   comparePositions,
+  judgeStanding,
   type LeaseClaim,
   type LeaseCredential,
   type LeaseResult,
   type LeaseView,
+  type Missing,
 } from 'lanekeeper/model';
 import { stepped, translate } from './clocks.ts';
 import type { OwnershipEvent } from './events.ts';
@@ -22,7 +24,7 @@ import type { Attempt, ClockSample, Grant, Lease, Proof } from './state.ts';
 import { inSyncToClaim, onClaimed, onRecorded, wantsRenewal } from './sync-set.ts';
 import { wantsReport } from './tails.ts';
 import { nextRound, setLease, type Turn } from './turn.ts';
-import { knownTerm, observe } from './views.ts';
+import { knownTerm, observe, ownLapsesInMs } from './views.ts';
 
 /** The least time between two renewals. */
 const soonestMs = 250;
@@ -182,6 +184,11 @@ function acquireAfter(turn: Turn, lease: Extract<Lease, { phase: 'without' }>, p
     // L3: what a predecessor left may still count where the clock was set back; the successor does not wait for that.
     return lease.cleared ? without(turn, reasons) : voidLease(turn, reasons, lease.credential);
   }
+  // R4: the primary before may still go by its lease, whatever its standby has read of it, and this very agent may have kept it.
+  if (record !== undefined && otherIncarnation(turn, proof, view)) {
+    if (ownLapsesInMs(turn.state, turn.nowMs) > 0) return without(turn, [reason('promotion-waits')]);
+    return acquire(turn, proof, null);
+  }
   if (record?.state === 'held' && !ours) return without(turn, [reason('held-by-other', record.holder)]);
   acquire(turn, proof, lease.credential);
 }
@@ -259,7 +266,8 @@ function otherIncarnation(turn: Turn, { incarnation }: Proof, view: LeaseView): 
 function objections(turn: Turn, proof: Proof, view: LeaseView): readonly Reason[] {
   const { here } = turn.state.settings;
   const { positions } = proof;
-  if (otherIncarnation(turn, proof, view)) return [reason('other-incarnation')];
+  const standing = standingReasons(turn, proof, view);
+  if (standing.length > 0) return standing;
   const reasons: Reason[] = [];
   for (const record of view.leases) {
     if (record.dataCenter === here) {
@@ -277,6 +285,40 @@ function objections(turn: Turn, proof: Proof, view: LeaseView): readonly Reason[
     }
   }
   return reasons;
+}
+
+/** Whether this is the database that the store knows, or has become of it what may go on in its place. */
+function standingReasons(turn: Turn, proof: Proof, view: LeaseView): readonly Reason[] {
+  const { here } = turn.state.settings;
+  const known = view.leases.find(({ dataCenter }) => dataCenter === here);
+  if (known === undefined) return [];
+  const standing = judgeStanding({ dataCenter: here, ...proof }, known, view.leases);
+  switch (standing.kind) {
+    case 'same':
+      return [];
+    case 'other':
+      return [reason('other-incarnation')];
+    case 'demoted':
+      return [reason('demoted', `timeline ${proof.incarnation.timeline}, now ${known.incarnation.timeline}`)];
+  }
+  // It comes back from that first, and is compared row by row before it writes.
+  if (known.takenOver !== null) return [];
+  if (standing.kind === 'unproved') return [reason('promotion-unproved', `timeline ${proof.incarnation.timeline}`)];
+  const reasons = standing.missing.map((one) => reason('promotion-lacks', sayMissing(one)));
+  for (const { dataCenter, takenOver, state } of view.leases) {
+    if (dataCenter === here || takenOver !== null) continue;
+    const reader = proof.readers?.[dataCenter] ?? 'no-slot';
+    if (reader === 'no-slot') reasons.push(reason('promotion-without-slots', dataCenter));
+    // R3: one that lives and reads elsewhere could be told things there that nobody knows here.
+    else if (reader === 'away' && state === 'held') reasons.push(reason('promotion-unread', dataCenter));
+  }
+  return reasons;
+}
+
+function sayMissing({ of, peer, known, here }: Missing): string {
+  if (of === 'applied') return `${peer} was applied up to ${known}, here up to ${here ?? 'nothing'}`;
+  const who = of === 'log' ? 'it was written' : `${peer} has it`;
+  return `${who} up to ${known}, and the promoted log ends at ${here}`;
 }
 
 function voidIfStepped(turn: Turn, lease: Extract<Lease, { phase: 'held' }>, clock: ClockSample): boolean {

@@ -19,6 +19,30 @@ export const reasonTable = {
     stops: 'lease',
     help: 'this database is not the one the lease store knows: it was restored, cloned or made anew',
   },
+  demoted: {
+    stops: 'lease',
+    help: 'a standby of this database was promoted and has its place: this one writes nothing any more, and is to become a standby of that one',
+  },
+  'promotion-unproved': {
+    stops: 'lease',
+    help: 'it was promoted, and nothing says where its log left the one that the lease store knows: it is a standby of another one, or the replication role cannot read the history of its timelines',
+  },
+  'promotion-lacks': {
+    stops: 'lease',
+    help: 'it was promoted and lacks what is known to have been there: fail over to another data center, then seed this one with `lanekeeper join`',
+  },
+  'promotion-without-slots': {
+    stops: 'lease',
+    help: 'it was promoted without the slots that another data center reads, which would miss what is written now: fail over to that one, then seed this one with `lanekeeper join`',
+  },
+  'promotion-unread': {
+    stops: 'lease',
+    help: 'it was promoted, and another data center does not read from it yet: it may still read from the primary before',
+  },
+  'promotion-waits': {
+    stops: 'lease',
+    help: 'it was promoted, and the lease of the primary before has to run out first',
+  },
   'other-installation': {
     stops: 'lease',
     help: 'this database belongs to another data center or another cluster: see `cluster`, `dataCenters` and LANEKEEPER_DC',

@@ -64,7 +64,12 @@ export type Proof = {
   readonly clock: ClockSample;
   /** The database lets writes pass at this moment. */
   readonly holdsLease: boolean;
+  /** Who reads from here; absent in a database that was never promoted. */
+  readonly readers?: Readonly<Record<DataCenterName, Reader>>;
 };
+
+/** Of both streams of a peer: it reads them now; they have their slots here; what it reads cannot come from here. */
+export type Reader = 'reads' | 'away' | 'no-slot';
 
 /** A lease that the store granted, in the agent's clock (`untilMs`) and in the ones the fence reads. */
 export type Grant = {

@@ -49,7 +49,7 @@ describe('a takeover among three', () => {
     const agent = frozen(among(dead, {}, [take]));
     expect(agent.tick(50).has('record')).toBe(false);
     look(agent, dead, { ...reported(), revision: 2 }, [take]);
-    expect(agent.take('record')).toMatchObject({ successions: [take], cuts: { la: { generation: 1, cut } } });
+    expect(agent.take('record')).toMatchObject({ successions: [take], cuts: { la: { generation: 1, ...cut } } });
   });
 
   it('does not believe a report of an earlier takeover', () => {
@@ -68,7 +68,7 @@ describe('a takeover among three', () => {
     const again = agent.tick(250).take('mend');
     const reached = { homed: '0/600', rest: '0/400' };
     agent.send({ kind: 'mended', round: again.round, result: { kind: 'reached', cut: reached } });
-    expect(agent.take('record').cuts).toEqual({ la: { generation: 1, cut: reached } });
+    expect(agent.take('record').cuts).toEqual({ la: { generation: 1, takenOver: 2, ...reached } });
   });
 
   it('goes on without a third that was taken over meanwhile, and cuts its log off too', () => {
@@ -78,9 +78,9 @@ describe('a takeover among three', () => {
     expect(agent.tick(50).has('record')).toBe(false);
     frozen(agent, { homed: '0/70', rest: '0/80' });
     const first = agent.take('record');
-    expect(first).toMatchObject({ successions: [take], cuts: { la: { cut }, fra: { cut: { homed: '0/70' } } } });
+    expect(first).toMatchObject({ successions: [take], cuts: { la: cut, fra: { homed: '0/70' } } });
     agent.send({ kind: 'recorded', round: first.round, ok: true }).tick(50);
-    expect(agent.take('record')).toMatchObject({ successions: [second], cuts: { la: { cut } } });
+    expect(agent.take('record')).toMatchObject({ successions: [second], cuts: { la: cut } });
   });
 
   it('waits for what a third has switched away, which arrives by itself', () => {

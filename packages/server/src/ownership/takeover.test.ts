@@ -99,7 +99,7 @@ describe('a takeover', () => {
     expect(agent.has('record')).toBe(false);
     agent.send({ kind: 'frozen', round: freeze.round, cut });
     const record = agent.take('record');
-    expect(record).toMatchObject({ successions: [take], cuts: { la: { generation: 1, cut } } });
+    expect(record).toMatchObject({ successions: [take], cuts: { la: { generation: 1, ...cut } } });
     agent.send({ kind: 'recorded', round: record.round, ok: true });
     expect(agent.state.takeover.phase).toBe('none');
     expect(agent.state.view.recorded).toEqual([2]);
@@ -120,7 +120,7 @@ describe('a takeover', () => {
     agent.send({ kind: 'frozen', round: agent.take('freeze').round, cut });
     expect(agent.take('record')).toMatchObject({
       successions: [switched, taken],
-      cuts: { la: { generation: 4, cut } },
+      cuts: { la: { generation: 4, ...cut } },
     });
   });
 
@@ -225,7 +225,7 @@ describe('a takeover', () => {
     const first = agent.take('record');
     agent.send({ kind: 'recorded', round: first.round, ok: false }).wait(250);
     const second = agent.take('record');
-    expect(second.cuts).toEqual({ la: { generation: 1, cut } });
+    expect(second.cuts).toEqual({ la: { generation: 1, takenOver: 2, ...cut } });
     agent.send({ kind: 'recorded', round: first.round, ok: true });
     expect(agent.state.takeover.phase).toBe('recording');
     agent.wait(10_000).send({ kind: 'recorded', round: agent.take('record').round, ok: true });

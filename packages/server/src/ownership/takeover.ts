@@ -11,7 +11,7 @@
  */
 import { comparePositions, type DataCenterName, type Succession, type SuccessionResult } from 'lanekeeper/model';
 import type { OwnershipEvent } from './events.ts';
-import type { Cut, FailoverOutcome, Takeover } from './handover-state.ts';
+import type { FailoverOutcome, RecordableCut, Takeover } from './handover-state.ts';
 import { type Reason, reason, speaksOfGaps } from './reasons.ts';
 import type { Ownership } from './state.ts';
 import { isBehind, tailOf, unreported } from './tails.ts';
@@ -27,6 +27,8 @@ export function onTakeoverTick(turn: Turn): void {
   if (takeover.phase === 'claiming' && nowMs >= takeover.deadlineMs) return rest(turn, takeover.asked, null);
   if (takeover.phase === 'recording' && nowMs >= takeover.deadlineMs) return record(turn, takeover.succession);
   if (takeover.phase !== 'none' || nowMs < takeover.nextMs) return;
+  // What was granted to one who was taken over since is its successor's to finish.
+  if (turn.state.view.own?.takenOver != null) return;
   // In their order, so that none is recorded without its cut.
   const [first] = begun(turn.state);
   if (first !== undefined && mayRecord(turn.state, first)) return record(turn, first);
@@ -57,13 +59,14 @@ function mayRecord(state: Ownership, { from, term }: Succession): boolean {
 }
 
 /** How far we have the log of everybody who is gone; null while that is not known of all. */
-function cuts(state: Ownership): Readonly<Record<DataCenterName, { generation: number; cut: Cut }>> | null {
-  const known: Record<DataCenterName, { generation: number; cut: Cut }> = {};
+function cuts(state: Ownership): Readonly<Record<DataCenterName, RecordableCut>> | null {
+  const known: Record<DataCenterName, RecordableCut> = {};
   for (const [of, { record }] of state.view.peers) {
-    if (record.takenOver === null) continue;
-    const cut = tailOf(state, of, record.takenOver);
+    const { takenOver, incarnation } = record;
+    if (takenOver === null) continue;
+    const cut = tailOf(state, of, takenOver);
     if (cut === null) return null;
-    known[of] = { generation: record.incarnation.generation, cut };
+    known[of] = { ...cut, takenOver, generation: incarnation.generation };
   }
   return known;
 }

@@ -61,6 +61,18 @@ describe('whether everything may be given away', () => {
     expect(agent.has('drain-all')).toBe(false);
   });
 
+  it('not back, when what came from there has gone on to a third one', () => {
+    const came: Succession = { term: 2, kind: 'take', from: 'la', to: 'ny', undoes: null };
+    const wentOn: Succession = { term: 3, kind: 'take', from: 'ny', to: 'fra', undoes: null };
+    const asked = (successions: readonly Succession[]) => {
+      const agent = ready(successions);
+      return reasonsNotToSwitch(agent.state, { to: 'la', undoes: 2 }, agent.nowMs);
+    };
+    expect(asked([came, wentOn])).toMatchObject([{ code: 'nothing-to-undo', detail: 'term 2: it is in fra' }]);
+    const cameBack: Succession = { term: 4, kind: 'return', from: 'fra', to: 'ny', undoes: 3 };
+    expect(asked([came, wentOn, cameBack])).toEqual([]);
+  });
+
   it('not before our own successions were read, nor while one of them is missing here', () => {
     const agent = new Driver(null, { peers: ['la'], automaticFailover: false }).lead().watch(peer);
     expect(codes(ask(agent))).toEqual(['starting']);

@@ -8,7 +8,7 @@
  * Requests are held in the applications, those in flight finish, and then the lock waits for every writer, so that the
  * decision of the store is asked for while nobody writes.
  */
-import type { Succession, SuccessionResult } from 'lanekeeper/model';
+import { resolveHome, type Succession, type SuccessionResult } from 'lanekeeper/model';
 import type { OwnershipEvent } from './events.ts';
 import { reasonsNotToStart } from './gate.ts';
 import type { Held, SwitchOutcome, SwitchRequest, Turnover } from './handover-state.ts';
@@ -50,6 +50,9 @@ export function reasonsNotToSwitch(state: Ownership, request: SwitchRequest, now
     const undone = view.history.find(({ term }) => term === undoes);
     if (undone === undefined || undone.to !== settings.here || undone.from !== to)
       return [reason('nothing-to-undo', `term ${undoes}`)];
+    // It may have gone on to a third one, and not have come back from there.
+    const now = resolveHome(view.history, { home: undone.to, term: undone.term });
+    if (now !== settings.here) return [reason('nothing-to-undo', `term ${undoes}: it is in ${now}`)];
   }
   if (view.recorded === null) return [reason('starting', settings.here)];
   if (missing(state).length > 0) return [reason('busy', 'a succession is still being recorded')];

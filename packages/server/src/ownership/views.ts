@@ -16,7 +16,14 @@ const urgentEveryMs = 100;
 const urgentForMs = 30_000;
 
 export function beginView(nowMs: number): View {
-  return { look: { step: 'idle', nextMs: nowMs }, peers: new Map(), own: null, history: [], recorded: null };
+  return {
+    look: { step: 'idle', nextMs: nowMs },
+    peers: new Map(),
+    own: null,
+    ownSinceMs: nowMs,
+    history: [],
+    recorded: null,
+  };
 }
 
 export function onViewTick(turn: Turn): void {
@@ -52,9 +59,10 @@ export function observe(turn: Turn, { term, leases, successions }: LeaseView): v
   const { view, settings } = turn.state;
   if (term < knownTerm(turn.state)) return;
   const peers = new Map(view.peers);
-  let { own } = view;
+  let { own, ownSinceMs } = view;
   for (const record of leases) {
     if (record.dataCenter === settings.here) {
+      if (own?.revision !== record.revision && record.revision > (own?.revision ?? -1)) ownSinceMs = turn.nowMs;
       if (own === null || record.revision >= own.revision) own = record;
       continue;
     }
@@ -65,7 +73,7 @@ export function observe(turn: Turn, { term, leases, successions }: LeaseView): v
   }
   const history = successions.length >= view.history.length ? successions : view.history;
   turn.state = { ...turn.state, term };
-  setView(turn, { peers, own, history });
+  setView(turn, { peers, own, ownSinceMs, history });
 }
 
 /** A store that knows less than our database is another one, or was set back: it must not number successions anew (E1). */
@@ -107,6 +115,13 @@ export function ownRevision({ lease, view, settings }: Ownership): number | null
   if (lease.phase !== 'held') return null;
   const seen = view.own?.holder === settings.holder ? view.own.revision : 0;
   return Math.max(lease.grant.revision, seen);
+}
+
+/** How long until nobody can go by the lease that the store has on record for this dc, by our own clock. */
+export function ownLapsesInMs({ view: { own, ownSinceMs }, settings }: Ownership, nowMs: number): number {
+  if (own === null || own.state === 'released' || own.state === 'yielded') return 0;
+  const leftMs = Math.max(0, ownSinceMs + own.ttlMs + settings.skewMs - nowMs);
+  return own.state === 'held' ? Math.max(leftMs, 1) : leftMs;
 }
 
 /** How long until nobody can hold `peer`'s lease any more, by our own clock; null when nothing is known about it. */

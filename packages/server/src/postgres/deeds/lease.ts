@@ -8,7 +8,7 @@ import {
   type Tail,
 } from 'lanekeeper/model';
 import type { Queryable } from '../queryable.ts';
-import { slotName, streamNames } from '../streams/names.ts';
+import { type StreamName, slotName, streamNames, subscriptionName } from '../streams/names.ts';
 
 export type ClockReading = {
   /** Milliseconds since 1970 by the server's clock. */
@@ -91,9 +91,10 @@ export async function readProof(
   const row = rows[0];
   if (row === undefined) throw new Error('the proof has no row');
   const { systemIdentifier, timeline, generation, log, progress, frozen, ...rest } = row;
-  const furthest = (which: 'received' | 'applied') => {
+  const furthest = (which: 'received' | 'applied', stream?: StreamName) => {
     const positions: Record<DataCenterName, string> = {};
-    for (const [peer, names] of Object.entries(subscriptions)) {
+    for (const [peer, all] of Object.entries(subscriptions)) {
+      const names = stream === undefined ? all : all.filter((name) => name === subscriptionName(peer, stream));
       const known = progress.flatMap((one) => (names.includes(one.name) ? (one[which] ?? []) : []));
       const last = known.toSorted((a, b) => comparePositions(a, b)).at(-1);
       if (last !== undefined) positions[peer] = last;
@@ -112,6 +113,7 @@ export async function readProof(
       log,
       received: furthest('received'),
       applied: furthest('applied'),
+      ...(withOrigins ? { homed: furthest('applied', 'homed') } : {}),
       ...(frozen === null ? {} : { frozen }),
     },
   };

@@ -3,6 +3,7 @@ import type { DataCenterName, Succession, SuccessionKind } from 'lanekeeper/mode
 import type { ClientBase } from 'pg';
 import { quoteName } from '../fence/names.ts';
 import type { Queryable } from '../queryable.ts';
+import { readTails } from '../relay/tails.ts';
 import { type StreamName, slotName, streamNames, subscriptionName } from '../streams/names.ts';
 import { createSlot } from '../streams/slots.ts';
 
@@ -30,15 +31,22 @@ export async function readSuccessions(client: Queryable): Promise<readonly Recor
   }));
 }
 
-/** Writes those that are missing, in one transaction, and brings the view in line. `cuts` belong to the last one. */
+/**
+ * Writes those that are missing, in one transaction, and brings the view in line. A takeover gets the cuts of all who had been
+ * taken over by then: whoever comes back finds its own in the last row that names it.
+ */
 export async function recordSuccessions(
   client: ClientBase,
   successions: readonly Succession[],
-  cuts: RecordedSuccession['cuts'],
+  cuts: Readonly<Record<DataCenterName, RecordedCut & { readonly takenOver?: number }>>,
 ): Promise<void> {
   await together(client, async () => {
-    for (const [index, succession] of successions.entries())
-      await insert(client, succession, index === successions.length - 1 ? cuts : {});
+    for (const succession of successions) {
+      const gone = Object.entries(cuts).flatMap(([of, { takenOver = 0, ...cut }]) =>
+        takenOver <= succession.term ? [[of, cut] as const] : [],
+      );
+      await insert(client, succession, succession.kind === 'take' ? Object.fromEntries(gone) : {});
+    }
   });
   await settleView(client);
 }
@@ -114,41 +122,61 @@ export async function freezeStreams(
       [publisher, term],
     );
     if (rowCount === 0) return false;
-    const { rows } = await client.query<{ name: string; enabled: boolean }>(
-      `SELECT subname AS name, subenabled AS enabled FROM pg_catalog.pg_subscription s
-        JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = current_database() AND s.subname = ANY ($1)`,
-      [names],
-    );
-    for (const { name, enabled } of rows)
-      if (enabled) await client.query(`ALTER SUBSCRIPTION ${quoteName(name)} DISABLE`);
+    await disableStreams(client, names);
+    await client.query('DELETE FROM lanekeeper.thawed WHERE publisher = $1', [publisher]);
     return true;
   });
-  while (frozen) {
-    const { rows } = await client.query<{ pid: number }>(
-      `SELECT w.pid, pg_catalog.pg_terminate_backend(w.pid) FROM pg_catalog.pg_stat_subscription w
+  if (frozen) await untilEnded(client, names, deadlineMs);
+  return writeTail(client, publisher);
+}
+
+/** Within the caller's transaction. */
+export async function disableStreams(client: Queryable, names: readonly string[]): Promise<void> {
+  const { rows } = await client.query<{ name: string; enabled: boolean }>(
+    `SELECT subname AS name, subenabled AS enabled FROM pg_catalog.pg_subscription s
+      JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = current_database() AND s.subname = ANY ($1)`,
+    [names],
+  );
+  for (const { name, enabled } of rows)
+    if (enabled) await client.query(`ALTER SUBSCRIPTION ${quoteName(name)} DISABLE`);
+}
+
+/** DISABLE alone lets a worker that waits for a lock apply and acknowledge later. */
+export async function untilEnded(client: Queryable, names: readonly string[], deadlineMs: number): Promise<void> {
+  for (;;) {
+    const { rows } = await client.query<{ pid: number; name: string }>(
+      `SELECT w.pid, w.subname AS name, pg_catalog.pg_terminate_backend(w.pid) FROM pg_catalog.pg_stat_subscription w
         WHERE w.subname = ANY ($1) AND w.pid IS NOT NULL`,
       [names],
     );
-    if (rows.length === 0) break;
-    if (performance.now() > deadlineMs) throw new Error(`a stream from ${publisher} does not end`);
+    if (rows.length === 0) return;
+    if (performance.now() > deadlineMs) throw new Error(`the stream ${rows[0]?.name} does not end`);
     await new Promise((resolve) => setTimeout(resolve, pollMs));
   }
-  const { rows } = await client.query<{ name: string; applied: string | null }>(
-    `SELECT s.subname AS name, pg_catalog.pg_replication_origin_progress('pg_' || s.oid, true)::text AS applied
-      FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
-      WHERE d.datname = current_database() AND s.subname = ANY ($1)`,
-    [names],
-  );
-  const appliedOf = (stream: 'homed' | 'rest') =>
-    rows.find(({ name }) => name === subscriptionName(publisher, stream))?.applied ?? '0/0';
-  const tail = { homed: appliedOf('homed'), rest: appliedOf('rest') };
-  // One that was seeded after the other had gone has no stream from there, and the tail of whom it was seeded from.
+}
+
+/** How far the ended streams from a dc had applied, kept for as long as they are frozen. Once they were thawed: at that time. */
+export async function writeTail(
+  client: Queryable,
+  publisher: DataCenterName,
+): Promise<{ readonly homed: string; readonly rest: string }> {
+  const names = streamNames.map((stream) => subscriptionName(publisher, stream));
+  const tails = await readTails(client, [publisher]);
+  const tailOf = (stream: StreamName) => tails.find((one) => one.stream === stream)?.tail ?? '0/0';
+  const tail = { homed: tailOf('homed'), rest: tailOf('rest') };
+  // What is known stays: one that was seeded after the other had gone has no stream from there, and the tail of whom it was
+  // seeded from; one that took back what nobody else had ends before its progress.
   const { rows: kept } = await client.query<{ homed: string; rest: string }>(
-    `UPDATE lanekeeper.frozen SET homed = greatest(homed, $2::pg_lsn), rest = greatest(rest, $3::pg_lsn)
+    `UPDATE lanekeeper.frozen SET homed = coalesce(homed, $2::pg_lsn), rest = coalesce(rest, $3::pg_lsn)
       WHERE publisher = $1 RETURNING homed::text, rest::text`,
     [publisher, tail.homed, tail.rest],
   );
-  return kept[0] ?? tail;
+  if (kept[0] !== undefined) return kept[0];
+  const { rows: thawed } = await client.query<{ homed: string; rest: string }>(
+    'SELECT homed::text, rest::text FROM lanekeeper.thawed WHERE publisher = $1 AND homed IS NOT NULL AND rest IS NOT NULL',
+    [publisher],
+  );
+  return thawed[0] ?? tail;
 }
 
 /** The marks of successions that made this data center a home: nothing of what they brought is written before. */
@@ -157,12 +185,19 @@ export async function landSuccessions(client: Queryable): Promise<number> {
   return rows[0]?.landed ?? 0;
 }
 
-/** The opposite of `freezeStreams`: the streams go on from where they were. */
-export async function thawStreams(client: ClientBase, publisher: DataCenterName): Promise<void> {
+/** The opposite of `freezeStreams`, for all of them at once: the streams go on from where they were. */
+export async function thawStreams(client: ClientBase, ...publishers: readonly DataCenterName[]): Promise<void> {
   await together(client, async () => {
-    await client.query('DELETE FROM lanekeeper.frozen WHERE publisher = $1', [publisher]);
-    for (const stream of streamNames)
-      await client.query(`ALTER SUBSCRIPTION ${quoteName(subscriptionName(publisher, stream))} ENABLE`);
+    // A succession that tells of them may have to be let in later (`has_tails`).
+    await client.query(
+      `WITH gone AS (DELETE FROM lanekeeper.frozen WHERE publisher = ANY ($1) RETURNING publisher, homed, rest)
+      INSERT INTO lanekeeper.thawed (publisher, homed, rest) SELECT publisher, homed, rest FROM gone
+        ON CONFLICT (publisher) DO UPDATE SET homed = excluded.homed, rest = excluded.rest, at = excluded.at`,
+      [publishers],
+    );
+    for (const publisher of publishers)
+      for (const stream of streamNames)
+        await client.query(`ALTER SUBSCRIPTION ${quoteName(subscriptionName(publisher, stream))} ENABLE`);
   });
 }
 
