@@ -16,6 +16,8 @@ export type TrioOptions = {
   readonly tables: WrittenConfiguration['tables'];
   /** For locality-weight, of all three. Default 100 each. */
   readonly weights?: Readonly<Record<string, number>>;
+  /** Default `active-passive`. */
+  readonly approach?: WrittenConfiguration['approach'];
   /** For application-weight. */
   readonly applications?: Readonly<Record<string, number>>;
 };
@@ -36,6 +38,7 @@ export async function testTrio({
   tables,
   weights = {},
   applications = {},
+  approach = 'active-passive',
 }: TrioOptions): Promise<Trio> {
   const names = Object.keys(places).slice(0, size);
   const passwords = testPasswords();
@@ -58,7 +61,7 @@ export async function testTrio({
     const data = (name: string) => databases.get(name) as TestDatabase;
     const written: WrittenConfiguration = {
       cluster: 'shop',
-      approach: 'active-passive',
+      approach,
       dataCenters: Object.fromEntries(names.map((name, index) => [name, writtenDataCenter(name, index, data(name))])),
       leases: { url: 'postgres://127.0.0.1:1/witness' },
       roles: testRoleNames,

@@ -17,6 +17,7 @@
  *   stranded/      what a data center committed beyond the cut at which it was taken over, and what becomes of it
  *   conflicts/     the log of conflicts of shared rows
  *   hooks/         what is to be told to a URL, until it has been heard
+ *   relay/         what is kept here of a third data center's log, for another one that may have heard less of it
  *   join/          a data center seeded from another one
  *   verify/        row hashes of two data centers, compared under traffic
  *   doctor/        which rights and settings are missing, with the statement that mends each
@@ -195,6 +196,34 @@ export {
 } from './plan/apply.ts';
 export type { Plan, PlanProblem, Step } from './plan/step.ts';
 export type { Queryable } from './queryable.ts';
+export {
+  advanceRelaySlot,
+  type BegunSample,
+  beginSample,
+  coveredSample,
+  dropRelaySlot,
+  ensureRelaySlots,
+  finishSample,
+  forgetRelayed,
+  type IncomingTail,
+  noteHeard,
+  type PeerTails,
+  type RelayOutcome,
+  type RelaySample,
+  type RelaySessions,
+  type RelaySlotState,
+  type ReplayOptions,
+  type ReplayResult,
+  readPublishers,
+  readRelaySlots,
+  readTails,
+  renewRelaySlot,
+  replayTail,
+  stillNeeded,
+  type TailPlace,
+  takeSample,
+  withSample,
+} from './relay/index.ts';
 export type { Removal, RemovalStep } from './remove/plan-removal.ts';
 export {
   type PlanRemovalResult,
@@ -204,6 +233,8 @@ export {
   removeAll,
 } from './remove/remove.ts';
 export { noteRollout, type RolloutEntry, readRollout } from './rollout/rollout.ts';
+export { type EndedTimelines, readEndedTimelines } from './standbys/history.ts';
+export { notePromotion, readReaders, type SlotReader } from './standbys/promotion.ts';
 export {
   type AutomaticReport,
   countOpenStranded,
@@ -251,7 +282,15 @@ export {
   judgeStreams,
   type StreamProblem,
 } from './streams/judge.ts';
-export { ownHomedTables, type StreamName, slotName, streamNames, subscriptionName } from './streams/names.ts';
+export {
+  hasRelays,
+  ownHomedTables,
+  relaySlotName,
+  type StreamName,
+  slotName,
+  streamNames,
+  subscriptionName,
+} from './streams/names.ts';
 export { type IncomingStream, type OutgoingStream, readStreams, type StreamsReport } from './streams/read.ts';
 export { schemaHash, tableHashes } from './streams/schema-hash.ts';
 export {

@@ -160,7 +160,6 @@ export async function writeTail(
   client: Queryable,
   publisher: DataCenterName,
 ): Promise<{ readonly homed: string; readonly rest: string }> {
-  const names = streamNames.map((stream) => subscriptionName(publisher, stream));
   const tails = await readTails(client, [publisher]);
   const tailOf = (stream: StreamName) => tails.find((one) => one.stream === stream)?.tail ?? '0/0';
   const tail = { homed: tailOf('homed'), rest: tailOf('rest') };

@@ -9,7 +9,15 @@ import type { Connect, Unavailable } from '../connect.ts';
 import { readCatalog } from '../inspect/read-catalog.ts';
 import { readPieces } from '../plan/state.ts';
 import { dropSlot, dropSubscription } from '../streams/drop.ts';
-import { peersOf, publicationNames, slotName, streamNames, subscriptionName } from '../streams/names.ts';
+import {
+  peersOf,
+  publicationNames,
+  relayPublication,
+  relaySlotName,
+  slotName,
+  streamNames,
+  subscriptionName,
+} from '../streams/names.ts';
 import { membersIn } from '../sync/index.ts';
 import { type DatabaseProblem, databaseProblem, inTransaction, type LockPatience } from '../transaction.ts';
 import { planRemoval, type Removal, type RemovalState, type RemovalStep } from './plan-removal.ts';
@@ -124,11 +132,11 @@ async function readState(client: Client, configuration: Configuration): Promise<
   const { rows: slots } = await client.query<{ name: string; active: boolean }>(
     `SELECT slot_name AS name, active FROM pg_catalog.pg_replication_slots
       WHERE database = current_database() AND slot_name = ANY ($1) ORDER BY 1`,
-    [each(slotName)],
+    [[...each(slotName), ...peers.map(relaySlotName)]],
   );
   const { rows: publications } = await client.query<{ name: string }>(
     'SELECT pubname AS name FROM pg_catalog.pg_publication WHERE pubname = ANY ($1) ORDER BY 1',
-    [streamNames.flatMap(publicationNames)],
+    [[...streamNames.flatMap(publicationNames), relayPublication]],
   );
   const { rows: standbys } = await client.query<{ names: string }>(
     "SELECT current_setting('synchronous_standby_names') AS names",

@@ -25,6 +25,22 @@ export function slotName(subscriber: DataCenterName, stream: StreamName): string
   return `lanekeeper_${subscriber}_${stream}`;
 }
 
+/** What is read here and fed by others, for whoever has to fetch from here what one of them had sent. Nobody subscribes to it. */
+export const relayPublication = 'lanekeeper_relay';
+
+/** What a relay slot is read with. The merge log leaves nothing in the log of where it arrives. */
+export const relayPublications: readonly string[] = [...streamNames.map(publicationName), relayPublication];
+
+/** The slot that keeps, for `peer`, what arrived here from a third data center. */
+export function relaySlotName(peer: DataCenterName): string {
+  return `lanekeeper_${peer}_relay`;
+}
+
+/** Two data centers have nobody to relay for. */
+export function hasRelays(configuration: Configuration): boolean {
+  return Object.keys(configuration.dataCenters).length > 2;
+}
+
 /** The subscription on the subscriber: named after the data center it reads from. */
 export function subscriptionName(publisher: DataCenterName, stream: StreamName): string {
   return `lanekeeper_${publisher}_${stream}`;
@@ -64,6 +80,13 @@ export function streamOf(configuration: Configuration, table: TableName, from: D
   if (!declared) return null;
   if (declared.class === 'system-of-record') return 'homed';
   return declared.feeder === from ? 'rest' : null;
+}
+
+/** The user's tables that others feed and this data center reads, sorted. */
+export function relayedTables(configuration: Configuration, catalog: Catalog): readonly TableName[] {
+  const { here, dataCenters } = configuration;
+  const from = Object.keys(dataCenters).filter((dc) => dc !== here);
+  return from.flatMap((dc) => publishedTables(configuration, catalog, 'rest', dc)).sort();
 }
 
 /** A partition stands for the table it is a part of, as far up as that goes. */

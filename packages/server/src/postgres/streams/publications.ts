@@ -5,12 +5,15 @@ import { quoteName, quoteTable, quoteText } from '../fence/names.ts';
 import type { Piece } from '../piece.ts';
 import { splitName } from '../sql-text.ts';
 import {
+  hasRelays,
   mergePublication,
   mergeTables,
   ownHomedTables,
   ownRestTables,
   publicationName,
   publishedTables,
+  relayedTables,
+  relayPublication,
   type StreamName,
   streamNames,
 } from './names.ts';
@@ -41,7 +44,22 @@ export function publicationPieces(configuration: Configuration, catalog: Catalog
       drop: `DROP PUBLICATION IF EXISTS ${quoteName(name)}`,
     };
   });
-  return [...pieces, mergePiece()];
+  return [...pieces, mergePiece(), ...(hasRelays(configuration) ? [relayPiece(configuration, catalog)] : [])];
+}
+
+/** With it and the two streams, everything that arrives here can be read out of the log here. */
+function relayPiece(configuration: Configuration, catalog: Catalog): Piece {
+  const tables = relayedTables(configuration, catalog);
+  const list = tables.map((table) => `ONLY ${quoteTable(splitName(table))}`).join(', ');
+  const options = `(publish = 'insert, update, delete', publish_via_partition_root = true)`;
+  return {
+    kind: 'publication',
+    id: `publication ${relayPublication}`,
+    table: null,
+    title: 'publish what others feed, for a data center that lacks some of it when they are gone',
+    create: createOrSet(relayPublication, list, options),
+    drop: `DROP PUBLICATION IF EXISTS ${quoteName(relayPublication)}`,
+  };
 }
 
 /** Inserts alone: everybody deletes what is in the log himself, in the transaction that writes it. */
