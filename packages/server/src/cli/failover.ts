@@ -1,8 +1,9 @@
 /** `lanekeeper failover`: takes over what a failed data center held, when nobody does it automatically. */
 import { createInterface } from 'node:readline/promises';
 import { Command } from 'commander';
+import type { DataCenterName } from 'lanekeeper/model';
 import type { AgentStatus, FailoverAnswer, StandingOfPeer } from '../agent/index.ts';
-import { openAgents } from './agents.ts';
+import { type Agents, openAgents } from './agents.ts';
 import { type CliContext, CommandFailure, createOutput, exitCodes, type Output, SilentExit } from './output.ts';
 
 type FailoverOptions = {
@@ -54,18 +55,13 @@ async function runFailover(context: CliContext, options: FailoverOptions): Promi
   try {
     const names = Object.keys(agents.configuration.dataCenters);
     const { from } = options;
-    const to = options.to ?? names.find((name) => name !== from);
-    if (!names.includes(from) || to === undefined || !names.includes(to) || to === from)
+    const candidates = options.to === undefined ? names.filter((name) => name !== from) : [options.to];
+    if (!names.includes(from) || candidates.length === 0 || candidates.some((to) => !names.includes(to) || to === from))
       throw new CommandFailure(`There is no data center ${from}, or nobody to take over.`, {
         exitCode: exitCodes.usage,
         hint: `There is ${names.join(' and ')}.`,
       });
-    const status = await agents.call(to, { method: 'GET', path: '/status', timeoutMs: askTimeoutMs });
-    if (status.kind !== 'answered' || status.status !== 200)
-      throw new CommandFailure(`No agent leads in ${to}.`, { exitCode: exitCodes.unreachable });
-    const standing = (status.body as AgentStatus).succession.others[from];
-    if (standing === undefined)
-      throw new CommandFailure(`${to} knows nothing of ${from}: the lease store has not answered yet.`);
+    const { to, standing } = await bestOf(agents, from, candidates, options.force === true);
     show(output, from, to, standing);
     const objections = options.force ? standing.forcedObjections : standing.objections;
     if (objections.length > 0) {
@@ -94,6 +90,37 @@ async function runFailover(context: CliContext, options: FailoverOptions): Promi
   } finally {
     await agents.close();
   }
+}
+
+/** Who may take over, and of those who may, who lacks the least. */
+async function bestOf(
+  agents: Agents,
+  from: DataCenterName,
+  candidates: readonly DataCenterName[],
+  force: boolean,
+): Promise<{ readonly to: DataCenterName; readonly standing: StandingOfPeer }> {
+  const answers = await Promise.all(
+    candidates.map(async (to) => {
+      const answer = await agents.call(to, { method: 'GET', path: '/status', timeoutMs: askTimeoutMs });
+      if (answer.kind !== 'answered' || answer.status !== 200) return { to, standing: null };
+      return { to, standing: (answer.body as AgentStatus).succession.others[from] };
+    }),
+  );
+  const known = answers.flatMap(({ to, standing }) => (standing ? [{ to, standing }] : []));
+  const rank = ({ to, standing }: (typeof known)[number]): readonly number[] => [
+    (force ? standing.forcedObjections : standing.objections).length === 0 ? 0 : 1,
+    standing.inSync.includes(to) ? 0 : 1,
+    standing.behindBytes ?? Number.MAX_SAFE_INTEGER,
+  ];
+  const [best] = known.sort((a, b) => {
+    const [left, right] = [rank(a), rank(b)];
+    return left.map((value, at) => value - (right[at] as number)).find((difference) => difference !== 0) ?? 0;
+  });
+  if (best !== undefined) return best;
+  const names = candidates.join(' or ');
+  if (answers.every(({ standing }) => standing === null))
+    throw new CommandFailure(`No agent leads in ${names}.`, { exitCode: exitCodes.unreachable });
+  throw new CommandFailure(`${names} knows nothing of ${from}: the lease store has not answered yet.`);
 }
 
 function show(output: Output, from: string, to: string, standing: StandingOfPeer): void {

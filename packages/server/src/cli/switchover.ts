@@ -1,6 +1,6 @@
 /** `lanekeeper switchover`: moves everything that one data center holds to another one, planned. */
 import { Command } from 'commander';
-import type { DataCenterName } from 'lanekeeper/model';
+import { type DataCenterName, resolveHome } from 'lanekeeper/model';
 import type { AgentStatus, SwitchAnswer } from '../agent/index.ts';
 import { type Agents, openAgents } from './agents.ts';
 import { type CliContext, CommandFailure, createOutput, exitCodes, SilentExit } from './output.ts';
@@ -21,7 +21,7 @@ export function switchoverCommand(context: CliContext): Command {
   return new Command('switchover')
     .description('move everything that one data center holds to another one, or hand it back')
     .requiredOption('--to <dc>', 'the data center that is to write from now on')
-    .option('--from <dc>', 'the one that holds it now (default: the other one)')
+    .option('--from <dc>', 'the one that holds it now (default: the other one of two; with --hand-back whoever has it)')
     .option('--hand-back', 'only what a failover or switchover brought from there, and nobody moved since')
     .option('--config <file>', 'the configuration')
     .option('--dc <name>', 'ask as this data center (default: LANEKEEPER_DC)')
@@ -50,17 +50,24 @@ async function runSwitchover(context: CliContext, options: SwitchoverOptions): P
   try {
     const names = Object.keys(agents.configuration.dataCenters);
     const { to } = options;
-    const from = options.from ?? names.find((name) => name !== to);
-    for (const name of [to, from])
-      if (name === undefined || !names.includes(name))
-        throw new CommandFailure(`There is no data center ${name ?? 'to switch from'}.`, {
+    const others = names.filter((name) => name !== to);
+    for (const name of [to, options.from])
+      if (name !== undefined && !names.includes(name))
+        throw new CommandFailure(`There is no data center ${name}.`, {
           exitCode: exitCodes.usage,
           hint: `There is ${names.join(' and ')}.`,
         });
-    if (from === undefined || from === to)
+    if (options.from === to || others.length === 0)
       throw new CommandFailure('A switchover needs two data centers.', { exitCode: exitCodes.usage });
+    if (options.from === undefined && !options.handBack && others.length > 1)
+      throw new CommandFailure('Whose accounts?', {
+        exitCode: exitCodes.usage,
+        hint: `--from ${others.join(' or ')}.`,
+      });
+    const back = options.handBack ? await handedBackBy(agents, to, options.from) : null;
+    const from = back?.from ?? options.from ?? (others[0] as DataCenterName);
     // The latest first: what came before it is still the other one's when that is undone.
-    const undone = options.handBack ? (await notHandedBack(agents, to, from)).toReversed() : [null];
+    const undone = back?.terms.toReversed() ?? [null];
     output.line(
       output.colors.dim(`${options.handBack ? 'handing back' : 'moving everything'} from ${from} to ${to} …`),
     );
@@ -106,19 +113,58 @@ async function switchOver(
     : { kind: 'pending', reason: `the agent of ${from} did not answer in time` };
 }
 
-/** Terms of the failovers and switchovers from `to` to `from` that were not handed back, the latest last; never empty. */
-async function notHandedBack(agents: Agents, to: DataCenterName, from: DataCenterName): Promise<readonly number[]> {
-  const answer = await agents.call(from, { method: 'GET', path: '/status', timeoutMs: askTimeoutMs });
-  if (answer.kind !== 'answered' || answer.status !== 200)
-    throw new CommandFailure(`No agent leads in ${from}.`, { exitCode: exitCodes.unreachable });
-  const { history } = (answer.body as AgentStatus).succession;
+/**
+ * Who has what was taken or switched from `to` and not handed back, and in which terms it came there, the latest last. What went
+ * on to another one since must come back from there first.
+ */
+async function handedBackBy(
+  agents: Agents,
+  to: DataCenterName,
+  from: DataCenterName | undefined,
+): Promise<{ readonly from: DataCenterName; readonly terms: readonly number[] }> {
+  const history = await historyOf(agents, from === undefined ? Object.keys(agents.configuration.dataCenters) : [from]);
   const undone = new Set(history.map(({ undoes }) => undoes));
-  const left = history.filter(
-    (one) => one.kind !== 'return' && one.from === to && one.to === from && !undone.has(one.term),
-  );
-  if (left.length === 0)
-    throw new CommandFailure(`There is nothing to hand back: nothing came to ${from} from ${to}.`, {
-      exitCode: exitCodes.no,
+  const left = history
+    .filter((one) => one.kind !== 'return' && one.from === to && !undone.has(one.term))
+    .map((one) => ({ ...one, now: resolveHome(history, { home: one.to, term: one.term }) }))
+    .filter(({ now }) => now !== to);
+  const terms = (holder: DataCenterName) =>
+    left.filter((one) => one.to === holder && one.now === holder).map(({ term }) => term);
+  const holders = [...new Set(left.map(({ to: holder }) => holder))].filter((holder) => terms(holder).length > 0);
+  const asked = from === undefined ? holders : holders.filter((holder) => holder === from);
+  if (asked.length > 1)
+    throw new CommandFailure(`${asked.join(' and ')} have something of ${to}.`, {
+      exitCode: exitCodes.usage,
+      hint: `--from ${asked.join(' or ')}; then the other one.`,
     });
-  return left.map(({ term }) => term);
+  const [holder] = asked;
+  if (holder !== undefined) return { from: holder, terms: terms(holder) };
+  const wandered = left.find((one) => one.now !== one.to && (from === undefined || one.to === from));
+  throw new CommandFailure(
+    wandered === undefined
+      ? `There is nothing to hand back: nothing came to ${from ?? 'anybody'} from ${to}.`
+      : `What ${wandered.to} had of ${to} is in ${wandered.now} now.`,
+    {
+      exitCode: exitCodes.no,
+      ...(wandered === undefined
+        ? {}
+        : { hint: `\`lanekeeper switchover --to ${wandered.to} --hand-back\` first, then this once more.` }),
+    },
+  );
+}
+
+async function historyOf(
+  agents: Agents,
+  names: readonly DataCenterName[],
+): Promise<AgentStatus['succession']['history']> {
+  const answers = await Promise.all(
+    names.map((name) => agents.call(name, { method: 'GET', path: '/status', timeoutMs: askTimeoutMs })),
+  );
+  const known = answers.flatMap((answer) =>
+    answer.kind === 'answered' && answer.status === 200 ? [(answer.body as AgentStatus).succession.history] : [],
+  );
+  const [longest] = known.sort((a, b) => b.length - a.length);
+  if (longest === undefined)
+    throw new CommandFailure(`No agent leads in ${names.join(' or ')}.`, { exitCode: exitCodes.unreachable });
+  return longest;
 }

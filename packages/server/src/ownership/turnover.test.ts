@@ -68,7 +68,7 @@ describe('whether everything may be given away', () => {
       const agent = ready(successions);
       return reasonsNotToSwitch(agent.state, { to: 'la', undoes: 2 }, agent.nowMs);
     };
-    expect(asked([came, wentOn])).toMatchObject([{ code: 'nothing-to-undo', detail: 'term 2: it is in fra' }]);
+    expect(asked([came, wentOn])).toMatchObject([{ code: 'nothing-to-undo', about: 'term 2: it is in fra' }]);
     const cameBack: Succession = { term: 4, kind: 'return', from: 'fra', to: 'ny', undoes: 3 };
     expect(asked([came, wentOn, cameBack])).toEqual([]);
   });
