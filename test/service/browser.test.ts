@@ -6,6 +6,7 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Browser, type BrowserContext, chromium, devices, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { approachToTest, homeOf, labUnderTest, oneHome, servedBy, split } from '../support/approach.ts';
 import { runSql } from '../support/clusters.ts';
 import { dataCenterOf, type TestLab, testLab } from '../support/lab.ts';
 
@@ -18,7 +19,8 @@ describe.skipIf(!existsSync(executablePath))('a browser (needs chromium)', () =>
   let browser: Browser;
   beforeAll(async () => {
     if (pictures) mkdirSync(pictures, { recursive: true });
-    lab = await testLab();
+    // Frontends have no keys, so they cannot hand a session over to a host that shares no domain with theirs.
+    lab = await testLab([...labUnderTest, ...(split ? ['--hosts', 'names'] : [])]);
     browser = await chromium.launch({
       executablePath,
       args: [
@@ -38,7 +40,13 @@ describe.skipIf(!existsSync(executablePath))('a browser (needs chromium)', () =>
   }, 60_000);
 
   async function look(page: Page, name: string): Promise<void> {
-    if (pictures) await page.screenshot({ path: join(pictures, `${name}.png`), fullPage: true });
+    if (pictures) await page.screenshot({ path: join(pictures, `${approachToTest}-${name}.png`), fullPage: true });
+  }
+
+  /** Without a common domain where the session can be handed over. */
+  function address(name: 'ny' | 'la'): string {
+    const { edge, url } = dataCenterOf(lab, name);
+    return split ? url : edge;
   }
 
   async function desk(): Promise<BrowserContext> {
@@ -61,9 +69,10 @@ describe.skipIf(!existsSync(executablePath))('a browser (needs chromium)', () =>
   }
 
   test('shop in ny, go on in la, check out once', { timeout: 120_000 }, async () => {
-    const ny = dataCenterOf(lab, 'ny').edge;
-    const la = dataCenterOf(lab, 'la').edge;
-    const products = (await (await fetch(`${ny}/products`, { headers: { accept: 'application/json' } })).json()) as {
+    const [ny, la] = [address('ny'), address('la')];
+    const products = (await (
+      await fetch(`${dataCenterOf(lab, 'ny').edge}/products`, { headers: { accept: 'application/json' } })
+    ).json()) as {
       sku: string;
     }[];
     const [cup, pot] = products.map((product) => product.sku);
@@ -86,7 +95,7 @@ describe.skipIf(!existsSync(executablePath))('a browser (needs chromium)', () =>
     await page.waitForURL((url) => url.pathname !== '/register');
     expect(await things(page)).toBe(2);
 
-    // The other coast's host shares no domain with this one here: the session goes along by a handoff.
+    // Where the other coast's host shares no domain with this one, the session goes along by a handoff.
     await page.getByRole('link', { name: 'Los Angeles' }).click();
     await page.waitForURL((url) => url.host === new URL(la).host && !url.search.includes('handoff'));
     expect(await things(page)).toBe(2);
@@ -100,15 +109,15 @@ describe.skipIf(!existsSync(executablePath))('a browser (needs chromium)', () =>
     await look(mobile, 'phone-1-home');
     expect(await served(mobile)).toBe('la');
     await buy(mobile, la, pot ?? '', 1);
-    expect(await home(mobile)).toBe('la');
+    expect(await home(mobile)).toBe(homeOf('la'));
     await mobile.goto(`${la}/sign-in`);
     await mobile.getByLabel('E-mail').fill(email);
     await mobile.getByLabel('Password').fill(password);
     await mobile.getByRole('button', { name: 'Sign in', exact: true }).click();
     await mobile.waitForURL((url) => url.pathname !== '/sign-in');
     await mobile.goto(`${la}/cart`);
-    // The account is in use in ny, so this customer was moved there, and the guest's cart came along.
-    expect(await served(mobile)).toBe('ny');
+    // The account is in use in ny, so this customer is written there, and the guest's cart came along.
+    expect(await served(mobile)).toBe(servedBy('la', 'ny'));
     expect(await home(mobile)).toBe('ny');
     await expect
       .poll(
@@ -142,7 +151,8 @@ describe.skipIf(!existsSync(executablePath))('a browser (needs chromium)', () =>
   test('the answer to an order is lost: whoever comes back to the shop can ask, and is told', {
     timeout: 60_000,
   }, async () => {
-    const ny = dataCenterOf(lab, 'ny').url;
+    // An address: `route.fetch` below asks from this process, which may know of no names below localhost.
+    const ny = dataCenterOf(lab, 'ny').edge;
     const context = await desk();
     const page = await context.newPage();
     await page.goto(`${ny}/register`);
@@ -172,7 +182,8 @@ describe.skipIf(!existsSync(executablePath))('a browser (needs chromium)', () =>
     await context.close();
   });
 
-  test('an account at rest is moved to where its customer signs in, and his session counts in both', {
+  const rested = oneHome ? 'stays in the one home of all' : 'is moved to where its customer signs in';
+  test(`an account at rest ${rested}, and his session counts in both`, {
     timeout: 60_000,
   }, async () => {
     const email = `rested-${Date.now()}@example.org`;
@@ -190,13 +201,13 @@ describe.skipIf(!existsSync(executablePath))('a browser (needs chromium)', () =>
     );
     const context = await phone();
     const page = await context.newPage();
-    await page.goto(`${dataCenterOf(lab, 'la').edge}/sign-in`);
+    await page.goto(`${address('la')}/sign-in`);
     await page.getByLabel('E-mail').fill(email);
     await page.getByLabel('Password').fill(password);
     await page.getByRole('button', { name: 'Sign in', exact: true }).click();
     await page.waitForURL((url) => url.pathname !== '/sign-in');
-    expect(await served(page)).toBe('la');
-    expect(await home(page)).toBe('la');
+    expect(await served(page)).toBe(servedBy('la', homeOf('la')));
+    expect(await home(page)).toBe(homeOf('la'));
     await look(page, 'phone-5-moved');
     await context.close();
   });

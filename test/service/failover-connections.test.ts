@@ -1,11 +1,12 @@
 /** `routing: connection`: the home dies, database and all. What customers of another data center's application see of it. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { approachToTest, routing } from '../support/approach.ts';
 import { type OrderShop, startOrderShop } from '../support/order-shop.ts';
 
 let shop: OrderShop;
 beforeAll(async () => {
   shop = await startOrderShop({
-    approach: 'mostly-active-active',
+    approach: routing === 'connection' ? approachToTest : 'mostly-active-active',
     spawn: true,
     lease: { ttl: '2s', renewEvery: '500ms', skew: '500ms' },
   });

@@ -1,10 +1,18 @@
-/** A data center dies with its edge, its applications, its agent and its database: what customers of the other edge see of it. */
+/**
+ * `routing: customer`: a data center dies with its edge, its applications, its agent and its database. What customers of the other
+ * edge see of it.
+ */
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { approachToTest, routing } from '../support/approach.ts';
 import { type OrderShop, startOrderShop } from '../support/order-shop.ts';
 
 let shop: OrderShop;
 beforeAll(async () => {
-  shop = await startOrderShop({ spawn: true, lease: { ttl: '2s', renewEvery: '500ms', skew: '500ms' } });
+  shop = await startOrderShop({
+    approach: routing === 'customer' ? approachToTest : 'full-active-active',
+    spawn: true,
+    lease: { ttl: '2s', renewEvery: '500ms', skew: '500ms' },
+  });
 }, 120_000);
 afterAll(() => shop?.stop(), 120_000);
 

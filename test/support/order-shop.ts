@@ -144,10 +144,15 @@ function shopOf(
     agents,
     site,
     async born(dc, ids) {
+      const { homes } = pair.dc(dc).configuration;
       await runSql(pair.dc(dc).urls.application, 'INSERT INTO accounts SELECT unnest($1::text[])', [ids]);
       for (const name of pair.names) {
         const known = async () =>
-          await runSql(pair.dc(name).urls.superuser, 'SELECT FROM lanekeeper.deed WHERE account = ANY ($1)', [ids]);
+          await runSql(
+            pair.dc(name).urls.superuser,
+            `SELECT FROM accounts a JOIN lanekeeper.deed d ON d.account = ${homes === 'single' ? "'*'" : 'a.id'} WHERE a.id = ANY ($1)`,
+            [ids],
+          );
         for (let attempt = 0; (await known()).length < ids.length; attempt += 1) {
           if (attempt > 400) throw new Error(`${name} does not hear of ${ids.length} accounts`);
           await new Promise((resolve) => setTimeout(resolve, 25));
