@@ -175,7 +175,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const rollout = new Rollout(configuration, options.version, database, () => (reign()?.leaseLeftMs() ?? 0) > 0);
   metrics.built(options.version, rollout.digest);
   const note = () => rollout.note();
-  const upkeep = new Upkeep({ database, observer, others, limits, keepStrandedMs, log, reign, note });
+  const { slots: relaySlots } = relay;
+  const upkeep = new Upkeep({ database, observer, others, limits, keepStrandedMs, relaySlots, log, reign, note });
   const hooks: Hooks = new Hooks({
     configuration,
     database,
@@ -267,6 +268,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       successions: successions.known,
       replication: replication.report,
       syncProblem,
+      relay: relaySlots.status,
       stranded,
       rollout: rollout.status,
       buffer: (await options.buffering?.standing().catch(() => null)) ?? null,

@@ -22,6 +22,11 @@ export class Metrics {
     'peer',
     'stream',
   ]);
+  readonly #relayComplete = this.#gauge(
+    'lanekeeper_relay_complete',
+    'Whether what a data center may lack of a third is kept here.',
+    ['peer'],
+  );
   readonly #term = this.#gauge('lanekeeper_term', 'The term of the latest failover or switchover known here.');
   readonly #members = this.#gauge('lanekeeper_sync_members', 'How many data centers a remote commit waits for.');
   readonly #atRisk = this.#gauge('lanekeeper_at_risk_bytes', 'Written here and not yet stored there.', ['peer']);
@@ -89,6 +94,7 @@ export class Metrics {
       this.#open,
       this.#behind,
       this.#retained,
+      this.#relayComplete,
       this.#underWay,
       this.#atRisk,
       this.#waiting,
@@ -105,6 +111,10 @@ export class Metrics {
     for (const { subscriber: peer, stream, lagBytes, retainedBytes } of status?.streams?.outgoing ?? []) {
       if (lagBytes !== null) this.#behind.set({ peer, stream }, lagBytes);
       if (retainedBytes !== null) this.#retained.set({ peer, stream }, retainedBytes);
+    }
+    for (const { peer, retainedBytes, complete } of status?.relay?.slots ?? []) {
+      if (retainedBytes !== null) this.#retained.set({ peer, stream: 'relay' }, retainedBytes);
+      if (complete !== null) this.#relayComplete.set({ peer }, complete ? 1 : 0);
     }
     this.#term.set(status?.succession.history.at(-1)?.term ?? (status === null ? 0 : 1));
     this.#members.set(status?.sync.waitsFor.length ?? 0);

@@ -12,6 +12,7 @@ import {
   noteConflicts,
   noteLeftOut,
   ownHomedTables,
+  type PeerTails,
   type Queryable,
   readAnnounced,
   readStreams,
@@ -23,12 +24,15 @@ import { gateReasons } from './gate-reasons.ts';
 import type { AgentLimits, Log } from './options.ts';
 import type { Peers } from './peers.ts';
 import type { Reign } from './reign.ts';
+import { readPeerTails } from './relay-slots.ts';
 
 export type PeerView = {
   readonly seenMs: number;
   readonly streams: StreamsReport | null;
   /** Why it may lack some of what was written here, as it said last. */
   readonly incomplete: readonly string[];
+  /** What it has on disk of other logs; null when it does not say. */
+  readonly tails: PeerTails | null;
 };
 
 export type ObserverOptions = {
@@ -127,13 +131,13 @@ export class Observer {
   async #ask(peer: DataCenterName): Promise<void> {
     const answer = await this.#options.peers.call(peer, { method: 'GET', path: '/status', timeoutMs: askTimeoutMs });
     if (answer.kind !== 'answered' || answer.status !== 200) return;
-    const { dataCenter, streams, peers } = answer.body;
+    const { dataCenter, streams, peers, relay } = answer.body;
     if (dataCenter !== peer) return;
     const report = readReport(peer, streams);
     const appeared = report !== null && this.#reportOf(peer) === null;
     const before = this.#seen.get(peer)?.incomplete ?? [];
     const incomplete = readIncomplete(peers, this.#options.configuration.here) ?? before;
-    this.#seen.set(peer, { seenMs: performance.now(), streams: report, incomplete });
+    this.#seen.set(peer, { seenMs: performance.now(), streams: report, incomplete, tails: readPeerTails(relay) });
     // A gap is told at once: until it is known here, what the peer confirms counts as held.
     if (!appeared && incomplete.join('\n') === before.join('\n')) return;
     // The gate waits for nothing else. A look that is under way may have been too early for it.

@@ -25,6 +25,7 @@ import {
   type StreamsReport,
 } from '../postgres/index.ts';
 import { type BufferStatus, bufferProblems } from './buffering.ts';
+import type { RelayStatus } from './relay-slots.ts';
 
 export type AgentStatus = {
   readonly dataCenter: DataCenterName;
@@ -57,6 +58,8 @@ export type AgentStatus = {
     readonly atRiskBytes: Readonly<Record<DataCenterName, number | null>>;
     readonly problem: string | null;
   };
+  /** With three data centers: what is kept here for each other one, should the third fail; null with two. */
+  readonly relay: RelayStatus | null;
   /** How far this data center has come back after it was taken over; null when it was not. */
   readonly rejoin: {
     readonly term: number;
@@ -133,6 +136,7 @@ export type StatusInput = {
   readonly successions: readonly RecordedSuccession[];
   readonly replication: ReplicationReport | null;
   readonly syncProblem: string | null;
+  readonly relay: RelayStatus | null;
   readonly stranded: number;
   readonly rollout: AgentStatus['configuration'];
   readonly buffer: BufferStatus | null;
@@ -167,6 +171,7 @@ export function buildStatus(input: StatusInput): AgentStatus {
     sync: syncStatus(input),
     rejoin: rejoinStatus(state),
     stranded: input.stranded,
+    relay: input.relay,
     buffer: input.buffer,
     merge: input.merge === null ? null : standingOf(input.merge),
     homes: input.homes,
@@ -244,6 +249,7 @@ function problemsIn(
     transactionProblem,
     syncProblem,
     stranded,
+    relay,
     buffer,
     merge,
     classes,
@@ -269,7 +275,7 @@ function problemsIn(
     problems.push(
       `${stranded} stranded transaction${stranded === 1 ? ' waits' : 's wait'} for a decision: \`lanekeeper stranded list\``,
     );
-  problems.push(...bufferProblems(buffer));
+  problems.push(...(relay?.problems ?? []), ...bufferProblems(buffer));
   const kinds = new Map<string, number>();
   for (const { kind } of incidents) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
   for (const [kind, count] of kinds) problems.push(`${count} incident${count === 1 ? '' : 's'} within a day: ${kind}`);

@@ -1,9 +1,11 @@
 /** What the leading agent does now and then: ends old transactions, empties what is left behind, confirms or frees claims. */
+import type { DataCenterName } from 'lanekeeper/model';
 import { endOldTransactions, forgetOld, purgeStranded, sweep, sweepClaims } from '../postgres/index.ts';
 import type { LocalDatabase } from './database.ts';
 import type { Observer } from './observer.ts';
 import type { AgentLimits, Log } from './options.ts';
 import type { Reign } from './reign.ts';
+import type { RelaySlots } from './relay-slots.ts';
 import { Rounds } from './rounds.ts';
 
 export type UpkeepOptions = {
@@ -12,6 +14,7 @@ export type UpkeepOptions = {
   readonly others: readonly string[];
   readonly limits: AgentLimits;
   readonly keepStrandedMs: number;
+  readonly relaySlots: RelaySlots;
   readonly log: Log;
   readonly reign: () => Reign | null;
   /** Notes which configuration leads, and how well. */
@@ -23,6 +26,7 @@ const sweepEveryMs = 5_000;
 const forgetEveryMs = 10 * 60_000;
 const claimsEveryMs = 30_000;
 const claimsAtOnce = 100;
+const relayEveryMs = 1_000;
 const insufficientPrivilege = '42501';
 
 export class Upkeep {
@@ -44,10 +48,16 @@ export class Upkeep {
     this.#rounds.repeat('forgetting', forgetEveryMs, () => this.#options.database.run(forgetOld));
     this.#rounds.repeat('purging', forgetEveryMs, () => this.#purge());
     this.#rounds.repeat('claims', claimsEveryMs, () => this.#claims());
+    const { relaySlots, observer } = this.#options;
+    if (!relaySlots.needed) return;
+    this.#rounds.repeat('noting how far other logs are here', relayEveryMs, () => relaySlots.note());
+    const tailsOf = (peer: DataCenterName) => observer.peer(peer)?.tails ?? null;
+    this.#rounds.repeat('keeping relay slots', relayEveryMs, () => relaySlots.keep(tailsOf));
   }
 
   close(): void {
     this.#rounds.close();
+    this.#options.relaySlots.close();
   }
 
   /** Customers' data in the ledger are not kept for longer than they serve. */
