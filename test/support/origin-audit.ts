@@ -5,6 +5,7 @@
  * W1: a row of an account is written here only while the account's deed, as this very log has it, names this data center,
  * and, if the account was given to it, after its acceptance.
  */
+import { singleAccount } from 'lanekeeper/model';
 import { runSql } from './clusters.ts';
 
 export type AuditedTable = {
@@ -199,7 +200,7 @@ export function judge(
       owners.set(key, account);
       if (!transaction.local) continue;
       localWrites++;
-      const deed = deeds.get(account);
+      const deed = deeds.get(account) ?? deeds.get(singleAccount);
       if (!deed) violations.push({ dataCenter, account, change: change.text, why: 'no deed' });
       else if (deed.home !== dataCenter)
         violations.push({ dataCenter, account, change: change.text, why: `home is ${deed.home}` });

@@ -1,0 +1,44 @@
+import { fileURLToPath } from 'node:url';
+import { defineConfig } from 'vitest/config';
+
+/**
+ * For `npm run test:approaches`: what customers see of the storefront, under every approach but `full-active-active`, which
+ * `npm test` has. `--project active-passive` runs one of them.
+ */
+const approaches = ['active-passive', 'active-active-apps', 'mostly-active-active', 'stateless-frontends'];
+
+/** Of a smaller shop; the other two have theirs in `npm test` and in the storefront's. */
+const failovers = {
+  'active-passive': ['test/service/failover-customers.test.ts'],
+  'active-active-apps': ['test/service/failover-connections.test.ts'],
+};
+
+const conditions = ['lanekeeper-source'];
+
+export default defineConfig({
+  root: fileURLToPath(new URL('../..', import.meta.url)),
+  resolve: { conditions },
+  ssr: { resolve: { conditions } },
+  test: {
+    // Clusters and labs wait for leases and streams more than for a core.
+    maxWorkers: 4,
+    projects: approaches.map((approach) => ({
+      extends: true,
+      test: {
+        name: approach,
+        env: { LANEKEEPER_TEST_APPROACH: approach },
+        include: [
+          'test/service/storefront/!(approaches).test.ts',
+          'test/service/browser.test.ts',
+          'test/service/two-data-centers.test.ts',
+          ...(failovers[approach] ?? []),
+        ],
+        globalSetup: ['test/support/leaks.global.ts'],
+        setupFiles: ['test/support/leaks.setup.ts'],
+        pool: 'forks',
+        testTimeout: 30_000,
+        hookTimeout: 60_000,
+      },
+    })),
+  },
+});
