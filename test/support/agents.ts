@@ -115,7 +115,7 @@ export async function testAgents(
     configuration: configurationOf,
     async start(dc, number = 0, { limits = {}, ...options } = {}) {
       const configuration = configurationOf(dc);
-      const { env, urls } = pair.dc(dc);
+      const { env } = pair.dc(dc);
       const instance = `${dc}-${number}`;
       const note = (level: LogEntry['level'], event: string, details: LogEntry['details'] = {}) => {
         log.push({ dc, instance, level, event, details });
@@ -124,7 +124,7 @@ export async function testAgents(
       const agent = await startAgent({
         configuration,
         keys: createKeyRing(configuration, { env }),
-        databaseUrl: urls.agent,
+        databaseUrl: databaseUrl(configuration, dc, 'agent', env),
         connect: (to, role) => (applicationName) =>
           connect(databaseUrl(configuration, to, role, env), { applicationName }),
         leaseStore: openLeaseStore(configuration, env),

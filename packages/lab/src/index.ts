@@ -9,6 +9,7 @@ export { asSuperuser, type DatabaseOptions, ensureDatabase, type Role, roleUrl }
 export { type EtcdMember, etcdArguments, missingEtcd } from './clusters/etcd.ts';
 export { canListenOn, freePort } from './clusters/ports.ts';
 export type { SettingValue } from './clusters/settings.ts';
+export { type Standby, type StandbyOptions, startStandby } from './clusters/standby.ts';
 export type { DataCenterDescription, LabDescription } from './lab/description.ts';
 export { type LinksAccess, LinksClient, LinksError, type LinksState } from './links/client.ts';
 export type { DirectionSettings, LinkMode } from './links/direction.ts';

@@ -4,6 +4,7 @@ import type { DataCenterName, LeaseStore } from 'lanekeeper/model';
 import type { Client } from 'pg';
 import type { LocalDatabase } from './database.ts';
 import type { Log } from './options.ts';
+import type { Promotion } from './promotion.ts';
 
 export type EffectContext = {
   readonly configuration: Configuration;
@@ -17,6 +18,7 @@ export type EffectContext = {
   readonly mayReadOrigins: boolean;
   /** Why `remote` commits cannot wait for a peer that is there; null when they can. */
   readonly onSyncProblem: (problem: string | null) => void;
+  readonly promotion: Promotion;
   readonly log: Log;
 };
 

@@ -140,7 +140,11 @@ const keptBecause = {
 
 async function prove(context: EffectContext, round: number): Promise<OwnershipEvent> {
   const { database, session, subscriptions, mayReadOrigins, configuration } = context;
-  const proof = await database.run((client) => readProof(client, subscriptions, mayReadOrigins));
+  const { promotion } = context;
+  const proof = await database.run(async (client) => {
+    const read = await readProof(client, subscriptions, mayReadOrigins);
+    return { ...read, ...(await promotion.complete(client, read.incarnation)) };
+  });
   const reasons: Reason[] = proof.fenceProblems.map(({ relation, trigger, problem }) =>
     reason('fence-incomplete', `${trigger} on ${relation} is ${problem}`),
   );
@@ -151,9 +155,10 @@ async function prove(context: EffectContext, round: number): Promise<OwnershipEv
   if (proof.installation !== null && proof.installation !== `${configuration.cluster}/${configuration.here}`)
     reasons.push(reason('other-installation', `it is ${proof.installation}`));
   if (reasons.length > 0) return { kind: 'proof', round, result: { kind: 'lacking', reasons } };
-  const { incarnation, positions, holdsLease } = proof;
+  const { incarnation, positions, holdsLease, readers } = proof;
   const clock = await sampleClock(session);
-  return { kind: 'proof', round, result: { kind: 'proved', proof: { incarnation, positions, holdsLease, clock } } };
+  const whole = { incarnation, positions, holdsLease, clock, ...(readers === undefined ? {} : { readers }) };
+  return { kind: 'proof', round, result: { kind: 'proved', proof: whole } };
 }
 
 export async function sampleClock(session: Client): Promise<ClockSample> {

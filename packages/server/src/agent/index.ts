@@ -52,6 +52,7 @@ import { readNews } from './news.ts';
 import { Observer } from './observer.ts';
 import { type AgentOptions, defaultLimits } from './options.ts';
 import { Peers } from './peers.ts';
+import { Promotion } from './promotion.ts';
 import { Reign } from './reign.ts';
 import { RejoinEffects } from './rejoin.ts';
 import { RelayEffects } from './relay.ts';
@@ -137,6 +138,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     log,
   });
   const relay = new RelayEffects({ configuration, database, connect: options.connect, log });
+  const promotion = new Promotion({ peers: others, connect: options.connect(here, 'replication'), log });
   let syncProblem: string | null = null;
   const makeReign = async (session: Client, predecessor: LeaseCredential | null) => {
     const mayFreeze = await mayReadOrigins(session);
@@ -149,6 +151,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       store: leaseStore,
       subscriptions,
       mayReadOrigins: mayFreeze,
+      promotion,
       handover,
       rejoin,
       relay,

@@ -1,0 +1,31 @@
+/** What a promoted standby has to show before it may write in the place of the primary before. */
+import type { DataCenterName } from 'lanekeeper/model';
+import type { Queryable } from '../queryable.ts';
+import { slotName, streamNames } from '../streams/names.ts';
+
+/** Of both streams of a peer. */
+export type SlotReader = 'reads' | 'away' | 'no-slot';
+
+export async function readReaders(
+  client: Queryable,
+  peers: readonly DataCenterName[],
+): Promise<Readonly<Record<DataCenterName, SlotReader>>> {
+  const { rows } = await client.query<{ slot: string; active: boolean }>(
+    `SELECT slot_name AS slot, active FROM pg_catalog.pg_replication_slots
+      WHERE database = current_database() AND slot_name = ANY ($1) AND wal_status IS DISTINCT FROM 'lost'`,
+    [peers.flatMap((peer) => streamNames.map((stream) => slotName(peer, stream)))],
+  );
+  return Object.fromEntries(
+    peers.map((peer): [DataCenterName, SlotReader] => {
+      const own = streamNames.flatMap((stream) => rows.find(({ slot }) => slot === slotName(peer, stream)) ?? []);
+      if (own.length < streamNames.length) return [peer, 'no-slot'];
+      return [peer, own.every(({ active }) => active) ? 'reads' : 'away'];
+    }),
+  );
+}
+
+/** Notes once that this database was promoted: `verify` has to answer for it. True when that was new. */
+export async function notePromotion(client: Queryable, timeline: number): Promise<boolean> {
+  const { rows } = await client.query<{ noted: boolean }>('SELECT lanekeeper.note_promotion($1) AS noted', [timeline]);
+  return rows[0]?.noted === true;
+}
