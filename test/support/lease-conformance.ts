@@ -459,4 +459,47 @@ export function leaseStoreConforms(open: (cluster: string) => LeaseStore): void 
       expect(revisionOf(result)).toBeGreaterThan(request.fromRevision);
       expect(result.view).toMatchObject({ term: 2, successions: [taken] });
     }));
+
+  it('forgets who leaves, unless that one may write, and lets it back only as a later generation', () =>
+    withStores(2, async (store, other) => {
+      const held = revisionOf(await store.acquire(claim()));
+      expect(await store.forget('ny', held)).toBe(false);
+      expect(await store.forget('fra', 1)).toBe(false);
+      await store.release('ny', { holder: 'ny-1', revision: held }, false);
+      const seen = (await recordOf(store, 'ny'))?.revision ?? 0;
+      expect(await store.forget('ny', held)).toBe(false);
+      const results = await Promise.all([store.forget('ny', seen), other.forget('ny', seen)]);
+      expect(results.sort()).toEqual([false, true]);
+      expect(await store.read()).toMatchObject({ term: 1, leases: [], departed: { ny: 1 } });
+      expect(await store.acquire(claim())).toEqual(refused('other-incarnation'));
+      expect(await store.renew(claim(), held)).toEqual(refused('other-incarnation'));
+      const revision = revisionOf(await store.acquire(la()));
+      const take = { term: 1, from: 'ny', to: 'la', holder: 'la-1', revision } as const;
+      expect(await store.succeed({ ...take, kind: 'take', fromRevision: seen + 1, forced: true })).toEqual(
+        refused('taken-over'),
+      );
+      expect(await store.succeed({ ...take, kind: 'switch', from: 'la', to: 'ny' })).toEqual(refused('taken-over'));
+      const later = { systemIdentifier: '7300000000000000009', timeline: 1, generation: 2 };
+      const back = await store.acquire(claim({ incarnation: later }));
+      expect(revisionOf(back)).toBeGreaterThan(seen);
+      expect(back.view.departed).toBeUndefined();
+      expect(await recordOf(store, 'ny')).toMatchObject({ state: 'held', takenOver: null, incarnation: later });
+    }));
+
+  it('forgets one that was taken over, and keeps the history of views', () =>
+    withStores(1, async (store) => {
+      await store.succeed(await broken(store));
+      const seen = (await recordOf(store, 'ny'))?.revision ?? 0;
+      expect(await store.forget('ny', seen)).toBe(true);
+      expect(await store.read()).toMatchObject({ term: 2, successions: [taken], departed: { ny: 1 } });
+      expect(await store.readmit(readmission)).toBe(false);
+      const later = { ...incarnation, generation: 2 };
+      expect(await store.acquire(claim({ incarnation: later }))).toMatchObject({ kind: 'held', view: { term: 2 } });
+    }));
+
+  it('forgets one whose lease ran out', () =>
+    withStores(1, async (store) => {
+      const held = revisionOf(await store.acquire(claim({ ttlMs: shortTtlMs })));
+      await expect.poll(() => store.forget('ny', held), { timeout: 10_000, interval: 50 }).toBe(true);
+    }));
 }

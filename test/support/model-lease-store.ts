@@ -21,6 +21,7 @@ type Stored = Omit<LeaseRecord, 'state'> & {
   readonly untilMs: number;
   /** How it was given up; null while it was not. */
   readonly ended: 'released' | 'yielded' | null;
+  readonly departed?: boolean;
 };
 
 export class ModelLeaseStore {
@@ -28,16 +29,23 @@ export class ModelLeaseStore {
   readonly #successions: Succession[] = [];
 
   read(nowMs: number): LeaseView {
-    const leases = [...this.#records.values()].map((stored) => {
-      const { untilMs, ended, ...record } = stored;
+    const all = [...this.#records.values()];
+    const gone = all.filter(({ departed }) => departed).map((one) => [one.dataCenter, one.incarnation.generation]);
+    const present = all.filter(({ departed }) => !departed);
+    const leases = present.map((stored) => {
+      const { untilMs, ended, departed: _, ...record } = stored;
       return { ...record, state: stateOf(stored, nowMs) };
     });
-    return { term: this.#term, leases, successions: [...this.#successions] };
+    const view = { term: this.#term, leases, successions: [...this.#successions] };
+    return gone.length === 0 ? view : { ...view, departed: Object.fromEntries(gone) };
   }
 
   acquire(claim: LeaseClaim, predecessor: LeaseCredential | undefined, nowMs: number): LeaseResult {
     const present = this.#records.get(claim.dataCenter);
-    if (present !== undefined) {
+    if (present?.departed) {
+      if (claim.incarnation.generation <= present.incarnation.generation)
+        return this.#refuse('other-incarnation', nowMs);
+    } else if (present !== undefined) {
       if (present.takenOver !== null) return this.#refuse('taken-over', nowMs);
       const standing = judgeStanding(claim, present, this.read(nowMs).leases);
       const promoted = standing.kind === 'promoted' && standing.missing.length === 0;
@@ -53,6 +61,7 @@ export class ModelLeaseStore {
   renew(claim: LeaseClaim, revision: number, nowMs: number): LeaseResult {
     const present = this.#records.get(claim.dataCenter);
     if (present === undefined) return this.#refuse('stale-revision', nowMs);
+    if (present.departed) return this.#refuse('other-incarnation', nowMs);
     if (present.takenOver !== null) return this.#refuse('taken-over', nowMs);
     if (judgeStanding(claim, present, this.read(nowMs).leases).kind !== 'same')
       return this.#refuse('other-incarnation', nowMs);
@@ -91,6 +100,15 @@ export class ModelLeaseStore {
     return true;
   }
 
+  forget(dataCenter: string, revision: number, nowMs: number): boolean {
+    const present = this.#records.get(dataCenter);
+    if (present === undefined || present.departed || present.revision !== revision) return false;
+    if (stateOf(present, nowMs) === 'held') return false;
+    const gone = { departed: true, takenOver: null, inSync: [], ended: 'released' as const, revision: revision + 1 };
+    this.#records.set(dataCenter, { ...present, ...gone });
+    return true;
+  }
+
   /** Until when the store lets this dc write, by the store's clock; 0 when it does not. */
   untilMs(dataCenter: string): number {
     const present = this.#records.get(dataCenter);
@@ -105,6 +123,7 @@ export class ModelLeaseStore {
     const giver = this.#records.get(request.from);
     const taker = this.#records.get(request.to);
     if (request.term !== this.#term) return 'stale-term';
+    if (giver?.departed || taker?.departed) return 'taken-over';
     if (giver !== undefined && giver.takenOver !== null) return 'taken-over';
     if (request.kind !== 'take') {
       if (taker !== undefined && taker.takenOver !== null) return 'taken-over';
@@ -160,6 +179,7 @@ export function modelLeaseStore(model: ModelLeaseStore): LeaseStore {
     release: async (dataCenter, credential, yields) => model.release(dataCenter, credential, yields),
     succeed: async (request) => model.succeed(request, nowMs()),
     readmit: async (readmission) => model.readmit(readmission),
+    forget: async (dataCenter, revision) => model.forget(dataCenter, revision, nowMs()),
     close: async () => {},
   };
 }

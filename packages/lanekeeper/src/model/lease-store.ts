@@ -72,6 +72,8 @@ export type LeaseView = {
   readonly leases: readonly LeaseRecord[];
   /** The history of views: every succession since term 1, in order of its term. */
   readonly successions: readonly Succession[];
+  /** Data centers that left, and the generation that each had: it comes back as a later one. Absent: none. */
+  readonly departed?: Readonly<Record<DataCenterName, number>>;
 };
 
 export type LeaseResult =
@@ -126,7 +128,7 @@ export type SuccessionResult =
 
 /**
  * `stale-term`: there is a newer view. `no-lease`: the one who asks holds none. `still-held`: `from` holds its lease, or
- * renewed it meanwhile. `taken-over`: it was taken over already. `not-in-sync`: the successor may lack acknowledged writes.
+ * renewed it meanwhile. `taken-over`: it was taken over already, or one of both has left. `not-in-sync`: the successor may lack acknowledged writes.
  */
 export type SuccessionRefusal = 'stale-term' | 'no-lease' | 'still-held' | 'taken-over' | 'not-in-sync';
 
@@ -170,6 +172,12 @@ export interface LeaseStore {
    * generation is higher; also when it was readmitted already, so compare the view.
    */
   readmit(readmission: Readmission): Promise<boolean>;
+  /**
+   * Takes a dc out for good: it is in no view any more, and gets a lease again only as a later generation (`join`). The history of
+   * views stays. False while it may hold a lease (`held`, or expired for this store and not for others), or when it is not there: compare the view.
+   * `revision` is the one that was seen, so that nobody who came back meanwhile is forgotten.
+   */
+  forget(dataCenter: DataCenterName, revision: number): Promise<boolean>;
   close(): Promise<void>;
 }
 

@@ -1,15 +1,19 @@
-/** `lanekeeper join`: seeds a data center from another one. Shows first what would be lost, and does it with --yes. */
-import { Command } from 'commander';
-import { databaseUrl, loadConfiguration, type RoleName } from 'lanekeeper/config';
+/** `lanekeeper join`: seeds a data center from another one, while all go on. Shows first what would be lost, and does it with --yes. */
+import { Command, InvalidArgumentError } from 'commander';
+import { type Configuration, databaseUrl, loadConfiguration, type RoleName } from 'lanekeeper/config';
 import type { DataCenterName } from 'lanekeeper/model';
 import {
+  type Connect,
   connect,
   type Inspection,
   inspectJoin,
   type JoinEvent,
   type JoinResult,
+  type JoinSide,
   type JoinSides,
   joinDataCenter,
+  joinedPeers,
+  readMembers,
 } from '../postgres/index.ts';
 import { count, type DatabaseOptions, unavailable } from './database-command.ts';
 import { placeOfCommand } from './lab-file.ts';
@@ -19,6 +23,7 @@ import { type CliContext, CommandFailure, createOutput, exitCodes, type Output, 
 type JoinOptions = Omit<DatabaseOptions, 'dc'> & {
   readonly from: string;
   readonly fromConfig?: string;
+  readonly otherConfig?: Readonly<Record<string, string>>;
   readonly discard?: boolean;
   readonly yes?: boolean;
 };
@@ -26,20 +31,22 @@ type JoinOptions = Omit<DatabaseOptions, 'dc'> & {
 export function joinCommand(context: CliContext): Command {
   return new Command('join')
     .description(
-      'seed a data center from another one: its disk is gone, it was restored, a slot was lost, or it is new',
+      'seed a data center from another one: it is new, its disk is gone, it was restored, or a slot was lost',
     )
     .argument('<dc>', 'the data center that is seeded')
     .requiredOption('--from <dc>', 'the one that lives')
     .option('--config <file>', 'the configuration of the one that is seeded')
     .option('--from-config <file>', 'that of the one that lives, where it has another')
+    .option('--other-config <dc=file>', 'and that of a third one; may be given again', fileOfOther)
     .option('--discard', 'do not keep what only the one that is seeded has')
     .option('--yes', 'do it; without, it is only shown what would be lost')
     .option('--json', 'print what is known, or each step, as JSON')
     .addHelpText(
       'after',
       `
-Everything that both hold is emptied in the one and copied from the other, which goes on selling. Then it is read the other
-way, compared, and the lease store lets it ask for a lease again, as a new generation. Accounts stay where they are.
+Everything that travels is copied as of one moment, while all go on selling; then it is read from all others from that moment on,
+read by them, and compared with each. Only then may it ask for a lease, as a new generation. Accounts stay where they are.
+With a third data center the streams into the one that lives stand still for that moment: a second at most, and it is said for how long.
 
 What only an intact database has goes to the ledger first (\`lanekeeper stranded list\`): what was never sent, out of its log, or
 where the log was lost every row that differs. An older copy, or one that never was a data center, is emptied as it is.
@@ -47,7 +54,7 @@ where the log was lost every row that differs. An older copy, or one that never 
 It must have been taken over, or never have been a data center, and its agents must be stopped: start them afterwards. After
 a new initdb: the roles, the application's schema, then this. Whatever ends it, run it again: it goes on from where it was.
 
-Connects to both as owner, agent and replication, and to the lease store.
+After a takeover meanwhile it stops, and begins again with the next run. Connects to all as owner, agent and replication, and to the lease store.
 Exit code 0: shown, or joined. 1: refused, or not finished, and why. 4: something could not be reached.`,
     )
     .action((dc: string, options: JoinOptions) => runJoin(context, dc, options));
@@ -57,14 +64,20 @@ async function runJoin(context: CliContext, dc: string, options: JoinOptions): P
   const output = createOutput(context, { json: options.json });
   const { from } = options;
   const target = await openSide(context, dc, options.config);
-  const source = await openSide(context, from, options.fromConfig ?? options.config);
   if (dc === from) throw new CommandFailure(`${dc} cannot be seeded from itself.`, { exitCode: exitCodes.usage });
-  // Both are reached as the seeded one reaches them: that is where this runs.
+  const source = await openSide(context, from, options.fromConfig ?? options.config);
+  // All are reached as the seeded one reaches them: that is where this runs.
   const connectTo = (name: DataCenterName) => (role: RoleName) => (applicationName: string) =>
     connect(databaseUrl(target.configuration, name, role, target.env), { applicationName });
+  const others: JoinSide[] = [];
+  for (const name of await membersBeside(connectTo(from)('agent'), target.configuration, dc, from)) {
+    const file = options.otherConfig?.[name] ?? options.config;
+    others.push({ ...(await openSide(context, name, file)), connect: connectTo(name) });
+  }
   const sides: JoinSides = {
     target: { ...target, connect: connectTo(dc) },
     source: { ...source, connect: connectTo(from) },
+    peers: others,
   };
   const store = openLeaseStore(target.configuration, target.env);
   try {
@@ -84,6 +97,30 @@ async function runJoin(context: CliContext, dc: string, options: JoinOptions): P
     printResult(output, result, dc, from);
   } finally {
     await store.close();
+  }
+}
+
+function fileOfOther(text: string, before: Readonly<Record<string, string>> = {}): Readonly<Record<string, string>> {
+  const [, dc, file] = /^([^=]+)=(.+)$/.exec(text) ?? [];
+  if (dc === undefined || file === undefined) throw new InvalidArgumentError('It is DC=FILE, for example la=la.yaml.');
+  return { ...before, [dc]: file };
+}
+
+/** Whoever takes part, as the one that lives has it: others that are configured have not joined either. */
+async function membersBeside(
+  connectToSource: Connect,
+  configuration: Configuration,
+  dc: DataCenterName,
+  from: DataCenterName,
+): Promise<readonly DataCenterName[]> {
+  const connected = await connectToSource('lanekeeper join');
+  if (connected.kind === 'unavailable') throw unavailable(connected, from, 'agent');
+  try {
+    return joinedPeers(configuration, await readMembers(connected.client)).filter(
+      (name) => name !== from && name !== dc,
+    );
+  } finally {
+    await connected.client.end();
   }
 }
 
@@ -133,6 +170,8 @@ function printResult(output: Output, result: JoinResult, dc: string, from: strin
         ? 'the lease store lets it ask for a lease again'
         : 'it may ask for its first lease';
       output.line(`${colors.green('✓')} ${dc} holds what ${from} holds; ${what} (generation ${result.generation})`);
+      if (result.pausedMs !== null)
+        output.line(`  The streams into ${from} stood still for ${Math.round(result.pausedMs)} ms.`);
       return output.line(`  Start its agents. \`lanekeeper switchover\` brings accounts there when you want.`);
     }
     case 'unavailable':
@@ -149,7 +188,7 @@ function printResult(output: Output, result: JoinResult, dc: string, from: strin
         );
       }
       output.line(
-        `${dc} and ${from} are not equal. \`lanekeeper verify\` names the rows, \`--repair\` mends them; then run this again.`,
+        `${dc} and ${result.from} are not equal. \`lanekeeper verify\` names the rows, \`--repair\` mends them; then run this again.`,
       );
       throw new SilentExit(exitCodes.no);
   }
@@ -159,8 +198,8 @@ function printResult(output: Output, result: JoinResult, dc: string, from: strin
 function progressOf(context: CliContext, output: Output): { show(event: JoinEvent): void; clear(): void } {
   const live = !output.json && context.stderr.isTTY === true;
   const write = (text: string) => (live ? context.stderr.write(`\r\x1b[2K${text}`) : undefined);
-  let errors = 0;
   let ready = -1;
+  let waiting = '';
   return {
     show: (event) => {
       if (event.kind === 'step') {
@@ -181,17 +220,37 @@ function progressOf(context: CliContext, output: Output): { show(event: JoinEven
       if (event.kind === 'reached') return output.result({ reached: event.stage });
       if (event.kind === 'compare') {
         const { index, count: tables, table, rows, estimatedRows } = event;
-        return void write(`${index + 1}/${tables} ${table}: ${rows} of about ${Math.max(rows, estimatedRows)} rows`);
+        const beside = `${Math.max(rows, estimatedRows)} rows, with ${event.with}`;
+        return void write(`${index + 1}/${tables} ${table}: ${rows} of about ${beside}`);
       }
-      const now = event.copying.map(({ table, rows }) => `${table}: ${rows} rows`).join(', ');
-      write(`${event.ready}/${event.tables} tables${now === '' ? '' : `, ${now}`}`);
-      if (event.ready !== ready) output.result({ copied: event.ready, tables: event.tables });
+      if (event.kind === 'waiting') {
+        if (event.what !== waiting) output.result({ waitingFor: event.what });
+        waiting = event.what;
+        return void write(`waiting for ${event.what}`);
+      }
+      if (event.kind === 'paused') {
+        write('');
+        output.result({ pausedMs: event.ms });
+        return output.line(`  its streams stood still for ${Math.round(event.ms)} ms`);
+      }
+      const { rows, bytes, totalBytes, leftBytes, elapsedMs } = event;
+      const now = event.copying.map((one) => `${one.table}: ${one.rows} rows`).join(', ');
+      const left = totalBytes === 0 ? 0 : leftBytes / totalBytes;
+      const leftSeconds = left < 1 ? Math.round(((elapsedMs / (1 - left)) * left) / 1000) : null;
+      const amount = `${event.ready}/${event.tables} tables, ${rows} rows, ${megabytes(bytes)}`;
+      const rest = leftSeconds === null ? '' : `, about ${leftSeconds} s left`;
+      write(`${amount}${rest}${now === '' ? '' : ` (${now})`}`);
+      if (event.ready === ready) return;
+      output.result({ copied: event.ready, tables: event.tables, rows, bytes, leftBytes });
       ready = event.ready;
-      if (event.errors <= errors) return;
-      errors = event.errors;
+      if (event.ready < event.tables) return;
       write('');
-      output.remark(`PostgreSQL met an error while copying (${errors} so far) and tries again: its log says why.`);
+      output.line(`  ${amount} in ${(elapsedMs / 1000).toFixed(1)} s`);
     },
     clear: () => void write(''),
   };
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1_000_000).toFixed(1)} MB`;
 }

@@ -53,7 +53,19 @@ export function readView(value: unknown): LeaseView {
   const term = whole('term', view.term, 1);
   for (const { dataCenter, takenOver } of leases)
     if (takenOver !== null && takenOver > term) throw new NonsenseError(`takenOver of ${dataCenter}`, takenOver);
-  return { term, leases, successions: readSuccessions(view.successions, term) };
+  const successions = readSuccessions(view.successions, term);
+  const departed = readDeparted(view.departed);
+  const [back] = leases.filter(({ dataCenter }) => departed?.[dataCenter] !== undefined);
+  if (back !== undefined) throw new NonsenseError(`departed, among which is ${back.dataCenter},`, view.departed);
+  return { term, leases, successions, ...(departed === null ? {} : { departed }) };
+}
+
+/** Null: none. */
+function readDeparted(value: unknown): Readonly<Record<DataCenterName, number>> | null {
+  if (value === undefined) return null;
+  const departed = Object.entries(record('departed', value));
+  for (const [dataCenter, generation] of departed) whole(`departed ${dataCenter}`, generation, 1);
+  return departed.length === 0 ? null : (Object.fromEntries(departed) as Record<DataCenterName, number>);
 }
 
 /** The history has no gaps: whoever acted on half of it would believe in other homes than everybody else. */

@@ -43,6 +43,11 @@ export function decideAcquire(
   const before = snapshot.entries.get(claim.dataCenter) ?? null;
   if (before !== null) {
     const { record, state } = before;
+    if (record.departed) {
+      if (claim.incarnation.generation <= record.incarnation.generation)
+        return { kind: 'refused', reason: 'other-incarnation' };
+      return { kind: 'change', change: { before, after: granted(claim, before), alive: 'granted' } };
+    }
     if (record.takenOver !== null) return { kind: 'refused', reason: 'taken-over' };
     const standing = judgeStanding(claim, record, snapshot.view.leases);
     const promoted = standing.kind === 'promoted' && standing.missing.length === 0;
@@ -57,6 +62,7 @@ export function decideAcquire(
 export function decideRenew(snapshot: Snapshot, claim: LeaseClaim, revision: number): LeaseDecision {
   const before = snapshot.entries.get(claim.dataCenter);
   if (before === undefined) return { kind: 'refused', reason: 'stale-revision' };
+  if (before.record.departed) return { kind: 'refused', reason: 'other-incarnation' };
   if (before.record.takenOver !== null) return { kind: 'refused', reason: 'taken-over' };
   if (judgeStanding(claim, before.record, snapshot.view.leases).kind !== 'same')
     return { kind: 'refused', reason: 'other-incarnation' };
@@ -93,6 +99,7 @@ export function decideSuccession(
   const succession = { term: term + 1, kind, from, to, undoes };
 
   if (term !== snapshot.view.term) return refused('stale-term');
+  if (giver?.record.departed || taker?.record.departed) return refused('taken-over');
   if (giver !== null && giver.record.takenOver !== null) return refused('taken-over');
   if (request.kind !== 'take') {
     if (taker !== null && taker.record.takenOver !== null) return refused('taken-over');
@@ -121,6 +128,22 @@ export function decideReadmission(snapshot: Snapshot, readmission: Readmission):
   if (incarnation.generation <= record.incarnation.generation) return null;
   const back = { incarnation, positions, takenOver: null, inSync: [], ended: 'released' as const };
   return { before, after: { ...record, ...back, revision: record.revision + 1 }, alive: 'removed' };
+}
+
+/** Null: it may hold a lease, or there is nothing to forget. `ageMs` as for a succession. */
+export function decideForgetting(
+  snapshot: Snapshot,
+  dataCenter: string,
+  revision: number,
+  ageMs: (record: StoredRecord) => number,
+): RecordChange | null {
+  const before = snapshot.entries.get(dataCenter);
+  if (before === undefined || before.record.departed || before.record.revision !== revision) return null;
+  const { record, state } = before;
+  const over = record.ended !== null || record.takenOver !== null || ageMs(record) >= record.ttlMs;
+  if (state === 'held' || !over) return null;
+  const gone = { departed: true as const, takenOver: null, inSync: [], ended: 'released' as const };
+  return { before, after: { ...record, ...gone, revision: revision + 1 }, alive: 'removed' };
 }
 
 function granted(claim: LeaseClaim, before: Entry | null): StoredRecord {

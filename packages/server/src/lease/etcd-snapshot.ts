@@ -12,6 +12,8 @@ import type { Json } from './etcd-gateway.ts';
 export type StoredRecord = Omit<LeaseRecord, 'state'> & {
   /** How it was given up; null while it was not. */
   readonly ended: 'released' | 'yielded' | null;
+  /** It left: it is in no view, and comes back as a later generation. Absent: it did not. */
+  readonly departed?: true;
 };
 
 export type Entry = {
@@ -112,11 +114,15 @@ export function readSnapshot(range: unknown, keys: Keys, sightings: Sightings, n
   const term = successions.length + 1;
   const leases = [...records.values()].map(({ stored }) => ({ ...stored, state: 'expired' }));
   const checked = readView({ term, leases, successions });
+  const departed: Record<DataCenterName, number> = {};
   const entries = new Map<DataCenterName, Entry>();
   for (const { state: _, ...record } of checked.leases) {
     const { stored, modRevision } = records.get(record.dataCenter) as { stored: Json; modRevision: string };
     const stays = alive.get(record.dataCenter);
-    const entry = { record: { ...record, ended: readEnded(stored.ended) }, modRevision, mark: String(stored.mark) };
+    const left = stored.departed === true ? ({ departed: true } as const) : {};
+    if (stored.departed === true) departed[record.dataCenter] = record.incarnation.generation;
+    const ended = readEnded(stored.ended);
+    const entry = { record: { ...record, ended, ...left }, modRevision, mark: String(stored.mark) };
     const ageMs = sightings.ageMs(entry.record, nowMs);
     const inTime = stays?.value === String(record.revision) && ageMs < record.ttlMs;
     const state = entry.record.ended ?? (inTime && record.takenOver === null ? 'held' : 'expired');
@@ -124,7 +130,10 @@ export function readSnapshot(range: unknown, keys: Keys, sightings: Sightings, n
   }
   const view = {
     ...checked,
-    leases: checked.leases.map((lease) => ({ ...lease, state: (entries.get(lease.dataCenter) as Entry).state })),
+    leases: checked.leases
+      .filter(({ dataCenter }) => departed[dataCenter] === undefined)
+      .map((lease) => ({ ...lease, state: (entries.get(lease.dataCenter) as Entry).state })),
+    ...(Object.keys(departed).length === 0 ? {} : { departed }),
   };
   return { view, entries, marks };
 }

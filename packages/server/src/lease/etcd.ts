@@ -13,6 +13,7 @@ import { NonsenseError, Recollection, readResult, readSuccessionResult } from '.
 import { Gateway, type GatewayOptions, type Json } from './etcd-gateway.ts';
 import {
   decideAcquire,
+  decideForgetting,
   decideReadmission,
   decideRelease,
   decideRenew,
@@ -152,6 +153,10 @@ export function etcdLeaseStore(options: EtcdLeaseStoreOptions): LeaseStore {
       await change(dataCenter, (snapshot) => decideRelease(snapshot, dataCenter, credential, yields));
     },
     readmit: (readmission) => change(readmission.dataCenter, (snapshot) => decideReadmission(snapshot, readmission)),
+    forget: (dataCenter, revision) =>
+      change(dataCenter, (snapshot) =>
+        decideForgetting(snapshot, dataCenter, revision, (record) => sightings.ageMs(record, performance.now())),
+      ),
     async succeed(request) {
       if (request.from === request.to) throw new RangeError('A data center does not succeed itself');
       const deadlineMs = deadline();

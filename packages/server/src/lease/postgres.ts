@@ -68,6 +68,9 @@ export function postgresLeaseStore(options: LeaseStoreOptions): LeaseStore {
     async readmit(readmission) {
       return readYesOrNo(await ask('lanekeeper_lease.readmit($1, $2)', [cluster, JSON.stringify(readmission)]));
     },
+    async forget(dataCenter, revision) {
+      return readYesOrNo(await ask('lanekeeper_lease.forget($1, $2, $3)', [cluster, dataCenter, revision]));
+    },
     close: () => line.close(),
   };
 }

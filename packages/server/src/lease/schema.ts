@@ -7,7 +7,7 @@
  * Rises with every change of `schemaSql`, which also brings an older one up to it. A store never replaces a newer one.
  * Functions go on taking what agents of the version before ask, since agents are replaced one by one.
  */
-export const schemaVersion = 3;
+export const schemaVersion = 4;
 
 /** One transaction; two at once wait for each other here. */
 export const installLockSql = `SELECT pg_advisory_xact_lock(hashtext('lanekeeper_lease'))`;
@@ -57,6 +57,8 @@ ALTER TABLE lanekeeper_lease.lease
   ADD COLUMN IF NOT EXISTS ttl_ms bigint,
   ADD COLUMN IF NOT EXISTS in_sync jsonb NOT NULL DEFAULT '[]',
   ADD COLUMN IF NOT EXISTS taken_over bigint;
+-- Version 4: one that left stays here with its generation, so that it only comes back as a later one.
+ALTER TABLE lanekeeper_lease.lease ADD COLUMN IF NOT EXISTS departed boolean NOT NULL DEFAULT false;
 UPDATE lanekeeper_lease.lease SET ttl_ms = round(extract(epoch FROM until - granted_at) * 1000) WHERE ttl_ms IS NULL;
 ALTER TABLE lanekeeper_lease.lease ALTER COLUMN ttl_ms SET NOT NULL;
 
@@ -81,7 +83,9 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
         'ttlMs', l.ttl_ms,
         'inSync', l.in_sync,
         'takenOver', l.taken_over
-      ) ORDER BY l.dc) FROM lanekeeper_lease.lease l WHERE l.cluster = asked_cluster), '[]'),
+      ) ORDER BY l.dc) FROM lanekeeper_lease.lease l WHERE l.cluster = asked_cluster AND NOT l.departed), '[]'),
+    'departed', coalesce((SELECT jsonb_object_agg(l.dc, l.generation) FROM lanekeeper_lease.lease l
+      WHERE l.cluster = asked_cluster AND l.departed), '{}'),
     'successions', coalesce((SELECT jsonb_agg(jsonb_build_object(
         'term', v.term, 'kind', v.kind, 'from', v.from_dc, 'to', v.to_dc, 'undoes', v.undoes
       ) ORDER BY v.term) FROM lanekeeper_lease.view v WHERE v.cluster = asked_cluster AND v.term > 1), '[]'))
@@ -122,9 +126,17 @@ BEGIN
     WHERE NOT EXISTS (SELECT FROM lanekeeper_lease.view v WHERE v.cluster = asked_cluster) ON CONFLICT DO NOTHING;
 
   SELECT * INTO l FROM lanekeeper_lease.lease WHERE cluster = asked_cluster AND dc = claim->>'dataCenter' FOR UPDATE;
+  IF l.departed AND expected_revision IS NULL AND l.generation < (claim->'incarnation'->>'generation')::integer THEN
+    UPDATE lanekeeper_lease.lease SET departed = false, taken_over = NULL, released = true, yielded = false, in_sync = '[]',
+      system_identifier = claim->'incarnation'->>'systemIdentifier', timeline = (claim->'incarnation'->>'timeline')::integer,
+      generation = (claim->'incarnation'->>'generation')::integer
+      WHERE cluster = asked_cluster AND dc = l.dc RETURNING * INTO l;
+  END IF;
   promoted := expected_revision IS NULL AND coalesce(lanekeeper_lease.is_promoted(l, claim), false);
   IF l.dc IS NULL THEN
     refusal := 'stale-revision';
+  ELSIF l.departed THEN
+    refusal := 'other-incarnation';
   ELSIF l.taken_over IS NOT NULL THEN
     refusal := 'taken-over';
   ELSIF NOT promoted AND (l.system_identifier, l.timeline, l.generation) IS DISTINCT FROM (claim->'incarnation'->>'systemIdentifier',
@@ -183,7 +195,7 @@ BEGIN
   IF (request->>'term')::bigint IS DISTINCT FROM
      (SELECT coalesce(max(v.term), 1) FROM lanekeeper_lease.view v WHERE v.cluster = asked_cluster) THEN
     refusal := 'stale-term';
-  ELSIF giver.taken_over IS NOT NULL OR (NOT asks_to_take AND taker.taken_over IS NOT NULL) THEN
+  ELSIF giver.taken_over IS NOT NULL OR (NOT asks_to_take AND taker.taken_over IS NOT NULL) OR giver.departed OR taker.departed THEN
     refusal := 'taken-over';
   ELSIF asker.dc IS NULL OR asker.taken_over IS NOT NULL OR asker.holder IS DISTINCT FROM request->>'holder'
         OR asker.revision IS DISTINCT FROM (request->>'revision')::bigint OR lanekeeper_lease.state(asker) <> 'held' THEN
@@ -225,8 +237,16 @@ BEGIN
   UPDATE lanekeeper_lease.lease SET taken_over = NULL, released = true, yielded = false, revision = revision + 1, in_sync = '[]',
     system_identifier = incarnation->>'systemIdentifier', timeline = (incarnation->>'timeline')::integer,
     generation = (incarnation->>'generation')::integer, positions = readmission->'positions'
-    WHERE cluster = asked_cluster AND dc = readmission->>'dataCenter' AND taken_over = (readmission->>'takenOver')::bigint
+    WHERE cluster = asked_cluster AND dc = readmission->>'dataCenter' AND NOT departed AND taken_over = (readmission->>'takenOver')::bigint
       AND generation < (incarnation->>'generation')::integer;
+  RETURN to_jsonb(FOUND);
+END $$;
+
+CREATE OR REPLACE FUNCTION lanekeeper_lease.forget(asked_cluster text, asked_dc text, asked_revision bigint) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  UPDATE lanekeeper_lease.lease l SET departed = true, taken_over = NULL, released = true, yielded = false, revision = revision + 1, in_sync = '[]'
+    WHERE cluster = asked_cluster AND dc = asked_dc AND NOT departed AND revision = asked_revision AND lanekeeper_lease.state(l) <> 'held';
   RETURN to_jsonb(FOUND);
 END $$;
 

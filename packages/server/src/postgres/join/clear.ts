@@ -1,4 +1,5 @@
-/** Takes old streams and slots between the two away, on both sides, and empties the tables of the one that is seeded. */
+/** Takes streams and slots of the one that is seeded away, on all sides, and empties its tables. */
+import type { DataCenterName } from 'lanekeeper/model';
 import type { Client } from 'pg';
 import { quoteTable } from '../fence/names.ts';
 import { readCatalog } from '../inspect/read-catalog.ts';
@@ -6,31 +7,34 @@ import { mergedNames } from '../merge/index.ts';
 import { splitName } from '../sql-text.ts';
 import { asReplica } from '../stranded/undo.ts';
 import { dropSlot, dropSubscription } from '../streams/drop.ts';
-import { createSlot } from '../streams/ensure.ts';
-import { slotName, streamNames, subscriptionName } from '../streams/names.ts';
+import { relaySlotName, slotName, streamNames, subscriptionName } from '../streams/names.ts';
 import { databaseProblem, inTransaction } from '../transaction.ts';
-import { seedName, seedSlot } from './copy.ts';
-import { type JoinSides, type Sessions, travellingTables } from './sides.ts';
+import { type JoinSides, othersOf, type Sessions, travellingTables } from './sides.ts';
 
-export async function dropStreams(sessions: Sessions, { target, source }: JoinSides): Promise<void> {
-  const [here, there] = [target.configuration.here, source.configuration.here];
+export async function dropStreams(sessions: Sessions, sides: JoinSides): Promise<void> {
+  const here = sides.target.configuration.here;
   const targetAgent = await sessions.get('target', 'agent');
-  const sourceAgent = await sessions.get('source', 'agent');
-  const ours = [...streamNames.map((stream) => subscriptionName(there, stream)), seedName(there)];
-  for (const name of ours) await dropSubscription(targetAgent, name);
-  const theirs = streamNames.map((stream) => subscriptionName(here, stream));
-  for (const name of theirs) await dropSubscription(sourceAgent, name);
-  await targetAgent.query('DELETE FROM lanekeeper.stream WHERE subscription = ANY ($1)', [ours]);
-  await sourceAgent.query('DELETE FROM lanekeeper.stream WHERE subscription = ANY ($1)', [theirs]);
-  const sourceReplication = await sessions.get('source', 'replication');
-  await dropSlot(sourceReplication, seedSlot(here));
-  for (const stream of streamNames) {
-    await dropSlot(sourceReplication, slotName(here, stream));
-    // At once, since without it the source could not prove that nothing written there is lost to us, and had no lease.
-    await createSlot(sourceReplication, slotName(here, stream));
-  }
   const targetReplication = await sessions.get('target', 'replication');
-  for (const stream of streamNames) await dropSlot(targetReplication, slotName(there, stream));
+  for (const side of othersOf(sides)) {
+    const there = side.configuration.here;
+    const agent = await sessions.of(side, 'agent');
+    const replication = await sessions.of(side, 'replication');
+    await dropReading(targetAgent, there);
+    await dropReading(agent, here);
+    for (const stream of streamNames) {
+      await dropSlot(replication, slotName(here, stream));
+      await dropSlot(targetReplication, slotName(there, stream));
+    }
+    await dropSlot(replication, relaySlotName(here));
+    await dropSlot(targetReplication, relaySlotName(there));
+  }
+}
+
+/** As the agent: nothing is read from `publisher` any more. */
+export async function dropReading(agent: Client, publisher: DataCenterName): Promise<void> {
+  const names = streamNames.map((stream) => subscriptionName(publisher, stream));
+  for (const name of names) await dropSubscription(agent, name);
+  await agent.query('DELETE FROM lanekeeper.stream WHERE subscription = ANY ($1)', [names]);
 }
 
 /** What nobody replicates, and what says something of rows that are about to go. */
@@ -51,11 +55,11 @@ const ownLocalTables = [
  * All at once, or table by table where another table refers to one of them. As replica: no trigger and no foreign key
  * makes more of it. The sequences stay: what they gave out was seen by somebody.
  */
-export async function emptyTables(sessions: Sessions, { target, source }: JoinSides): Promise<string | null> {
+export async function emptyTables(sessions: Sessions, { target }: JoinSides): Promise<string | null> {
   const client = await sessions.get('target', 'agent');
   const { tables } = await readCatalog(client);
   const names = [
-    ...travellingTables(target.configuration, source.configuration.here),
+    ...travellingTables(target.configuration),
     ...mergedNames(target.configuration),
     ...ownLocalTables,
   ].filter((name) => name.startsWith('lanekeeper.') || tables.has(name));

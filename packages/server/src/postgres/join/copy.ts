@@ -1,179 +1,231 @@
 /**
- * Copies everything by subscriptions that go on as streams. Tables that the seeded data center feeds itself are not
- * published by the other one: they are copied through a publication of their own, which is taken away again.
+ * Copies what a snapshot of the source holds: several pieces at a time, large tables in parts. As replica, so that no trigger and no
+ * foreign key makes more of it.
+ *
+ * 1. Lanekeeper's own tables come first, one after the other: what arrives later is judged by deeds and successions. Marks that hold
+ *    a stream until something else has arrived hold no copy: everything is in the snapshot.
+ * 2. In PostgreSQL's binary format where both databases read it alike, and as text where numbers of types are in it.
  */
-import { databaseUrl } from 'lanekeeper/config';
-import type { DataCenterName } from 'lanekeeper/model';
+import type { Configuration, TableName } from 'lanekeeper/config';
 import type { Client } from 'pg';
 import { quoteName, quoteTable } from '../fence/names.ts';
-import { readCatalog } from '../inspect/read-catalog.ts';
 import { splitName } from '../sql-text.ts';
-import { dropSlot, dropSubscription } from '../streams/drop.ts';
-import { createSlot, subscribe } from '../streams/ensure.ts';
-import { publicationNames, publishedTables, slotName, streamNames, subscriptionName } from '../streams/names.ts';
-import { readSlot, readSubscription } from '../streams/rows.ts';
-import { type JoinSides, type Sessions, travellingTables } from './sides.ts';
-
-/** The subscription, on the seeded side, and the publication, on the other, of what the seeded one feeds. */
-export function seedName(source: DataCenterName): string {
-  return `lanekeeper_${source}_seed`;
-}
-export function seedSlot(target: DataCenterName): string {
-  return `lanekeeper_${target}_seed`;
-}
-const seedPublication = 'lanekeeper_seed';
+import { pipeCopy } from './bridge.ts';
+import { type JoinSides, type Sessions, Stopped, travellingTables } from './sides.ts';
 
 export type CopyProgress = {
   readonly tables: number;
+  /** Copied completely. */
   readonly ready: number;
+  readonly rows: number;
+  readonly bytes: number;
+  /** Of the tables' size at the source: what is left, and all of it. */
+  readonly leftBytes: number;
+  readonly totalBytes: number;
   /** Being copied now, and how many rows of them have come. */
-  readonly copying: readonly { readonly table: string; readonly rows: number }[];
-  /** Errors that PostgreSQL has met since the copy began; it tries again by itself, and its log says why. */
-  readonly errors: number;
+  readonly copying: readonly { readonly table: TableName; readonly rows: number }[];
+  readonly elapsedMs: number;
 };
 
-/**
- * The initial copy reads tables as the replication role, which otherwise only reads the log. Returns what was granted, to
- * be taken back, or what could not be.
- */
-export async function grantReading(
-  sessions: Sessions,
-  { target, source }: JoinSides,
-): Promise<{ readonly kind: 'granted' } | { readonly kind: 'lacking'; readonly what: string }> {
-  const owner = await sessions.get('source', 'owner');
-  const role = source.configuration.roles.replication;
-  const { rows } = await owner.query<{ schema: string; table: string; schemaToo: boolean }>(
-    `SELECT n.nspname AS schema, format('%I.%I', n.nspname, c.relname) AS table, NOT has_schema_privilege($1, n.oid, 'USAGE') AS "schemaToo"
-      FROM unnest($2::text[]) t JOIN pg_catalog.pg_class c ON c.oid = to_regclass(lanekeeper.quoted(t))
-      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-      WHERE NOT has_table_privilege($1, c.oid, 'SELECT') OR NOT has_schema_privilege($1, n.oid, 'USAGE')`,
-    [role, travellingTables(target.configuration, source.configuration.here)],
-  );
-  const schemas = [...new Set(rows.flatMap(({ schema, schemaToo }) => (schemaToo ? [schema] : [])))];
-  const granted = rows.map(({ table }) => table);
-  if (granted.length === 0) return { kind: 'granted' };
-  const agent = await sessions.get('source', 'agent');
-  // Written down first, so that it is also taken back after a crash.
-  await agent.query(
-    `UPDATE lanekeeper.joining SET detail = jsonb_build_object('tables', $2::jsonb || coalesce(detail -> 'tables', '[]'),
-        'schemas', $3::jsonb || coalesce(detail -> 'schemas', '[]')) WHERE dc = $1`,
-    [target.configuration.here, JSON.stringify(granted), JSON.stringify(schemas)],
-  );
-  for (const schema of schemas) await owner.query(`GRANT USAGE ON SCHEMA ${quoteName(schema)} TO ${quoteName(role)}`);
-  await owner.query(`GRANT SELECT ON ${granted.join(', ')} TO ${quoteName(role)}`);
-  const { rows: lacking } = await owner.query<{ what: string }>(
-    `SELECT s AS what FROM unnest($2::text[]) s WHERE NOT has_schema_privilege($1, s, 'USAGE')`,
-    [role, schemas],
-  );
-  const [first] = lacking;
-  if (!first) return { kind: 'granted' };
-  return { kind: 'lacking', what: `GRANT USAGE ON SCHEMA ${quoteName(first.what)} TO ${quoteName(role)};` };
-}
+export type CopyOptions = {
+  /** At the source, see `snapshot.ts`. */
+  readonly snapshot: string;
+  readonly onProgress: (progress: CopyProgress) => void;
+  /** Asked now and then; throws to end the copy. */
+  readonly mayGoOn?: () => Promise<void>;
+  /** Parts at a time. Default 4. */
+  readonly workers?: number;
+  /** Default 8192 pages of 8 kB. */
+  readonly pagesPerPart?: number;
+};
 
-export async function revokeReading(sessions: Sessions, { target, source }: JoinSides): Promise<void> {
-  const owner = await sessions.get('source', 'owner');
-  const role = quoteName(source.configuration.roles.replication);
-  const { rows } = await owner.query<{ detail: { tables?: string[]; schemas?: string[] } }>(
-    'SELECT detail FROM lanekeeper.joining WHERE dc = $1',
-    [target.configuration.here],
-  );
-  const { tables = [], schemas = [] } = rows[0]?.detail ?? {};
-  if (tables.length > 0) await owner.query(`REVOKE SELECT ON ${[...new Set(tables)].join(', ')} FROM ${role}`);
-  for (const schema of new Set(schemas)) await owner.query(`REVOKE USAGE ON SCHEMA ${quoteName(schema)} FROM ${role}`);
-}
+type Relation = {
+  readonly table: TableName;
+  readonly relation: string;
+  readonly columns: readonly string[];
+  readonly binary: boolean;
+  readonly pages: number;
+  readonly partitioned: boolean;
+};
 
-/** Subscribes, where that was not done yet. */
-export async function startCopy(sessions: Sessions, sides: JoinSides): Promise<void> {
-  const { target, source } = sides;
-  const [here, there] = [target.configuration.here, source.configuration.here];
-  const client = await sessions.get('target', 'agent');
-  const peer = await sessions.get('source', 'replication');
-  const url = databaseUrl(target.configuration, there, 'replication', target.env);
-  // What the agent froze when it learned of the takeover.
-  await client.query('DELETE FROM lanekeeper.frozen WHERE publisher = $1', [there]);
-  const wanted = [
-    ...streamNames.map((stream) => ({
-      stream,
-      name: subscriptionName(there, stream),
-      slot: slotName(here, stream),
-      publications: publicationNames(stream),
-    })),
-    ...((await seedTables(sessions, sides))
-      ? [{ stream: 'rest', name: seedName(there), slot: seedSlot(here), publications: [seedPublication] } as const]
-      : []),
-  ];
-  for (const one of wanted) {
-    if ((await readSubscription(client, one.name)) !== null) continue;
-    if ((await readSlot(peer, one.slot)) === null) await createSlot(peer, one.slot);
-    await subscribe(client, { ...one, url, copyData: true });
+type Part = Relation & {
+  /** First page, and the one after the last; null: to the end. */
+  readonly from: number;
+  readonly to: number | null;
+};
+
+/** Others' triggers look for what is in these. */
+const inOrder: readonly TableName[] = [
+  'lanekeeper.succession',
+  'lanekeeper.deed',
+  'lanekeeper.acceptance',
+  'lanekeeper.adoption',
+];
+/** Hold what overtakes; a snapshot is whole. */
+const withMarks: readonly TableName[] = ['lanekeeper.succession', 'lanekeeper.acceptance'];
+const reportEveryMs = 500;
+const askEveryMs = 2_000;
+const pageBytes = 8_192;
+
+export async function copySnapshot(sessions: Sessions, sides: JoinSides, options: CopyOptions): Promise<CopyProgress> {
+  const { snapshot, onProgress, mayGoOn = async () => {}, workers = 4, pagesPerPart = 8_192 } = options;
+  const beganMs = performance.now();
+  const lanes: Lane[] = [];
+  const progress = { rows: 0, bytes: 0, copiedBytes: 0 };
+  const running = new Map<TableName, number>();
+  const leftOf = new Map<TableName, number>();
+  let timer: NodeJS.Timeout | undefined;
+  let failure: unknown = null;
+  try {
+    for (let lane = 0; lane < workers; lane += 1) lanes.push(await openLane(sessions, sides, snapshot));
+    const first = lanes[0] as Lane;
+    const relations = await readRelations(first.from, sides);
+    const parts = relations.flatMap((relation) => partsOf(relation, pagesPerPart));
+    for (const { table } of parts) leftOf.set(table, (leftOf.get(table) ?? 0) + 1);
+    const totalBytes = relations.reduce((sum, { pages }) => sum + pages * pageBytes, 0);
+    const report = (): CopyProgress => ({
+      tables: leftOf.size,
+      ready: [...leftOf.values()].filter((left) => left === 0).length,
+      rows: progress.rows,
+      bytes: progress.bytes,
+      leftBytes: Math.max(0, totalBytes - progress.copiedBytes),
+      totalBytes,
+      copying: [...running].map(([table, rows]) => ({ table, rows })),
+      elapsedMs: performance.now() - beganMs,
+    });
+    timer = setInterval(() => onProgress(report()), reportEveryMs);
+    const copyPart = async (lane: Lane, part: Part) => {
+      running.set(part.table, running.get(part.table) ?? 0);
+      const marks = withMarks.includes(part.table);
+      await lane.to.query(`SET session_replication_role = ${marks ? 'origin' : 'replica'}`);
+      await pipeCopy({
+        from: lane.from,
+        to: lane.to,
+        ...statementsOf(part),
+        onBatch: (rows, bytes) => {
+          progress.rows += rows;
+          progress.bytes += bytes;
+          running.set(part.table, (running.get(part.table) ?? 0) + rows);
+        },
+      });
+      progress.copiedBytes += ((part.to ?? part.pages) - part.from) * pageBytes;
+      const left = (leftOf.get(part.table) ?? 1) - 1;
+      leftOf.set(part.table, left);
+      if (left === 0) running.delete(part.table);
+    };
+    const [early, late] = [parts.filter(isEarly), parts.filter((part) => !isEarly(part))];
+    early.sort((a, b) => inOrder.indexOf(a.table) - inOrder.indexOf(b.table));
+    let askMs = performance.now() + askEveryMs;
+    const work = async (lane: Lane, queue: Part[]) => {
+      for (let part = queue.shift(); part !== undefined && failure === null; part = queue.shift()) {
+        await copyPart(lane, part);
+        if (performance.now() < askMs) continue;
+        askMs = performance.now() + askEveryMs;
+        await mayGoOn();
+      }
+    };
+    const together = async (queue: Part[]) => {
+      const done = await Promise.allSettled(
+        lanes.map((lane) =>
+          work(lane, queue).catch((error: unknown) => {
+            failure ??= error;
+            throw error;
+          }),
+        ),
+      );
+      if (done.some(({ status }) => status === 'rejected')) throw failure;
+    };
+    for (const table of inOrder) await together(early.filter((part) => part.table === table));
+    // The largest first, so that nobody is left alone with it.
+    late.sort((a, b) => b.pages - a.pages || a.from - b.from);
+    await together(late);
+    const last = report();
+    onProgress(last);
+    return last;
+  } finally {
+    clearInterval(timer);
+    await Promise.all(lanes.flatMap(({ from, to }) => [from, to].map((client) => client.end().catch(() => {}))));
   }
 }
 
-/** Publishes, at the source, what the target feeds. False: there is nothing. */
-async function seedTables(sessions: Sessions, { target, source }: JoinSides): Promise<boolean> {
-  const owner = await sessions.get('source', 'owner');
-  const { here } = target.configuration;
-  const tables = publishedTables(source.configuration, await readCatalog(owner), 'rest', here);
-  const { rows } = await owner.query('SELECT FROM pg_catalog.pg_publication WHERE pubname = $1', [seedPublication]);
-  if (tables.length === 0 || rows.length > 0) return tables.length > 0;
-  const list = tables.map((name) => `ONLY ${quoteTable(splitName(name))}`).join(', ');
-  await owner.query(
-    `CREATE PUBLICATION ${quoteName(seedPublication)} FOR TABLE ${list} WITH (publish_via_partition_root = true)`,
-  );
-  return true;
+const isEarly = ({ table }: Relation): boolean => inOrder.includes(table);
+
+type Lane = { readonly from: Client; readonly to: Client };
+
+const applicationName = 'lanekeeper join';
+
+async function openLane(sessions: Sessions, { target, source }: JoinSides, snapshot: string): Promise<Lane> {
+  const from = await sessions.open(source, 'agent', applicationName);
+  const to = await sessions.open(target, 'agent', applicationName);
+  const patient =
+    'SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET transaction_timeout = 0';
+  for (const client of [from, to]) await quietly(client, patient);
+  await to.query('SET synchronous_commit = local; SET session_replication_role = replica');
+  await from.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+  await from.query(`SET TRANSACTION SNAPSHOT '${snapshot.replaceAll("'", "''")}'`);
+  return { from, to };
 }
 
-/** Waits until every table has been copied. Not bounded: a copy takes as long as it takes. */
-export async function awaitCopy(
-  sessions: Sessions,
-  { source }: JoinSides,
-  onProgress: (progress: CopyProgress) => void,
-  everyMs = 500,
-): Promise<void> {
-  const client = await sessions.get('target', 'agent');
-  const there = source.configuration.here;
-  const names = [...streamNames.map((stream) => subscriptionName(there, stream)), seedName(there)];
-  const before = await countErrors(client, names);
-  for (;;) {
-    const progress = await readProgress(client, names, before);
-    onProgress(progress);
-    if (progress.ready === progress.tables) return;
-    await new Promise((resolve) => setTimeout(resolve, everyMs));
+/** One by one: `transaction_timeout` is unknown before PostgreSQL 17. */
+async function quietly(client: Client, settings: string): Promise<void> {
+  for (const setting of settings.split('; ')) await client.query(setting).catch(() => {});
+}
+
+function partsOf(relation: Relation, pagesPerPart: number): readonly Part[] {
+  const parts: Part[] = [];
+  for (let from = 0; parts.length === 0 || from < relation.pages; from += pagesPerPart) {
+    const to = from + pagesPerPart < relation.pages ? from + pagesPerPart : null;
+    parts.push({ ...relation, from, to });
   }
+  return parts;
 }
 
-async function readProgress(client: Client, names: readonly string[], errorsBefore: number): Promise<CopyProgress> {
-  const { rows } = await client.query<{ tables: number; ready: number }>(
-    `SELECT count(*)::int AS tables, (count(*) FILTER (WHERE r.srsubstate = 'r'))::int AS ready
-      FROM pg_catalog.pg_subscription_rel r JOIN pg_catalog.pg_subscription s ON s.oid = r.srsubid
-      JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
-      WHERE d.datname = current_database() AND s.subname = ANY ($1)`,
+function statementsOf(part: Part): { readonly out: string; readonly in: string } {
+  const list = part.columns.map(quoteName).join(', ');
+  const format = `(FORMAT ${part.binary ? 'binary' : 'text'})`;
+  const whole = part.from === 0 && part.to === null;
+  const upTo = part.to === null ? '' : ` AND ctid < '(${part.to},0)'`;
+  const read = whole
+    ? `${part.relation} (${list})`
+    : `(SELECT ${list} FROM ONLY ${part.relation} WHERE ctid >= '(${part.from},0)'${upTo})`;
+  return {
+    out: `COPY ${read} TO STDOUT ${format}`,
+    in: `COPY ${quoteTable(splitName(part.table))} (${list}) FROM STDIN ${format}`,
+  };
+}
+
+/** Partitions one by one, into whatever partitions the table has over there. */
+async function readRelations(client: Client, { target, source }: JoinSides): Promise<readonly Relation[]> {
+  const names = copiedTables(target.configuration);
+  const { rows } = await client.query<Relation & { readonly there: boolean }>(
+    `WITH RECURSIVE wanted AS (
+        SELECT t AS "table", c.oid, c.relkind FROM unnest($1::text[]) t JOIN pg_catalog.pg_class c ON c.oid = to_regclass(lanekeeper.quoted(t))
+        UNION ALL
+        SELECT w."table", c.oid, c.relkind FROM wanted w JOIN pg_catalog.pg_inherits i ON i.inhparent = w.oid
+          JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid AND c.relispartition WHERE w.relkind = 'p')
+      SELECT w."table", format('%I.%I', n.nspname, c.relname) AS relation, (pg_catalog.pg_relation_size(w.oid) / ${pageBytes})::int AS pages,
+        (SELECT json_agg(a.attname ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
+          WHERE a.attrelid = w.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '') AS columns,
+        (SELECT bool_and(coalesce(b.oid, y.oid) < 16384 AND coalesce(b.typname, y.typname) NOT LIKE '%reg%' OR y.typtype = 'e')
+          FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type y ON y.oid = a.atttypid LEFT JOIN pg_catalog.pg_type b ON b.oid = nullif(y.typbasetype, 0)
+          WHERE a.attrelid = w.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '') AS binary
+      FROM wanted w JOIN pg_catalog.pg_class c ON c.oid = w.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE w.relkind = 'r' ORDER BY pages DESC, relation`,
     [names],
   );
-  const { rows: copying } = await client.query<{ table: string; rows: number }>(
-    `SELECT n.nspname || '.' || c.relname AS table, p.tuples_processed::float8 AS rows
-      FROM pg_catalog.pg_stat_progress_copy p JOIN pg_catalog.pg_class c ON c.oid = p.relid
-      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE p.datname = current_database() AND p.command = 'COPY FROM'`,
+  const found = new Set(rows.map(({ table }) => table));
+  const declared = names.filter((name) => !name.startsWith('lanekeeper.'));
+  const { rows: partitioned } = await client.query<{ name: string }>(
+    `SELECT t AS name FROM unnest($1::text[]) t WHERE to_regclass(lanekeeper.quoted(t)) IS NOT NULL`,
+    [declared],
   );
-  const { tables = 0, ready = 0 } = rows[0] ?? {};
-  return { tables, ready, copying, errors: (await countErrors(client, names)) - errorsBefore };
+  const there = new Set(partitioned.map(({ name }) => name));
+  const missing = declared.find((name) => !found.has(name) && !there.has(name));
+  if (missing !== undefined) throw new Stopped(`${source.configuration.here} has no ${missing}`);
+  return rows;
 }
 
-async function countErrors(client: Client, names: readonly string[]): Promise<number> {
-  const { rows } = await client.query<{ n: number }>(
-    `SELECT coalesce(sum(apply_error_count + sync_error_count), 0)::float8 AS n
-      FROM pg_catalog.pg_stat_subscription_stats WHERE subname = ANY ($1)`,
-    [names],
-  );
-  return rows[0]?.n ?? 0;
-}
-
-/** Takes away what was only for the copy. */
-export async function endSeed(sessions: Sessions, { target, source }: JoinSides): Promise<void> {
-  const [here, there] = [target.configuration.here, source.configuration.here];
-  const client = await sessions.get('target', 'agent');
-  await dropSubscription(client, seedName(there));
-  await client.query('DELETE FROM lanekeeper.stream WHERE subscription = $1', [seedName(there)]);
-  await dropSlot(await sessions.get('source', 'replication'), seedSlot(here));
-  await (await sessions.get('source', 'owner')).query(`DROP PUBLICATION IF EXISTS ${quoteName(seedPublication)}`);
+/** What is in the snapshot and nobody sends again: homed rows, what feeders have published, and what is Lanekeeper's of both. */
+function copiedTables(configuration: Configuration): readonly TableName[] {
+  return travellingTables(configuration).filter((name) => name !== 'lanekeeper.change');
 }

@@ -7,9 +7,10 @@ import { quoteTable } from '../fence/names.ts';
 import { readCatalog } from '../inspect/read-catalog.ts';
 import { sequencesToStride } from '../plan/sequences.ts';
 import { ensureStreams, type StreamOutcome } from '../streams/ensure.ts';
+import { addMembers } from '../streams/members.ts';
 import { streamNames, subscriptionName } from '../streams/names.ts';
 import { type VerifyProgress, type VerifyResult, verifyTables } from '../verify/verify.ts';
-import { type JoinSides, type Sessions, SideUnavailable } from './sides.ts';
+import { type JoinSides, othersOf, type Sessions, SideUnavailable, Stopped } from './sides.ts';
 
 /** So many numbers of each sequence are left out: some were given out and seen, and their rows never left. */
 const numbersLeftOut = 1_000n;
@@ -29,68 +30,81 @@ export async function leaveNumbersOut(sessions: Sessions, { target }: JoinSides)
 
 const readWithinMs = 30_000;
 
-/** Subscribes the source to the target, without a copy, and completes what the target subscribes to. */
-export async function readBack(sessions: Sessions, { target, source }: JoinSides): Promise<readonly StreamOutcome[]> {
-  const [here, there] = [target.configuration.here, source.configuration.here];
+/** Everybody reads the target, and the target says what it reads. From here on it takes part. */
+export async function readBack(sessions: Sessions, sides: JoinSides): Promise<readonly StreamOutcome[]> {
+  const here = sides.target.configuration.here;
+  const others = othersOf(sides);
+  const names = [here, ...others.map(({ configuration }) => configuration.here)];
   const outcomes: StreamOutcome[] = [];
-  for (const side of [source, target]) {
-    const agent = await sessions.get(side === source ? 'source' : 'target', 'agent');
-    const other = side === source ? here : there;
-    await agent.query('DELETE FROM lanekeeper.frozen WHERE publisher = $1', [other]);
-    const ensured = await ensureStreams({
-      connect: side.connect('agent'),
-      configuration: side.configuration,
-      env: side.env,
-    });
-    if (ensured.kind === 'unavailable') throw new SideUnavailable(side.configuration.here, 'agent', ensured);
-    const streams = ensured.kind === 'ensured' ? ensured.streams : [];
-    outcomes.push(...streams.filter(({ publisher }) => publisher === other));
+  for (const side of [...others, sides.target]) {
+    const agent = await sessions.of(side, 'agent');
+    await addMembers(agent, names);
+    const isTarget = side === sides.target;
+    await agent.query('DELETE FROM lanekeeper.frozen WHERE publisher = ANY ($1)', [isTarget ? names : [here]]);
+    const { configuration, env } = side;
+    const ensured = await ensureStreams({ connect: side.connect('agent'), configuration, env });
+    if (ensured.kind === 'unavailable') throw new SideUnavailable(configuration.here, 'agent', ensured);
+    if (ensured.kind === 'busy') throw new Stopped(`somebody else changes the streams of ${configuration.here}`);
+    outcomes.push(...ensured.streams.filter(({ publisher }) => isTarget || publisher === here));
   }
   const troubled = outcomes.filter(({ kind }) => kind === 'waiting' || kind === 'lost' || kind === 'failed');
   if (troubled.length > 0) return troubled;
   const publisher = await sessions.get('target', 'agent');
-  for (const stream of streamNames) {
-    if (await waitUntilRead(publisher, there, stream, readWithinMs)) continue;
-    return [
-      { publisher: here, stream, kind: 'waiting', message: `${there} does not read ${here} yet: can it reach it?` },
-    ];
+  for (const { configuration } of others) {
+    const there = configuration.here;
+    for (const stream of streamNames) {
+      if (await waitUntilRead(publisher, there, stream, readWithinMs)) continue;
+      const message = `${there} does not read ${here} yet: can it reach it?`;
+      return [{ publisher: here, stream, kind: 'waiting', message }];
+    }
   }
   return [];
 }
 
+export type Compared = { readonly with: DataCenterName; readonly result: Extract<VerifyResult, { kind: 'verified' }> };
+
+/** With everybody, at a point in their streams. */
 export async function compare(
   sessions: Sessions,
-  { target, source }: JoinSides,
-  onProgress: (progress: VerifyProgress) => void,
-): Promise<Extract<VerifyResult, { kind: 'verified' }>> {
+  sides: JoinSides,
+  onProgress: (progress: VerifyProgress & { readonly with: DataCenterName }) => void,
+): Promise<readonly Compared[]> {
+  const { target } = sides;
   const here = target.configuration.here;
-  const clients = [await sessions.get('target', 'agent'), await sessions.get('source', 'agent')];
-  const conflicts = await Promise.all(clients.map(readUnanswered));
-  const result = await verifyTables({
-    configuration: target.configuration,
-    here,
-    there: source.configuration.here,
-    connect: (dc) => (dc === here ? target : source).connect('agent'),
-    differencesMax: 100,
-    onProgress,
-  });
-  if (result.kind === 'unavailable') throw new SideUnavailable(result.dataCenter, 'agent', result);
-  if (result.clean) {
+  const compared: Compared[] = [];
+  for (const side of othersOf(sides)) {
+    const there = side.configuration.here;
+    const clients = [await sessions.get('target', 'agent'), await sessions.of(side, 'agent')];
+    const conflicts = await Promise.all(clients.map(readUnanswered));
+    const result = await verifyTables({
+      configuration: target.configuration,
+      here,
+      there,
+      connect: (dc) => (dc === here ? target : side).connect('agent'),
+      differencesMax: 100,
+      onProgress: (progress) => onProgress({ ...progress, with: there }),
+    });
+    if (result.kind === 'unavailable') throw new SideUnavailable(result.dataCenter, 'agent', result);
+    compared.push({ with: there, result });
+    if (!result.clean) break;
     for (const [i, client] of clients.entries()) await answerConflicts(client, conflicts[i] ?? {});
   }
-  return result;
+  return compared;
 }
 
 /** True: it may ask for a lease now. */
 export async function readmit(
   sessions: Sessions,
-  { target, source }: JoinSides,
+  sides: JoinSides,
   store: LeaseStore,
   takenOver: number,
 ): Promise<boolean> {
   const agent = await sessions.get('target', 'agent');
-  const [here, there] = [target.configuration.here, source.configuration.here];
-  const subscriptions = { [there]: streamNames.map((stream) => subscriptionName(there, stream)) };
+  const here = sides.target.configuration.here;
+  const others = othersOf(sides).map(({ configuration }) => configuration.here);
+  const subscriptions = Object.fromEntries(
+    others.map((dc) => [dc, streamNames.map((stream) => subscriptionName(dc, stream))]),
+  );
   const { incarnation, positions } = await readProof(agent, subscriptions, true);
   if (await store.readmit({ dataCenter: here, takenOver, incarnation, positions })) return true;
   return (await store.read()).leases.find(({ dataCenter }) => dataCenter === here)?.takenOver === null;
@@ -122,7 +136,7 @@ export async function raiseGeneration(
 export async function isWhole(
   sessions: Sessions,
   store: LeaseStore,
-  side: keyof JoinSides,
+  side: 'target' | 'source',
   dataCenter: DataCenterName,
 ): Promise<boolean | null> {
   const record = (await store.read()).leases.find((one) => one.dataCenter === dataCenter);

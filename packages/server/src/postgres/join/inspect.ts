@@ -5,10 +5,12 @@ import type { Unavailable } from '../connect.ts';
 import { quoteTable } from '../fence/names.ts';
 import { readCatalog } from '../inspect/read-catalog.ts';
 import { splitName } from '../sql-text.ts';
+import { readMembers } from '../streams/members.ts';
+import { tableHashes } from '../streams/schema-hash.ts';
 import { databaseProblem } from '../transaction.ts';
 import { verifyTables } from '../verify/verify.ts';
 import { isWhole } from './finish.ts';
-import { type JoinSides, type JoinStage, readMark, Sessions, SideUnavailable } from './sides.ts';
+import { type JoinSides, type JoinStage, othersOf, readMark, Sessions, SideUnavailable } from './sides.ts';
 
 export type JoinTable = {
   readonly table: TableName;
@@ -35,20 +37,35 @@ export type Inspection =
   | (Unavailable & { readonly dataCenter: DataCenterName; readonly role: RoleName });
 
 export type Standing =
-  | { readonly kind: 'may'; readonly takenOver: number | null; readonly generation: number | null }
+  | {
+      readonly kind: 'may';
+      readonly term: number;
+      readonly takenOver: number | null;
+      /** Of an earlier life. */
+      readonly generation: number | null;
+    }
   | { readonly kind: 'may-not'; readonly why: string; readonly hint: string | null };
 
 const differencesMax = 10_000;
 
-/** From the lease store: no account may be at home in `target`. */
+/** From the lease store: no account may be at home in `target`, and everybody else is there to be read. */
 export async function standingOf(store: LeaseStore, target: DataCenterName, source: DataCenterName): Promise<Standing> {
-  const { leases, successions } = await store.read();
-  const [theirs, ours] = [source, target].map((name) => leases.find(({ dataCenter }) => dataCenter === name));
-  if (theirs?.takenOver) {
+  const view = await store.read();
+  const { leases, successions } = view;
+  const gone = leases.find(({ dataCenter, takenOver }) => dataCenter !== target && takenOver !== null);
+  if (gone?.dataCenter === source) {
     const why = `${source} was taken over itself and is not back yet`;
     return { kind: 'may-not', why, hint: null };
   }
-  if (ours === undefined) return { kind: 'may', takenOver: null, generation: null };
+  if (gone !== undefined) {
+    const why = `${gone.dataCenter} was taken over and is not back: it would know nothing of ${target} when it comes`;
+    const hint = `Bring it back (\`lanekeeper rejoin\`), or take it out for good: \`lanekeeper leave ${gone.dataCenter}\`.`;
+    return { kind: 'may-not', why, hint };
+  }
+  const ours = leases.find(({ dataCenter }) => dataCenter === target);
+  if (ours === undefined) {
+    return { kind: 'may', term: view.term, takenOver: null, generation: view.departed?.[target] ?? null };
+  }
   if (ours.takenOver === null) {
     return {
       kind: 'may-not',
@@ -56,34 +73,32 @@ export async function standingOf(store: LeaseStore, target: DataCenterName, sour
       hint: `Stop its agents, then \`lanekeeper failover --from ${target} --to ${source}\`; --force where ${source} may lack something.`,
     };
   }
+  // Who took it over may have been taken over since.
   const { takenOver } = ours;
-  const to = successions.find(({ term }) => term === takenOver)?.to;
+  let to = successions.find(({ term }) => term === takenOver)?.to;
+  for (const { term, kind, from, to: next } of successions) {
+    if (term > takenOver && kind === 'take' && from === to) to = next;
+  }
   if (to !== source) {
     return { kind: 'may-not', why: `${target} was taken over by ${to}`, hint: `Seed it from there: --from ${to}.` };
   }
-  return { kind: 'may', takenOver, generation: ours.incarnation.generation };
+  return { kind: 'may', term: view.term, takenOver, generation: ours.incarnation.generation };
 }
 
 export async function inspectJoin(options: JoinSides & { readonly store: LeaseStore }): Promise<Inspection> {
   const { target, source, store } = options;
   const [here, there] = [target.configuration.here, source.configuration.here];
-  if (Object.keys(target.configuration.dataCenters).length > 2) {
-    const why = 'with more than two data centers another one would miss what arrives while it is copied';
-    return { kind: 'refused', why, hint: null };
-  }
   const sessions = new Sessions(options);
   try {
     const standing = await standingOf(store, here, there);
     if (standing.kind === 'may-not') return { ...standing, kind: 'refused' };
     const { takenOver } = standing;
-    const missing = await missingTables(sessions, target.configuration);
-    if (missing.length > 0) {
-      const hint = "Run the application's migrations there first.";
-      return { kind: 'refused', why: `${here} has no ${missing.join(', no ')}`, hint };
-    }
+    const refusal = await refusalOf(sessions, options);
+    if (refusal !== null) return refusal;
     const mark = await readMark(sessions, here, there);
     const started = mark !== null && mark.stage !== 'begun' && mark.stage !== 'kept';
-    const found = started ? { tables: [], more: false } : await whatIsLost(sessions, options);
+    const emptied = started || (mark !== null && (await isEmptied(sessions, here)));
+    const found = emptied ? { tables: [], more: false } : await whatIsLost(sessions, options);
     const whole =
       takenOver !== null && (await isInstalled(sessions)) && (await isWhole(sessions, store, 'target', here));
     return { kind: 'ready', resumes: mark?.stage ?? null, takenOver, whole: whole === true, ...found };
@@ -93,6 +108,53 @@ export async function inspectJoin(options: JoinSides & { readonly store: LeaseSt
   } finally {
     await sessions.close();
   }
+}
+
+type Refusal = Extract<Inspection, { kind: 'refused' }>;
+
+/** Whether everybody is given, and every table is there and has the same shape everywhere. */
+export async function refusalOf(sessions: Sessions, sides: JoinSides): Promise<Refusal | null> {
+  const { target, source } = sides;
+  const [here, there] = [target.configuration.here, source.configuration.here];
+  const refused = (why: string, hint: string): Refusal => ({ kind: 'refused', why, hint });
+  const members = await readMembers(await sessions.get('source', 'agent'));
+  const given = othersOf(sides).map(({ configuration }) => configuration.here);
+  const absent = members === null ? [] : [...members].filter((dc) => dc !== here && !given.includes(dc));
+  if (absent.length > 0) {
+    const hint = `Name ${absent.length === 1 ? 'it' : 'them'} in the configuration of ${here}, or take ${absent.length === 1 ? 'it' : 'them'} out: \`lanekeeper leave\`.`;
+    return refused(
+      `${absent.join(' and ')} ${absent.length === 1 ? 'takes' : 'take'} part in ${there}, and nobody would tell ${absent.length === 1 ? 'it' : 'them'}`,
+      hint,
+    );
+  }
+  if (!(here in source.configuration.dataCenters)) {
+    return refused(
+      `${there} does not know ${here}`,
+      `Name ${here} in the configuration of ${there}, and let its agents have that.`,
+    );
+  }
+  const missing = await missingTables(sessions, target.configuration);
+  if (missing.length > 0) {
+    return refused(`${here} has no ${missing.join(', no ')}`, "Run the application's migrations there first.");
+  }
+  const ours = tableHashes(await readCatalog(await sessions.get('target', 'owner')), target.configuration);
+  for (const side of othersOf(sides)) {
+    const theirs = tableHashes(await readCatalog(await sessions.of(side, 'owner')), target.configuration);
+    const differing = Object.keys(ours).filter((name) => theirs[name] !== undefined && theirs[name] !== ours[name]);
+    if (differing.length === 0) continue;
+    const dc = side.configuration.here;
+    const why = `${differing.join(', ')} ${differing.length === 1 ? 'has' : 'have'} other columns or keys in ${here} than in ${dc}`;
+    return refused(why, "Run the same of the application's migrations in both first.");
+  }
+  return null;
+}
+
+async function isEmptied(sessions: Sessions, target: DataCenterName): Promise<boolean> {
+  const client = await sessions.get('target', 'agent');
+  const { rows } = await client.query<{ stage: JoinStage }>('SELECT stage FROM lanekeeper.joining WHERE dc = $1', [
+    target,
+  ]);
+  return rows[0] !== undefined && rows[0].stage !== 'begun' && rows[0].stage !== 'kept';
 }
 
 async function isInstalled(sessions: Sessions): Promise<boolean> {

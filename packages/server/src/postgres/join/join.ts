@@ -5,11 +5,13 @@ import type { DataCenterName, LeaseStore } from 'lanekeeper/model';
 import type { Unavailable } from '../connect.ts';
 import { readLeader, tryLeadLock } from '../deeds/agents.ts';
 import { applyChanges } from '../plan/apply.ts';
+import { setMembers } from '../streams/members.ts';
 import type { TableVerdict, VerifyProgress } from '../verify/verify.ts';
+import { attach } from './attach.ts';
 import { dropStreams, emptyTables } from './clear.ts';
-import { awaitCopy, type CopyProgress, endSeed, grantReading, revokeReading, startCopy } from './copy.ts';
+import { type CopyProgress, copySnapshot } from './copy.ts';
 import { compare, isWhole, leaveNumbersOut, raiseGeneration, readBack, readmit } from './finish.ts';
-import { type Standing, standingOf } from './inspect.ts';
+import { refusalOf, type Standing, standingOf } from './inspect.ts';
 import { type KeepResult, keep } from './keep.ts';
 import { handOverShared, seedShared } from './merged-rows.ts';
 import {
@@ -18,11 +20,14 @@ import {
   type JoinSides,
   type JoinStage,
   joinStages,
+  othersOf,
   readMark,
   Sessions,
   SideUnavailable,
+  Stopped,
   writeMark,
 } from './sides.ts';
+import { takeMoment } from './snapshot.ts';
 
 export type JoinEvent =
   /** What is being done now. */
@@ -30,8 +35,12 @@ export type JoinEvent =
   /** And written down, so that another run goes on from here. */
   | { readonly kind: 'reached'; readonly stage: JoinStage }
   | Exclude<KeepResult, { kind: 'too-many' }>
+  /** Nothing goes on until this has ended or come. */
+  | { readonly kind: 'waiting'; readonly what: string }
+  /** For how long nothing was applied at the source. */
+  | { readonly kind: 'paused'; readonly ms: number }
   | ({ readonly kind: 'copy' } & CopyProgress)
-  | ({ readonly kind: 'compare' } & VerifyProgress);
+  | ({ readonly kind: 'compare'; readonly with: DataCenterName } & VerifyProgress);
 
 export type JoinOptions = JoinSides & {
   /** The lease store, as seen from where the join runs. */
@@ -39,6 +48,10 @@ export type JoinOptions = JoinSides & {
   /** Do not keep what only the target has. Default false: it goes to the ledger where the target is intact. */
   readonly discard?: boolean;
   readonly onEvent?: (event: JoinEvent) => void;
+  /** Parts of tables that are copied at a time, see `copy.ts`. */
+  readonly copying?: { readonly workers?: number; readonly pagesPerPart?: number };
+  /** The streams into the source stand still for at most so long. Default 1000. */
+  readonly pauseMaxMs?: number;
 };
 
 export type JoinResult =
@@ -47,22 +60,15 @@ export type JoinResult =
       /** It was taken over before and may ask for a lease again; false: it never had one. */
       readonly readmitted: boolean;
       readonly generation: number;
+      /** For how long nothing was applied at the source; null: it reads from nobody, or an earlier run did it. */
+      readonly pausedMs: number | null;
     }
   /** Nothing was changed. */
   | { readonly kind: 'refused'; readonly why: string; readonly hint: string | null }
   /** What was done stays done: mend it and run it again. */
   | { readonly kind: 'stopped'; readonly stage: JoinStage; readonly why: string; readonly hint: string | null }
-  | { readonly kind: 'differs'; readonly tables: readonly TableVerdict[] }
+  | { readonly kind: 'differs'; readonly from: DataCenterName; readonly tables: readonly TableVerdict[] }
   | (Unavailable & { readonly dataCenter: DataCenterName; readonly role: RoleName });
-
-class Stopped extends Error {
-  readonly hint: string | null;
-
-  constructor(why: string, hint: string | null = null) {
-    super(why);
-    this.hint = hint;
-  }
-}
 
 /** Empties the target's tables. `inspectJoin` says before what that loses. */
 export async function joinDataCenter(options: JoinOptions): Promise<JoinResult> {
@@ -86,7 +92,8 @@ class Join {
   readonly #sessions: Sessions;
   readonly #here: DataCenterName;
   readonly #there: DataCenterName;
-  #mark: JoinMark = { id: randomUUID(), stage: 'begun' };
+  #mark: JoinMark = { id: randomUUID(), stage: 'begun', detail: {} };
+  #pausedMs: number | null = null;
 
   constructor(options: JoinOptions, sessions: Sessions) {
     this.#options = options;
@@ -104,6 +111,8 @@ class Join {
     const standing = await standingOf(store, this.#here, this.#there);
     if (standing.kind === 'may-not') return { ...standing, kind: 'refused' };
     const refused = (why: string, hint: string | null): JoinResult => ({ kind: 'refused', why, hint });
+    const refusal = await refusalOf(this.#sessions, this.#options);
+    if (refusal !== null) return refusal;
     if ((await isWhole(this.#sessions, store, 'source', this.#there)) === false) {
       return refused(
         `the database of ${this.#there} is not the one that the lease store knows, or an older copy`,
@@ -120,18 +129,38 @@ class Join {
     await this.#apply();
     this.#mark = (await readMark(this.#sessions, this.#here, this.#there)) ?? this.#mark;
     if (this.#mark.stage === 'begun') await this.#reached('begun');
+    await this.#sameView();
     await this.#keep(standing);
-    const generation = await this.#clear(standing.generation);
+    const generation = await this.#clear(standing);
     await this.#copy();
     await this.#resend();
     await this.#readBack();
     const differing = await this.#compare();
-    if (differing !== null) return { kind: 'differs', tables: differing };
+    if (differing !== null) return { kind: 'differs', ...differing };
+    await this.#sameView();
     if (standing.takenOver !== null && !(await readmit(this.#sessions, this.#options, store, standing.takenOver))) {
       throw new Stopped('the lease store does not readmit it', 'Run it again.');
     }
     await eraseMark(this.#sessions, this.#here);
-    return { kind: 'joined', readmitted: standing.takenOver !== null, generation };
+    return { kind: 'joined', readmitted: standing.takenOver !== null, generation, pausedMs: this.#pausedMs };
+  }
+
+  /**
+   * Whoever takes part when somebody is taken over ends what he reads from there and says how far he had come. The one that joins does
+   * not take part in that, so after a takeover it begins again.
+   */
+  async #sameView(): Promise<void> {
+    const { term } = this.#mark.detail;
+    if (term === undefined || !this.#isPast('cleared')) return;
+    const { successions } = await this.#options.store.read();
+    const taken = successions.find((one) => one.kind === 'take' && one.term > term);
+    if (taken === undefined) return;
+    this.#mark = { ...this.#mark, stage: 'kept', detail: {} };
+    await writeMark(this.#sessions, this.#here, this.#there, { ...this.#mark, stage: 'cleared' });
+    throw new Stopped(
+      `${taken.to} has taken over ${taken.from} since this began (term ${taken.term})`,
+      'Run it again: it copies everything anew.',
+    );
   }
 
   /** Without its streams: those are made here. */
@@ -179,15 +208,19 @@ class Join {
     await this.#reached('kept');
   }
 
-  async #clear(recorded: number | null): Promise<number> {
+  async #clear({ generation: recorded, term }: Extract<Standing, { kind: 'may' }>): Promise<number> {
     const generation = await raiseGeneration(this.#sessions, this.#here, recorded);
     if (this.#isPast('cleared')) return generation;
-    this.#say('take old streams and slots away on both sides');
+    // From here on nothing in it is its own: an agent that is started now gets no lease.
+    await writeMark(this.#sessions, this.#here, this.#there, { ...this.#mark, stage: 'cleared', detail: { term } });
+    this.#say('take old streams and slots away on all sides');
     await dropStreams(this.#sessions, this.#options);
+    const names = othersOf(this.#options).map(({ configuration }) => configuration.here);
+    await setMembers(await this.#sessions.get('target', 'agent'), [this.#here, ...names]);
     this.#say(`empty the tables of ${this.#here}`);
     const problem = await emptyTables(this.#sessions, this.#options);
     if (problem !== null) throw new Stopped(`the tables of ${this.#here} could not be emptied: ${problem}`, rightsHint);
-    await this.#reached('cleared');
+    await this.#reached('cleared', { term });
     return generation;
   }
 
@@ -200,30 +233,47 @@ class Join {
   }
 
   async #copy(): Promise<void> {
-    const { onEvent = () => {} } = this.#options;
-    if (!this.#isPast('copying')) {
-      this.#say(`subscribe to ${this.#there}, with a copy`);
-      const reading = await grantReading(this.#sessions, this.#options);
-      if (reading.kind === 'lacking') {
-        throw new Stopped(`the replication role may not read all tables in ${this.#there}`, `There: ${reading.what}`);
+    const { onEvent = () => {}, copying = {}, pauseMaxMs } = this.#options;
+    if (!this.#isPast('copied')) {
+      this.#say(`take a snapshot in ${this.#there}`);
+      const moment = await takeMoment(this.#sessions, this.#options, {
+        onWait: (what) => onEvent({ kind: 'waiting', what }),
+        ...(pauseMaxMs === undefined ? {} : { pauseMaxMs }),
+      });
+      try {
+        this.#pausedMs = moment.pausedMs;
+        if (moment.pausedMs !== null) onEvent({ kind: 'paused', ms: moment.pausedMs });
+        await this.#reached('copying');
+        this.#say('copy');
+        await copySnapshot(this.#sessions, this.#options, {
+          ...copying,
+          snapshot: moment.snapshot,
+          onProgress: (progress) => onEvent({ kind: 'copy', ...progress }),
+          mayGoOn: () => this.#sameView(),
+        });
+      } finally {
+        await moment.close().catch(() => {});
       }
-      await startCopy(this.#sessions, this.#options);
-      await this.#reached('copying');
+      await this.#reached('copied', { positions: moment.positions });
     }
-    if (this.#isPast('copied')) return;
-    this.#say('copy');
-    await awaitCopy(this.#sessions, this.#options, (progress) => onEvent({ kind: 'copy', ...progress }));
-    await endSeed(this.#sessions, this.#options);
-    await revokeReading(this.#sessions, this.#options);
+    if (this.#isPast('reading')) return;
+    const { positions } = this.#mark.detail;
+    if (positions === undefined) throw new Stopped('nobody knows any more from where streams are to be read');
+    await this.#sameView();
+    this.#say(
+      `read ${othersOf(this.#options)
+        .map(({ configuration }) => configuration.here)
+        .join(' and ')} from there on`,
+    );
+    await attach(this.#sessions, this.#options, positions);
     this.#say('set the sequences beyond what was given out');
     await this.#apply();
     await leaveNumbersOut(this.#sessions, this.#options);
-    await this.#reached('copied');
   }
 
   async #readBack(): Promise<void> {
     if (this.#isPast('reading')) return;
-    this.#say(`let ${this.#there} read ${this.#here} again`);
+    this.#say(`let the others read ${this.#here}`);
     const [trouble] = await readBack(this.#sessions, this.#options);
     if (trouble) throw new Stopped(trouble.message, 'Run it again.');
     this.#say('send shared rows');
@@ -232,14 +282,16 @@ class Join {
     await this.#reached('reading');
   }
 
-  async #compare(): Promise<readonly TableVerdict[] | null> {
+  async #compare(): Promise<{ readonly from: DataCenterName; readonly tables: readonly TableVerdict[] } | null> {
     const { onEvent = () => {} } = this.#options;
     if (this.#isPast('verified')) return null;
     this.#say('compare');
-    const result = await compare(this.#sessions, this.#options, (progress) =>
+    const compared = await compare(this.#sessions, this.#options, (progress) =>
       onEvent({ kind: 'compare', ...progress }),
     );
-    if (!result.clean) return result.tables.filter(({ kind }) => kind !== 'equal');
+    for (const { with: from, result } of compared) {
+      if (!result.clean) return { from, tables: result.tables.filter(({ kind }) => kind !== 'equal') };
+    }
     await this.#reached('verified');
     return null;
   }
@@ -248,8 +300,8 @@ class Join {
     return joinStages.indexOf(this.#mark.stage) >= joinStages.indexOf(stage);
   }
 
-  async #reached(stage: JoinStage): Promise<void> {
-    this.#mark = { ...this.#mark, stage };
+  async #reached(stage: JoinStage, detail: JoinMark['detail'] = {}): Promise<void> {
+    this.#mark = { ...this.#mark, stage, detail: { ...this.#mark.detail, ...detail } };
     await writeMark(this.#sessions, this.#here, this.#there, this.#mark);
     this.#options.onEvent?.({ kind: 'reached', stage });
   }

@@ -1,9 +1,10 @@
-/** Both databases of a join, by role. */
+/** The databases of a join, by role. */
+import { randomUUID } from 'node:crypto';
 import type { Configuration, Environment, RoleName, TableName } from 'lanekeeper/config';
 import type { DataCenterName } from 'lanekeeper/model';
 import type { Client } from 'pg';
 import type { Connect, Unavailable } from '../connect.ts';
-import { mergeTables, ownHomedTables, ownRestTables, streamOf } from '../streams/names.ts';
+import { mergeTables, ownHomedTables, ownRestTables } from '../streams/names.ts';
 
 export type JoinSide = {
   /** As this data center's own processes have it: `here` is this one, addresses are as seen from it. */
@@ -19,7 +20,24 @@ export type JoinSides = {
   readonly target: JoinSide;
   /** Has what it is seeded with. */
   readonly source: JoinSide;
+  /** All others that take part; it reads them, too. Default: none. */
+  readonly peers?: readonly JoinSide[];
 };
+
+/** Everybody but the one that is seeded. */
+export function othersOf({ source, peers = [] }: JoinSides): readonly JoinSide[] {
+  return [source, ...peers];
+}
+
+/** Ends a run; what was done stays done. */
+export class Stopped extends Error {
+  readonly hint: string | null;
+
+  constructor(why: string, hint: string | null = null) {
+    super(why);
+    this.hint = hint;
+  }
+}
 
 /** A database could not be used as one of the roles. */
 export class SideUnavailable extends Error {
@@ -46,14 +64,23 @@ export class Sessions {
     this.#sides = sides;
   }
 
-  async get(side: keyof JoinSides, role: RoleName): Promise<Client> {
-    const key = `${side} ${role}`;
+  get(side: 'target' | 'source', role: RoleName): Promise<Client> {
+    return this.of(this.#sides[side], role);
+  }
+
+  async of(side: JoinSide, role: RoleName): Promise<Client> {
+    const key = `${side.configuration.here} ${role}`;
     const present = this.#open.get(key);
     if (present) return present;
-    const { configuration, connect } = this.#sides[side];
-    const connected = await connect(role)(applicationName);
+    const client = await this.open(side, role, applicationName);
+    this.#open.set(key, client);
+    return client;
+  }
+
+  /** One more, which the caller ends. */
+  async open({ configuration, connect }: JoinSide, role: RoleName, name: string): Promise<Client> {
+    const connected = await connect(role)(name);
     if (connected.kind === 'unavailable') throw new SideUnavailable(configuration.here, role, connected);
-    this.#open.set(key, connected.client);
     return connected.client;
   }
 
@@ -75,27 +102,53 @@ export const joinStages: readonly JoinStage[] = [
   'verified',
 ];
 
-export type JoinMark = { readonly id: string; readonly stage: JoinStage };
+export type JoinMark = {
+  readonly id: string;
+  readonly stage: JoinStage;
+  readonly detail: {
+    /** The view in which it was cleared: a takeover since then makes everything begin again. */
+    readonly term?: number;
+    /** From where streams are read, see `snapshot.ts`. */
+    readonly positions?: Readonly<Record<DataCenterName, { readonly homed: string; readonly rest: string }>>;
+  };
+};
 
-/** How far an earlier run came; null when there was none, or the two databases do not speak of the same one. */
-export async function readMark(sessions: Sessions, target: DataCenterName, source: DataCenterName) {
-  const marks: (JoinMark | null)[] = [];
+type StoredMark = JoinMark & { readonly source: DataCenterName };
+
+/**
+ * How far an earlier run came; null when there was none. Where the two databases do not speak of the same one, it begins anew; but
+ * once the tables were emptied, what is in them is no data center's own any more, and nothing of it is kept.
+ */
+export async function readMark(
+  sessions: Sessions,
+  target: DataCenterName,
+  source: DataCenterName,
+): Promise<JoinMark | null> {
+  const marks: (StoredMark | null)[] = [];
   for (const side of ['target', 'source'] as const) {
     const client = await sessions.get(side, 'agent');
     const there = await client.query<{ there: boolean }>(
       `SELECT to_regclass('lanekeeper.joining') IS NOT NULL AS there`,
     );
-    if (there.rows[0]?.there !== true) return null;
-    const { rows } = await client.query<JoinMark>(
-      'SELECT id, stage FROM lanekeeper.joining WHERE dc = $1 AND source = $2',
-      [target, source],
+    if (there.rows[0]?.there !== true) {
+      marks.push(null);
+      continue;
+    }
+    const { rows } = await client.query<StoredMark>(
+      'SELECT id, source, stage, detail FROM lanekeeper.joining WHERE dc = $1',
+      [target],
     );
     marks.push(rows[0] ?? null);
   }
   const [ours, theirs] = marks;
-  if (!ours || !theirs || ours.id !== theirs.id) return null;
-  const earlier = joinStages.indexOf(ours.stage) <= joinStages.indexOf(theirs.stage) ? ours : theirs;
-  return earlier;
+  if (!ours) return null;
+  const order = ({ stage }: JoinMark) => joinStages.indexOf(stage);
+  const same = theirs && ours.id === theirs.id && ours.source === source && theirs.source === source;
+  const earlier = same && order(theirs) < order(ours) ? theirs : ours;
+  // A copy that did not get to its end has lost its snapshot.
+  const began = order(earlier) > joinStages.indexOf('kept') && order(earlier) <= joinStages.indexOf('copying');
+  if (!same) return order(ours) > joinStages.indexOf('kept') ? { id: randomUUID(), stage: 'kept', detail: {} } : null;
+  return { id: ours.id, stage: began ? 'kept' : earlier.stage, detail: ours.detail };
 }
 
 export async function writeMark(
@@ -106,9 +159,9 @@ export async function writeMark(
 ): Promise<void> {
   for (const side of ['source', 'target'] as const) {
     await (await sessions.get(side, 'agent')).query(
-      `INSERT INTO lanekeeper.joining (dc, source, id, stage) VALUES ($1, $2, $3, $4)
-        ON CONFLICT (dc) DO UPDATE SET source = excluded.source, id = excluded.id, stage = excluded.stage, at = clock_timestamp()`,
-      [target, source, mark.id, mark.stage],
+      `INSERT INTO lanekeeper.joining (dc, source, id, stage, detail) VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (dc) DO UPDATE SET source = excluded.source, id = excluded.id, stage = excluded.stage, detail = excluded.detail, at = clock_timestamp()`,
+      [target, source, mark.id, mark.stage, JSON.stringify(mark.detail)],
     );
   }
 }
@@ -119,10 +172,10 @@ export async function eraseMark(sessions: Sessions, target: DataCenterName): Pro
   }
 }
 
-/** Every table that travels between the two, in either direction. */
-export function travellingTables(configuration: Configuration, source: DataCenterName): readonly TableName[] {
-  const declared = Object.keys(configuration.tables).filter(
-    (name) => streamOf(configuration, name, configuration.here) ?? streamOf(configuration, name, source),
-  );
+/** Every table that travels as it is, from wherever it comes. */
+export function travellingTables({ tables }: Configuration): readonly TableName[] {
+  const declared = Object.values(tables)
+    .filter((table) => table.class === 'system-of-record' || table.feeder !== null)
+    .map(({ name }) => name);
   return [...ownHomedTables, ...ownRestTables, ...mergeTables, ...declared.sort()];
 }
