@@ -165,6 +165,7 @@ export {
   type JoinEvent,
   type JoinOptions,
   type JoinResult,
+  type JoinSide,
   type JoinSides,
   type JoinTable,
   joinDataCenter,
@@ -291,6 +292,8 @@ export {
   streamNames,
   subscriptionName,
 } from './streams/names.ts';
+export { addMembers, joinedPeers, readMembers, setMembers } from './streams/members.ts';
+export { resumePaused } from './streams/paused.ts';
 export { type IncomingStream, type OutgoingStream, readStreams, type StreamsReport } from './streams/read.ts';
 export { schemaHash, tableHashes } from './streams/schema-hash.ts';
 export {
