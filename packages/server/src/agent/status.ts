@@ -149,6 +149,8 @@ export function buildStatus(input: StatusInput): AgentStatus {
   const { configuration, instance, state, leaseLeftMs, streams } = input;
   const peers = Object.fromEntries(
     Object.entries(input.peers).map(([name, { reachable, gate }]): [string, PeerStatus] => {
+      if (streams?.absent?.includes(name))
+        return [name, { reachable, open: false, reasons: ['it has not joined yet'], incomplete: null }];
       const reasons = gate === null ? ['the streams have not been looked at yet'] : gate.map(explain);
       const incomplete = gate === null ? null : gate.filter(speaksOfGaps).map(explain);
       return [name, { reachable, open: reasons.length === 0, reasons, incomplete }];
@@ -259,7 +261,8 @@ function problemsIn(
 ): readonly string[] {
   const problems: string[] = [];
   if (lease.kind === 'none') problems.push(`no lease: ${lease.reasons.join('; ') || 'not asked for yet'}`);
-  for (const [name, { reasons }] of Object.entries(peers))
+  const joined = Object.entries(peers).filter(([name]) => !streams?.absent?.includes(name));
+  for (const [name, { reasons }] of joined)
     for (const one of reasons) problems.push(`no moves to or from ${name}: ${one}`);
   for (const table of streams?.unfenced ?? []) problems.push(`${table} has no fence yet: run \`lanekeeper apply\``);
   for (const table of streams?.undeclared ?? []) problems.push(`${table} is not declared, so nothing fences it`);
@@ -283,7 +286,7 @@ function problemsIn(
   if (!mayFreeze) problems.push(`nothing can be taken over: ${explain(reason('cannot-freeze'))}`);
   if (transactionProblem !== null) problems.push(transactionProblem);
   if (syncProblem !== null) problems.push(`\`remote\` commits cannot wait: ${syncProblem}`);
-  else if (lease.kind === 'held' && state.sync.waits.length === 0 && Object.keys(peers).length > 0)
+  else if (lease.kind === 'held' && state.sync.waits.length === 0 && joined.length > 0)
     problems.push('alone: what is acknowledged now is held in this data center only');
   if (state.rejoin !== null)
     problems.push(

@@ -1,6 +1,6 @@
 /** What the leading agent does now and then: ends old transactions, empties what is left behind, confirms or frees claims. */
 import type { DataCenterName } from 'lanekeeper/model';
-import { endOldTransactions, forgetOld, purgeStranded, sweep, sweepClaims } from '../postgres/index.ts';
+import { endOldTransactions, forgetOld, purgeStranded, resumePaused, sweep, sweepClaims } from '../postgres/index.ts';
 import type { LocalDatabase } from './database.ts';
 import type { Observer } from './observer.ts';
 import type { AgentLimits, Log } from './options.ts';
@@ -22,8 +22,10 @@ export type UpkeepOptions = {
 };
 
 const transactionsEveryMs = 1_000;
+const resumeEveryMs = 1_000;
 const sweepEveryMs = 5_000;
 const forgetEveryMs = 10 * 60_000;
+const landEveryMs = 1_000;
 const claimsEveryMs = 30_000;
 const claimsAtOnce = 100;
 const relayEveryMs = 1_000;
@@ -43,11 +45,15 @@ export class Upkeep {
 
   start(): void {
     this.#rounds.repeat('old transactions', transactionsEveryMs, () => this.#endTransactions());
+    this.#rounds.repeat('streams that stand still', resumeEveryMs, () => this.#resume());
     this.#rounds.repeat('noting the configuration', sweepEveryMs, this.#options.note);
     this.#rounds.repeat('sweeping', sweepEveryMs, () => this.#options.database.run(sweep));
     this.#rounds.repeat('forgetting', forgetEveryMs, () => this.#options.database.run(forgetOld));
     this.#rounds.repeat('purging', forgetEveryMs, () => this.#purge());
     this.#rounds.repeat('claims', claimsEveryMs, () => this.#claims());
+    // Where the lease came after the succession.
+    if (this.#options.others.length > 1)
+      this.#rounds.repeat('landing', landEveryMs, () => this.#options.database.run(landSuccessions));
     const { relaySlots, observer } = this.#options;
     if (!relaySlots.needed) return;
     this.#rounds.repeat('noting how far other logs are here', relayEveryMs, () => relaySlots.note());
@@ -81,10 +87,17 @@ export class Upkeep {
     }
   }
 
+  /** A join that was killed while it let streams stand still. */
+  async #resume(): Promise<void> {
+    const resumed = await this.#options.database.run(resumePaused);
+    if (resumed.length > 0) this.#options.log('warn', 'enabled streams that a join had left standing', { resumed });
+  }
+
   /** A claim is freed when no row shows it, which means something only while every stream is up to date. */
   async #claims(): Promise<void> {
     const { database, observer, others, log, reign } = this.#options;
-    const upToDate = others.every((peer) => observer.gate(peer)?.length === 0);
+    const absent = observer.streams?.absent ?? [];
+    const upToDate = others.every((peer) => absent.includes(peer) || observer.gate(peer)?.length === 0);
     if (!upToDate || (reign()?.leaseLeftMs() ?? 0) === 0) return;
     const freed = await database.run((client) => sweepClaims(client, claimsAtOnce));
     if (freed > 0) log('info', 'freed claims that nobody used', { freed });

@@ -75,9 +75,10 @@ async function ask({ configuration, call }: Agents): Promise<Report> {
 }
 
 export function problemsIn(report: Report): readonly string[] {
-  const problems = Object.entries(report).flatMap(([dc, status]) =>
-    status === null ? [`${dc}: no agent answers`] : status.problems.map((problem) => `${dc}: ${problem}`),
-  );
+  const problems = Object.entries(report).flatMap(([dc, status]) => {
+    if (status !== null) return status.problems.map((problem) => `${dc}: ${problem}`);
+    return isAbsent(report, dc) ? [] : [`${dc}: no agent answers`];
+  });
   const known = Object.values(report).filter((status) => status !== null);
   if (new Set(known.map(({ configuration }) => configuration.digest)).size > 1)
     problems.push('the data centers are configured differently');
@@ -86,6 +87,12 @@ export function problemsIn(report: Report): readonly string[] {
       `different versions run: ${known.map(({ dataCenter, version }) => `${dataCenter} ${version}`).join(', ')}`,
     );
   return problems;
+}
+
+/** As those say that answer: it is configured and has not joined. */
+function isAbsent(report: Report, dc: DataCenterName): boolean {
+  const others = Object.values(report).filter((status) => status !== null);
+  return others.some(({ streams }) => streams?.absent?.includes(dc));
 }
 
 type Tone = 'plain' | 'good' | 'bad' | 'quiet';
@@ -154,7 +161,7 @@ export function rowsOf(report: Report): readonly Row[] {
       title: 'agents',
       cells: names.map((name) => {
         const status = report[name];
-        if (!status) return cell('no answer', 'bad');
+        if (!status) return isAbsent(report, name) ? cell('not joined yet', 'quiet') : cell('no answer', 'bad');
         const { length } = status.agents;
         return cell(`${status.instance} leads${length > 1 ? ` (${length} run)` : ''}`);
       }),
@@ -216,11 +223,23 @@ export function rowsOf(report: Report): readonly Row[] {
       return cell(`${open.tables.join(', ')} until ${open.until.slice(11, 16)}, by ${open.openedBy}`, 'bad');
     }),
     row('moves under way', ({ moves }) => cell(String(moves.underWay.length))),
+    ...(Object.keys(report).length > 2 ? [row('relay slots', relayed)] : []),
     row('undeclared tables', ({ streams }) => {
       const { length } = streams?.undeclared ?? [];
       return length === 0 ? cell('0') : cell(String(length), 'bad');
     }),
   ];
+}
+
+/** What is kept for the others, should the third fail. */
+function relayed({ relay }: AgentStatus): Cell {
+  if (relay === null || relay.slots.length === 0) return nothing;
+  const texts = relay.slots.map(({ peer, exists, retainedBytes, complete }) => {
+    if (!exists) return `none for ${peer}`;
+    return `${bytes(retainedBytes ?? 0)} for ${peer}${complete === false ? ' (not complete)' : ''}`;
+  });
+  const whole = relay.slots.every(({ exists, complete }) => exists && complete !== false);
+  return cell(texts.join(', '), whole ? 'good' : 'bad');
 }
 
 /** How a stream looks from where it arrives, and how far it is behind from where it comes. */

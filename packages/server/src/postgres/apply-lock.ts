@@ -1,5 +1,5 @@
 /** One at a time: whoever changes a database's Lanekeeper objects holds this lock, and the next one can say who does. */
-import type { Client } from 'pg';
+import type { Queryable } from './queryable.ts';
 
 /** Two-key advisory lock: the class is Lanekeeper's for this use; 1279 is taken by application instances. */
 const lockClass = 1280;
@@ -23,7 +23,7 @@ export type LockResult = { readonly kind: 'locked' } | { readonly kind: 'held'; 
  * so a process that dies does not keep it.
  */
 export async function takeApplyLock(
-  client: Client,
+  client: Queryable,
   waitMs: number,
   onWait: (holder: LockHolder | null) => void,
   what: LockFor = 'apply',
@@ -43,11 +43,11 @@ export async function takeApplyLock(
   }
 }
 
-export async function releaseApplyLock(client: Client, what: LockFor = 'apply'): Promise<void> {
+export async function releaseApplyLock(client: Queryable, what: LockFor = 'apply'): Promise<void> {
   await client.query('SELECT pg_advisory_unlock($1, $2)', [lockClass, lockObjects[what]]);
 }
 
-async function readHolder(client: Client, what: LockFor): Promise<LockHolder | null> {
+async function readHolder(client: Queryable, what: LockFor): Promise<LockHolder | null> {
   const { rows } = await client.query<LockHolder>(
     `SELECT a.pid, coalesce(a.application_name, '') AS "applicationName", coalesce(a.usename, '') AS role,
         host(a.client_addr) AS address,

@@ -4,10 +4,11 @@ import type { Client } from 'pg';
 import { quoteTable } from '../fence/names.ts';
 import { readCatalog } from '../inspect/read-catalog.ts';
 import { mergedNames } from '../merge/index.ts';
+import { dropRelaySlot, forgetRelayed } from '../relay/index.ts';
 import { splitName } from '../sql-text.ts';
 import { asReplica } from '../stranded/undo.ts';
 import { dropSlot, dropSubscription } from '../streams/drop.ts';
-import { relaySlotName, slotName, streamNames, subscriptionName } from '../streams/names.ts';
+import { slotName, streamNames, subscriptionName } from '../streams/names.ts';
 import { databaseProblem, inTransaction } from '../transaction.ts';
 import { type JoinSides, othersOf, type Sessions, travellingTables } from './sides.ts';
 
@@ -25,8 +26,10 @@ export async function dropStreams(sessions: Sessions, sides: JoinSides): Promise
       await dropSlot(replication, slotName(here, stream));
       await dropSlot(targetReplication, slotName(there, stream));
     }
-    await dropSlot(replication, relaySlotName(here));
-    await dropSlot(targetReplication, relaySlotName(there));
+    await dropRelaySlot({ replication, agent }, here);
+    await dropRelaySlot({ replication: targetReplication, agent: targetAgent }, there);
+    await forgetRelayed(agent, here);
+    await forgetRelayed(targetAgent, there);
   }
 }
 

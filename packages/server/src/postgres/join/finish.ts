@@ -6,6 +6,7 @@ import { waitUntilRead } from '../deeds/successions.ts';
 import { quoteTable } from '../fence/names.ts';
 import { readCatalog } from '../inspect/read-catalog.ts';
 import { sequencesToStride } from '../plan/sequences.ts';
+import { ensureRelaySlots } from '../relay/index.ts';
 import { ensureStreams, type StreamOutcome } from '../streams/ensure.ts';
 import { addMembers } from '../streams/members.ts';
 import { streamNames, subscriptionName } from '../streams/names.ts';
@@ -57,6 +58,11 @@ export async function readBack(sessions: Sessions, sides: JoinSides): Promise<re
       const message = `${there} does not read ${here} yet: can it reach it?`;
       return [{ publisher: here, stream, kind: 'waiting', message }];
     }
+  }
+  // Everybody keeps for everybody else what a third sends; where that waits for something, the agents do it later.
+  for (const side of [...others, sides.target]) {
+    const [agent, replication] = [await sessions.of(side, 'agent'), await sessions.of(side, 'replication')];
+    await ensureRelaySlots({ agent, replication }, side.configuration);
   }
   return [];
 }

@@ -1,13 +1,13 @@
 /** Streams that somebody lets stand still for a moment, and what becomes of them when he is gone. */
-import type { Client } from 'pg';
 import { releaseApplyLock, takeApplyLock } from '../apply-lock.ts';
 import { quoteName } from '../fence/names.ts';
+import type { Queryable } from '../queryable.ts';
 
 /**
  * Enables again what was disabled for a moment, where nobody does that any more. `locked`: by the one who did it, who holds the
  * lock of those who change streams. Returns the names of what goes on.
  */
-export async function resumePaused(client: Client, locked = false): Promise<readonly string[]> {
+export async function resumePaused(client: Queryable, locked = false): Promise<readonly string[]> {
   const { rows } = await client.query<{ name: string }>(`SELECT p.subscription AS name FROM lanekeeper.paused p`);
   if (rows.length === 0) return [];
   if (!locked && (await takeApplyLock(client, 0, () => {}, 'streams')).kind === 'held') return [];
