@@ -3,6 +3,7 @@ import type { Configuration, RoleName, TableName } from 'lanekeeper/config';
 import type { Catalog } from '../catalog.ts';
 import { isGated } from '../classes/pieces.ts';
 import type { Queryable } from '../queryable.ts';
+import { hasRelays } from '../streams/names.ts';
 import type { RoleFacts, RolesFacts, TableRights } from './roles.ts';
 import type { ServerFacts, Setting } from './settings.ts';
 
@@ -70,6 +71,7 @@ export async function readRolesFacts(
     origins: boolean;
     standbys: boolean;
     undoes: boolean;
+    replays: boolean;
     uptime: boolean;
   }>(
     `SELECT current_database() AS name,
@@ -82,18 +84,28 @@ export async function readRolesFacts(
           AND has_function_privilege(r.oid, 'pg_catalog.pg_replication_origin_session_setup(text)', 'EXECUTE')
           AND has_function_privilege(r.oid, 'pg_catalog.pg_replication_origin_session_reset()', 'EXECUTE')
           FROM pg_catalog.pg_roles r WHERE r.rolname = $1), false) AS undoes,
+        coalesce((SELECT has_function_privilege(r.oid, 'pg_catalog.pg_replication_origin_xact_setup(pg_lsn, timestamptz)', 'EXECUTE')
+          FROM pg_catalog.pg_roles r WHERE r.rolname = $1), false) AS replays,
         coalesce((SELECT has_function_privilege(r.oid, 'pg_catalog.pg_replication_origin_progress(text, boolean)', 'EXECUTE')
           FROM pg_catalog.pg_roles r WHERE r.rolname = $1), false) AS origins,
         coalesce((SELECT has_function_privilege(r.oid, 'pg_catalog.pg_read_file(text)', 'EXECUTE')
           AND pg_has_role(r.oid, 'pg_read_server_files', 'USAGE') FROM pg_catalog.pg_roles r WHERE r.rolname = $2), false) AS uptime`,
     [names.agent, names.owner],
   );
-  const database = rest[0] ?? { name: '', origins: false, standbys: false, undoes: false, uptime: false };
+  const database = rest[0] ?? {
+    name: '',
+    origins: false,
+    standbys: false,
+    undoes: false,
+    replays: false,
+    uptime: false,
+  };
   return {
     database: database.name,
     agentReadsOrigins: database.origins,
     agentSetsStandbys: database.standbys,
     agentUndoes: database.undoes,
+    agentReplays: hasRelays(configuration) ? database.replays : null,
     ownerReadsUptime: database.uptime,
     names,
     roles: {

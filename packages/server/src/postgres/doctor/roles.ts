@@ -40,6 +40,8 @@ export type RolesFacts = {
   readonly agentSetsStandbys: boolean;
   /** The agent may write as replica and under an origin. */
   readonly agentUndoes: boolean;
+  /** The agent may apply, under an origin, what was fetched from another data center; null: two data centers have nothing to fetch. */
+  readonly agentReplays: boolean | null;
   /** The owner may read the machine's uptime from `/proc`. */
   readonly ownerReadsUptime: boolean;
   readonly tables: readonly TableRights[];
@@ -219,6 +221,7 @@ function judgeFunctions({
   agentReadsOrigins,
   agentSetsStandbys,
   agentUndoes,
+  agentReplays,
   ownerReadsUptime,
 }: RolesFacts): Found[] {
   const found: Found[] = [];
@@ -242,6 +245,17 @@ function judgeFunctions({
       what: `${names.agent} may not take back what was stranded`,
       why: 'a data center that was taken over could then only come back by being seeded again',
       mend: undoGrants.map((grant) => `GRANT ${grant} TO ${quoteName(names.agent)};`).join(' '),
+      ...bySuperuser,
+    });
+  }
+  if (agentReplays === false) {
+    found.push({
+      severity: 'error',
+      code: 'role-replay',
+      subject: names.agent,
+      what: `${names.agent} may not apply what it fetches from another data center`,
+      why: 'a data center that had heard less than another one of one that failed would have to be seeded again',
+      mend: `GRANT EXECUTE ON FUNCTION pg_catalog.pg_replication_origin_xact_setup(pg_lsn, timestamptz) TO ${quoteName(names.agent)};`,
       ...bySuperuser,
     });
   }

@@ -32,6 +32,9 @@ const atLeast = (least: number) => (value: string) => Number(value) >= least;
 /** How much two streams each way with `peers` other data centers need, and a little to spare for a third and for backups. */
 function rules(peers: number): readonly Rule[] {
   const streams = 2 * peers;
+  // One is kept for each, and one is read when the third data center has failed.
+  const relays = peers > 1 ? peers + 1 : 0;
+  const slotsWhy = `every other data center reads two slots here, peeking one${relays === 0 ? '' : '; and one is kept for each, should the third fail'}`;
   const counted = (name: string, least: number, why: string): Rule => ({
     name,
     severity: 'error',
@@ -47,7 +50,7 @@ function rules(peers: number): readonly Rule[] {
       wanted: 'logical',
       why: 'rows travel by logical replication',
     },
-    counted('max_replication_slots', streams + 1, 'every other data center reads two slots here, peeking one'),
+    counted('max_replication_slots', streams + relays + 1, slotsWhy),
     counted('max_active_replication_origins', streams, 'every stream that is read here keeps its position in one'),
     counted('max_wal_senders', streams + 1, 'every other data center reads two streams here'),
     counted('max_logical_replication_workers', streams + 2, 'every stream that is read here has a worker'),
