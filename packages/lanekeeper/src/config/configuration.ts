@@ -36,6 +36,14 @@ export type DataCenter = {
   readonly backends: readonly string[];
   /** Requests a second: what it can serve, and what it serves at its busiest. Null when nobody has said. */
   readonly capacity: { readonly limit: number; readonly peak: number } | null;
+  /** Physical standbys of this dc's own PostgreSQL: `name` is their slot's, and their `application_name`. */
+  readonly standbys: readonly Standby[];
+};
+
+export type Standby = {
+  readonly name: string;
+  /** `remote` commits wait for it as well, while it is there. */
+  readonly sync: boolean;
 };
 
 /** `schema.table` */

@@ -1,6 +1,6 @@
 /** Data centers: where they are and how they are reached. Part of `resolve.ts`. */
 
-import type { DataCenter } from './configuration.ts';
+import type { DataCenter, Standby } from './configuration.ts';
 import { nearest, oneOf } from './nearest.ts';
 import type { Path, Problems } from './problem.ts';
 import { checkDatabaseUrl, checkOrigin, databaseIdentity } from './resolve-urls.ts';
@@ -82,6 +82,7 @@ export function resolveDataCenters(written: FilledConfiguration, problems: Probl
       applications: origins(dc.applications, [...path, 'applications'], problems),
       backends: origins(dc.backends, [...path, 'backends'], problems),
       capacity: dc.capacity === undefined ? null : { limit: dc.capacity.limit, peak: dc.capacity.peak },
+      standbys: standbys(dc.standbys, [...path, 'standbys'], problems),
     };
   }
   return resolved;
@@ -115,6 +116,23 @@ function origins(written: readonly string[], path: Path, problems: Problems): st
     seen.add(origin);
     return [origin];
   });
+}
+
+/** Names as PostgreSQL takes them for slots; ours are the streams' own. */
+function standbys(written: readonly Standby[], path: Path, problems: Problems): readonly Standby[] {
+  const seen = new Set<string>();
+  for (const [index, { name }] of written.entries()) {
+    const where: Path = [...path, index, 'name'];
+    if (!/^[a-z0-9_]{1,63}$/.test(name) || name.startsWith('lanekeeper_'))
+      problems.error(
+        where,
+        `\`${name}\` cannot be the name of a standby`,
+        'It names a slot: lower-case letters, digits and _, and it does not begin with lanekeeper_.',
+      );
+    if (seen.has(name)) problems.error(where, 'The same standby twice', 'Remove one of them.');
+    seen.add(name);
+  }
+  return written.map(({ name, sync }) => ({ name, sync }));
 }
 
 function warnAboutPlainHttp(origin: string, path: Path, problems: Problems): void {

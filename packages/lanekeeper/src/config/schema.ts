@@ -47,6 +47,26 @@ const dataCenter = z
       })
       .optional()
       .describe('So that `doctor` can say whether the others could carry its load. Default: unknown.'),
+    standbys: z
+      .array(
+        z
+          .strictObject({
+            name: text.describe(
+              'Name of its physical slot, and its `application_name`: lower-case letters, digits and _.',
+            ),
+            sync: z
+              .boolean()
+              .default(false)
+              .describe(
+                'Whether `remote` commits wait for it as well, while it is there. Then it lacks none of them when it is promoted. Default: false.',
+              ),
+          })
+          .describe('One physical standby.'),
+      )
+      .default([])
+      .describe(
+        'Physical standbys of its PostgreSQL, which may be promoted in its place. `doctor` looks whether that can go well, and the agent leaves them the time of a lease to be promoted. Default: none.',
+      ),
     number: z
       .int()
       .min(1)
