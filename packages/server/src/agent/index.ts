@@ -225,7 +225,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   }
   async function yieldIfGone(): Promise<void> {
     const probe = () => database.probe(500).then(() => 'answers' as const, judgeFailure);
-    const over = () => closing || reign() !== null;
+    const over = () => closing || reign() !== null || (dataCenters[here]?.standbys.length ?? 0) > 0;
     await yieldWhenGone({ here, holder: settings.holder, store: leaseStore, probe, log, over });
   }
   let closing = false;

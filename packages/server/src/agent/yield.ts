@@ -3,7 +3,8 @@
  *
  * Only a server that is gone, or that says it is not accepting connections, has surely stopped: the lease is in its
  * shared memory. That a connection was refused shows it only on this machine, where the kernel says so; elsewhere a proxy
- * or a firewall may have said it, and the database may be writing. One that just does not answer is waited out as well.
+ * or a firewall may have said it, and the database may be writing. One that just does not answer is waited out as well. Where a data center has standbys, nothing
+ * is yielded: who says at its address that it is starting may be one of them, while the primary before goes on writing.
  */
 import { networkInterfaces } from 'node:os';
 import type { DataCenterName, LeaseStore } from 'lanekeeper/model';
