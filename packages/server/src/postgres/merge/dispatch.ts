@@ -1,4 +1,4 @@
-/** Functions that `sql/000008.sql` calls by name: from a relation to the functions of its table, from a number to a data center. */
+/** Functions that `sql/000008.sql` and `sql/000015.sql` call by name: from a relation to the functions of its table, from a number to a data center. */
 import type { Configuration } from 'lanekeeper/config';
 import type { TableInfo } from '../catalog.ts';
 import { functionName, quoteText } from '../fence/names.ts';
@@ -36,6 +36,11 @@ export function dispatchPieces(configuration: Configuration, merged: readonly Ta
       title: 'write a merged row',
       one: (table) => `RETURN ${functionName('put', table.name)}(of_key, cols, row_vals)`,
       otherwise: `RETURN 'unknown'`,
+    }),
+    dispatcher(merged, 'put_rows', 'chosen integer[], cols text[], all_vals text[]', 'RETURNS integer[]', 'VOLATILE', {
+      title: 'write merged rows of a batch',
+      one: (table) => `RETURN ${functionName('put_many', table.name)}(chosen, cols, all_vals)`,
+      otherwise: 'RETURN NULL',
     }),
     dispatcher(merged, 'hold_row', 'of_key text[]', 'RETURNS void', 'VOLATILE', {
       title: 'lock a merged row',

@@ -8,16 +8,11 @@ import { functionName, quoteName, quoteTable, quoteText } from '../fence/names.t
 import { pinnedSettings } from '../fence/routine.ts';
 import type { Piece } from '../piece.ts';
 import { quoteList } from '../sql-text.ts';
+import { putManyPiece } from './batch.ts';
 import { keyText } from './key.ts';
+import { isPlain, type Merged, names, routine } from './written.ts';
 
 const pinned = [...pinnedSettings, "SET lc_monetary = 'C'"].join(' ');
-
-type Merged = {
-  readonly table: TableInfo;
-  readonly keys: readonly ColumnInfo[];
-  /** All that are written, generated ones left out. */
-  readonly columns: readonly ColumnInfo[];
-};
 
 export function mergedTablePieces(table: TableInfo, catalog: Catalog): Piece[] {
   const merged: Merged = {
@@ -31,6 +26,7 @@ export function mergedTablePieces(table: TableInfo, catalog: Catalog): Piece[] {
   const lockTitle = `lock the version of a row of ${table.name} before it is written`;
   return [
     ...dataFunctions(merged),
+    putManyPiece(merged),
     pinnedFunc(func(log, table, logTitle, logBody(merged))),
     func(lock, table, lockTitle, lockBody(merged)),
     trigger(table, 'lanekeeper_merge_lock', 'BEFORE UPDATE OR DELETE', 'ROW', `${lock}()`, lockTitle),
@@ -49,23 +45,8 @@ function pinnedFunc(piece: Piece): Piece {
   return { ...piece, create: piece.create.replace('SET search_path', `${pinned} SET search_path`) };
 }
 
-const plain =
-  /^(smallint|integer|bigint|numeric|real|double precision|boolean|text|character varying|character|uuid|bytea|date|time|timestamp|interval|json|jsonb|inet|cidr)(\([-\d,]+\))?( with(out)? time zone)?(\[\])?$/;
-
-/**
- * Whether a cast from text is the same as the type's input. Others have a cast of their own (`regclass`), or may have one: they
- * are read as members of a JSON object, which only knows input.
- */
-function isPlain({ type, base }: ColumnInfo): boolean {
-  return base === 'enum' || (base === undefined && plain.test(type));
-}
-
 function keyArray({ keys }: Merged, alias: string): string {
   return `ARRAY[${keys.map((column) => keyText(column, alias)).join(', ')}]`;
-}
-
-function names(columns: readonly ColumnInfo[]): string {
-  return `ARRAY[${columns.map((column) => quoteText(column.name)).join(', ')}]`;
 }
 
 /** A composite of NULLs is not NULL, so `IS NULL` would not do. */
@@ -150,24 +131,9 @@ function dataFunctions(merged: Merged): Piece[] {
   END IF;
   `;
   const unset = [...keys, ...others.filter((column) => column.identity === 'always')];
-  const made = (job: string, signature: string, returns: string, kind: string, title: string, body: string): Piece => {
-    const name = functionName(job, table.name);
-    const types = signature
-      .split(', ')
-      .filter((one) => one !== '' && !one.startsWith('OUT '))
-      .map((one) => one.slice(one.indexOf(' ') + 1));
-    return {
-      kind: 'function',
-      id: `function ${name}`,
-      table: table.name,
-      title,
-      create: `CREATE OR REPLACE FUNCTION ${name}(${signature}) ${returns} LANGUAGE plpgsql ${kind} AS $lanekeeper$${body}\n$lanekeeper$;
-REVOKE ALL ON FUNCTION ${name}(${types.join(', ')}) FROM PUBLIC`,
-      drop: `DROP FUNCTION IF EXISTS ${name}(${types.join(', ')})`,
-    };
-  };
   return [
-    made(
+    routine(
+      table,
       'put',
       'of_key text[], cols text[], row_vals text[]',
       'RETURNS text',
@@ -202,7 +168,8 @@ BEGIN
   RETURN 'put';
 END`,
     ),
-    made(
+    routine(
+      table,
       'hold',
       'of_key text[]',
       'RETURNS void',
@@ -213,7 +180,8 @@ BEGIN
   PERFORM FROM ${place} t WHERE ${match} FOR UPDATE;
 END`,
     ),
-    made(
+    routine(
+      table,
       'image',
       'of_key text[], OUT columns text[], OUT vals text[]',
       '',
@@ -224,7 +192,8 @@ BEGIN
   SELECT ${names(columns)}, ${image(merged, 't')} INTO columns, vals FROM ${place} t WHERE ${match};
 END`,
     ),
-    made(
+    routine(
+      table,
       'unversioned',
       'OUT key text[], OUT columns text[], OUT vals text[]',
       'RETURNS SETOF record',
