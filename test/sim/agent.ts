@@ -5,9 +5,10 @@
 import {
   type Action,
   begin,
+  type Link,
   type Ownership,
   type OwnershipEvent,
-  type Reason,
+  reason,
   reasonsNotToStart,
   type Settings,
   step,
@@ -15,8 +16,10 @@ import {
 import type { DataCenter } from './data-center.ts';
 import { unaccepted } from './deeds.ts';
 import { performHandover } from './handover.ts';
-import { performMove } from './moves.ts';
+import { performMend } from './mend.ts';
+import { askSeen, performMove } from './moves.ts';
 import { performRejoin } from './rejoin.ts';
+import { thawThoseBack } from './rejoin-catch-up.ts';
 import type { Simulation } from './simulation.ts';
 
 /** Shorter than in production in proportion, so that a schedule of half a minute holds more. */
@@ -64,7 +67,13 @@ export class AgentProcess {
     this.holder = `${dc.name}-${life}`;
     // A process counts by its machine's clock, whose rate is a little off.
     this.#rate = 1 + (dc.random.next() - 0.5) / 50;
-    const own = { ...settings, ...simulation.settings, here: dc.name, holder: this.holder, peers: [dc.peer.name] };
+    const own = {
+      ...settings,
+      ...simulation.settings,
+      here: dc.name,
+      holder: this.holder,
+      peers: dc.peers.map(({ name }) => name),
+    };
     this.state = begin(own, dc.pg.credential, this.monoMs);
   }
 
@@ -86,6 +95,10 @@ export class AgentProcess {
     this.#every(250, () => this.#lookAtReplication());
     this.#every(2000, () => this.#sweep());
     this.#every(2000, () => this.readSuccessions());
+    if (dc.peers.length > 1) {
+      this.#every(1000, () => this.#advanceRelays());
+      this.#every(500, () => thawThoseBack(this));
+    }
     this.#observe();
     this.#sweep();
     this.readSuccessions();
@@ -201,35 +214,56 @@ export class AgentProcess {
   #observe(): void {
     const { dc } = this;
     this.query(
-      () => dc.gateReasons(),
-      (reasons) => {
-        if (reasons !== 'lost') this.handle({ kind: 'gate', peer: dc.peer.name, reasons: reasons as Reason[] });
+      () => dc.peers.map((peer) => [peer.name, dc.gateReasons(peer)] as const),
+      (gates) => {
+        if (gates === 'lost') return;
+        for (const [peer, reasons] of gates) this.handle({ kind: 'gate', peer, reasons });
       },
     );
   }
 
   #lookAtReplication(): void {
-    const { pg, outgoing, peer } = this.dc;
+    const { pg, outgoing } = this.dc;
     const { sync } = this.state;
     this.query(
       () => {
-        const caughtUp = this.#before !== null && outgoing.connected && outgoing.flushedLsn >= this.#before;
+        const before = this.#before;
         this.#before = pg.lsn;
         if (pg.syncMembers === 0 || pg.leaseLeftMs() === 0) for (const one of [...pg.waiting]) one.end('cancelled');
         const waitsFor = pg.names.length === pg.syncMembers ? pg.names : [];
-        return { link: { streaming: outgoing.connected, caughtUp, replyAgeMs: outgoing.replyAgeMs }, waitsFor };
+        const links = [...outgoing].map(([name, stream]) => {
+          const { connected: streaming, replyAgeMs, flushedLsn } = stream;
+          return [name, { streaming, caughtUp: before !== null && streaming && flushedLsn >= before, replyAgeMs }];
+        });
+        return { links: Object.fromEntries(links) as Record<string, Link>, waitsFor };
       },
       (found) => {
         if (found === 'lost') return;
-        const { link, waitsFor } = found;
+        const { links, waitsFor } = found;
         const now = this.state.sync;
         const settled = sync.setting === null && now.setting === null && now.waits === sync.waits;
         const differs = settled && waitsFor.join() !== now.waits.join();
         const told = differs && this.#differed ? { waitsFor } : {};
         this.#differed = differs;
-        this.handle({ kind: 'replication', links: { [peer.name]: link }, ...told });
+        this.handle({ kind: 'replication', links, ...told });
       },
     );
+  }
+
+  /** What a peer has applied by its own account need not be kept for it any more. */
+  #advanceRelays(): void {
+    const { dc, simulation } = this;
+    for (const peer of dc.peers) {
+      if (!simulation.requestsPass(dc, peer) || !peer.pg.up) continue;
+      const theirs = new Map(peer.pg.progress);
+      this.query(
+        () => {
+          dc.pg.relay.advance(peer.name, dc.pg.progress, theirs, simulation.broken('relay slots forget'));
+          return true;
+        },
+        () => {},
+      );
+    }
   }
 
   #sweep(): void {
@@ -251,6 +285,7 @@ export class AgentProcess {
       () => {
         if (!pg.mayTouchSuccessions) return 'wait' as const;
         pg.settleView();
+        if (pg.leaseLeftMs() > 0 || this.simulation.broken('marks put down without a lease')) pg.land();
         return pg.successions.map(({ term }) => term);
       },
       (terms) => {
@@ -261,11 +296,19 @@ export class AgentProcess {
 
   /** The destination's side of a move: it asks the home, when its own gate allows. */
   askFor(account: string, id: string): void {
+    const { dc } = this;
+    const home = dc.pg.present(account)?.home;
+    const peer = dc.peers.find(({ name }) => name === home);
+    // Without a third one it is asked all the same: it may know better.
+    const asked = peer ?? (dc.peers.length === 1 ? dc.peers[0] : undefined);
+    if (asked !== undefined) this.#askForFrom(asked, account, id);
+  }
+
+  #askForFrom(peer: DataCenter, account: string, id: string): void {
     const { dc, simulation } = this;
-    const { peer } = dc;
-    if (!simulation.requestsPass(dc) || reasonsNotToStart(this.state, peer.name, this.monoMs).length > 0) return;
+    if (!simulation.requestsPass(dc, peer) || reasonsNotToStart(this.state, peer.name, this.monoMs).length > 0) return;
     const request = { account, to: dc.name, ifIdle: dc.random.chance(0.5), expected: null, withinMs: 1500 };
-    simulation.timeline.after(simulation.links.delayMs, () => {
+    simulation.timeline.after(simulation.links.delayMs(dc.name, peer.name), () => {
       const giver = peer.agent;
       if (giver === null) return;
       giver.later(0, () => {
@@ -288,11 +331,15 @@ export class AgentProcess {
             positions: dc.positions(),
             incarnation: dc.incarnation(),
             holdsLease: pg.leaseLeftMs() > 0,
+            lost: [...pg.frozen].flatMap(([of, { lost }]) => (lost ? [reason('tail-lost', of)] : [])),
           }),
           (answer) => {
             if (answer === 'lost') return this.handle({ kind: 'proof', round, result: { kind: 'failed' } });
             const clock = { ...answer.clock, sentMs, receivedMs: this.monoMs };
-            this.handle({ kind: 'proof', round, result: { kind: 'proved', proof: { ...answer, clock } } });
+            const { lost, ...proof } = answer;
+            if (lost.length > 0 && !simulation.broken('a lease without its tails'))
+              return this.handle({ kind: 'proof', round, result: { kind: 'lacking', reasons: lost } });
+            this.handle({ kind: 'proof', round, result: { kind: 'proved', proof: { ...proof, clock } } });
           },
           true,
         );
@@ -346,6 +393,10 @@ export class AgentProcess {
         );
       case 'rejoin':
         return performRejoin(this, action);
+      case 'mend':
+        return performMend(this, action);
+      case 'ask-seen':
+        return askSeen(this, action);
       case 'watch-store':
       case 'succeed':
       case 'freeze':

@@ -1,6 +1,6 @@
 /**
  * Applications: transactions that pass the fence at a statement, may take their time, are checked again when they commit,
- * and wait for the other data center when they are `remote`. What the client is told is what the SDK would say.
+ * and wait for the others when they are `remote`. What the client is told is what the SDK would say.
  */
 
 import type { DataCenter } from './data-center.ts';
@@ -124,7 +124,7 @@ export class Applications {
       },
     };
     pg.waiting.add(waiting);
-    outgoing.release();
+    for (const stream of outgoing.values()) stream.release();
   }
 
   /** A new row, and a row that every write of the account changes; now and then a row that comes and goes. */

@@ -1,5 +1,5 @@
-/** One data center: its database, its agents, its applications, the two streams; what happens to them when a fault comes. */
-import { type Reason, reason } from '@lanekeeper/server/ownership';
+/** One data center: its database, its agents, its applications, the streams; what happens to them when a fault comes. */
+import { type Cut, type Reason, reason } from '@lanekeeper/server/ownership';
 import type { Positions } from 'lanekeeper/model';
 import { AgentProcess, unseatAfterMs } from './agent.ts';
 import { Applications } from './applications.ts';
@@ -20,9 +20,10 @@ export class DataCenter {
   readonly random: Random;
   readonly load: Random;
   readonly applications: Applications;
-  peer!: DataCenter;
-  incoming!: Stream;
-  outgoing!: Stream;
+  peers: readonly DataCenter[] = [];
+  /** By the peer at the other end. */
+  readonly incoming = new Map<string, Stream>();
+  readonly outgoing = new Map<string, Stream>();
   agent: AgentProcess | null = null;
   agentsMayRun = true;
   killAt: { steps: number; readonly after: boolean } | null = null;
@@ -47,6 +48,18 @@ export class DataCenter {
     this.pg.clock = { offsetMs: this.random.between(-500, 500), rate: 1, sinceMs: 0 };
     this.instances = [`${name}-app-1`, `${name}-app-2`].slice(0, this.random.between(0, 2));
     this.applications = new Applications(simulation, this);
+  }
+
+  from(peer: string): Stream {
+    return this.incoming.get(peer) as Stream;
+  }
+
+  to(peer: string): Stream {
+    return this.outgoing.get(peer) as Stream;
+  }
+
+  get streams(): readonly Stream[] {
+    return [...this.incoming.values(), ...this.outgoing.values()];
   }
 
   startAgent(): void {
@@ -122,15 +135,13 @@ export class DataCenter {
     this.pg.crash();
     for (const broken of [...this.inFlight]) broken();
     this.inFlight.clear();
-    this.incoming.onCrash(this.pg);
-    this.outgoing.onCrash(this.pg);
+    for (const stream of this.streams) stream.onCrash(this.pg);
   }
 
   restart(): void {
     if (this.pg.up) return;
     this.pg.up = true;
-    this.incoming.onRestart(this.pg);
-    this.outgoing.onRestart(this.pg);
+    for (const stream of this.streams) stream.onRestart(this.pg);
     this.startAgent();
   }
 
@@ -147,18 +158,26 @@ export class DataCenter {
     return { move, instances: [...this.instances] };
   }
 
-  gateReasons(): readonly Reason[] {
+  gateReasons(peer: DataCenter): readonly Reason[] {
     const reasons: Reason[] = [];
-    if (!this.incoming.connected) reasons.push(reason('not-streaming', 'incoming'));
-    if (!this.outgoing.connected) reasons.push(reason('not-streaming', 'outgoing'));
+    if (!this.from(peer.name).connected) reasons.push(reason('not-streaming', 'incoming'));
+    if (!this.to(peer.name).connected) reasons.push(reason('not-streaming', 'outgoing'));
     if (this.pg.conflicts > 0) reasons.push(reason('new-conflicts'));
-    if (!this.simulation.requestsPass(this)) reasons.push(reason('peer-not-observed'));
+    if (!this.simulation.requestsPass(this, peer)) reasons.push(reason('peer-not-observed'));
     return reasons;
   }
 
   positions(): Positions {
-    const applied = { [this.peer.name]: textOf(this.pg.progress.get(this.peer.name) ?? 0) };
-    return { log: textOf(this.pg.lsn), received: applied, applied };
+    const applied = Object.fromEntries(this.peers.map(({ name }) => [name, textOf(this.pg.progress.get(name) ?? 0)]));
+    const log = textOf(this.pg.lsn);
+    if (this.pg.frozen.size === 0) return { log, received: applied, applied };
+    const frozen = [...this.pg.frozen].map(([dc, { term }]) => [dc, { term, ...this.tail(dc) }] as const);
+    return { log, received: applied, applied, frozen: Object.fromEntries(frozen) };
+  }
+
+  /** How far the log of one that was taken over is applied here. */
+  tail(dc: string): Cut {
+    return { homed: textOf(this.pg.progress.get(dc) ?? 0), rest: '0/0' };
   }
 
   incarnation() {

@@ -11,11 +11,14 @@ const cutFromStore = ({ storeCut }: Simulation, { name }: DataCenter) => {
   return () => storeCut.set(name, (storeCut.get(name) ?? 1) - 1);
 };
 
-const cutLinks = ({ links }: Simulation, { name, peer }: DataCenter) => {
-  const [there, back] = [links.cut(name, peer.name), links.cut(peer.name, name)];
+/** The peers that a fault is about: one of them, or all. */
+const peersOf = (dc: DataCenter, { peer }: Pick<Fault, 'peer'>): readonly DataCenter[] =>
+  dc.peers.filter(({ name }) => peer === undefined || peer === name);
+
+const cutLinks = ({ links }: Simulation, dc: DataCenter, fault: Pick<Fault, 'peer'>) => {
+  const ends = peersOf(dc, fault).flatMap(({ name }) => [links.cut(dc.name, name), links.cut(name, dc.name)]);
   return () => {
-    there();
-    back();
+    for (const end of ends) end();
   };
 };
 
@@ -48,7 +51,7 @@ export const injections: Readonly<Record<string, Inject>> = {
     return () => dc.restart();
   },
   'data center lost': (simulation, dc) => {
-    const ends = [cutLinks(simulation, dc), cutFromStore(simulation, dc), killAgent(dc)];
+    const ends = [cutLinks(simulation, dc, {}), cutFromStore(simulation, dc), killAgent(dc)];
     dc.crash();
     return () => {
       dc.restart();
@@ -66,12 +69,29 @@ export const injections: Readonly<Record<string, Inject>> = {
     return undefined;
   },
   'links cut': cutLinks,
-  'link cut one way': ({ links }, { name, peer }) => links.cut(name, peer.name),
-  'link flaps': (simulation, dc, { untilMs }) => {
+  'link cut one way': ({ links }, dc, fault) => {
+    const ends = peersOf(dc, fault).map(({ name }) => links.cut(dc.name, name));
+    return () => {
+      for (const end of ends) end();
+    };
+  },
+  'link slow': ({ links }, dc, fault) => {
+    const before = peersOf(dc, fault).map(({ name }) => [name, links.delayMs(dc.name, name)] as const);
+    for (const [name, delayMs] of before) links.setDelay(dc.name, name, delayMs + fault.value);
+    return () => {
+      for (const [name] of before) links.setDelay(dc.name, name, links.delayMs(dc.name, name) - fault.value);
+    };
+  },
+  'relay slot lost': (_, dc, fault) => {
+    for (const { name } of peersOf(dc, fault)) dc.pg.relay.make(name, dc.pg.progress);
+    return undefined;
+  },
+  'link flaps': (simulation, dc, fault) => {
+    const { untilMs } = fault;
     const { timeline } = simulation;
     const flap = () => {
       if (timeline.nowMs >= untilMs - 800) return;
-      const heal = cutLinks(simulation, dc);
+      const heal = cutLinks(simulation, dc, fault);
       timeline.after(400, heal);
       timeline.after(800, flap);
     };
@@ -80,7 +100,7 @@ export const injections: Readonly<Record<string, Inject>> = {
   },
   'cut off from the store': cutFromStore,
   'store lost to all': (simulation, dc) => {
-    const ends = [cutFromStore(simulation, dc), cutFromStore(simulation, dc.peer)];
+    const ends = [dc, ...dc.peers].map((one) => cutFromStore(simulation, one));
     return () => {
       for (const end of ends) end();
     };
@@ -113,8 +133,11 @@ export const injections: Readonly<Record<string, Inject>> = {
     pg.moveClock(0, 1 + value);
     return () => pg.moveClock(0, 1);
   },
-  'apply blocked': (_, { incoming }, { untilMs }) => {
-    incoming.blockedUntilMs = Math.max(incoming.blockedUntilMs, untilMs);
+  'apply blocked': (_, dc, fault) => {
+    for (const { name } of peersOf(dc, fault)) {
+      const incoming = dc.from(name);
+      incoming.blockedUntilMs = Math.max(incoming.blockedUntilMs, fault.untilMs);
+    }
     return undefined;
   },
   'commit stalls': (_, { applications }, { value }) => {
@@ -124,9 +147,9 @@ export const injections: Readonly<Record<string, Inject>> = {
   'rows swallowed': (simulation, { incoming }, { value }) => {
     const account = simulation.accounts[value % simulation.accounts.length] as string;
     simulation.damaged.add(account);
-    incoming.swallows = account;
+    for (const stream of incoming.values()) stream.swallows = account;
     return () => {
-      incoming.swallows = null;
+      for (const stream of incoming.values()) stream.swallows = null;
     };
   },
   'request stuck': (_, dc) => {
@@ -157,7 +180,9 @@ export function ask(simulation: Simulation, operation: Operation): void {
   simulation.timeline.at(operation.atMs, () => {
     if (operation.kind === 'move') return simulation.dc(operation.to).agent?.askFor(operation.account, id);
     const from = simulation.dc(operation.from);
-    const to = from.peer;
+    const undone =
+      operation.kind === 'return' ? from.pg.successions.findLast((one) => one.to === from.name) : undefined;
+    const to = simulation.dc(undone?.from ?? operation.to ?? (from.peers[0] as DataCenter).name);
     const agent = operation.kind === 'failover' ? to.agent : from.agent;
     if (agent === null) return;
     agent.later(0, () => {
@@ -165,11 +190,8 @@ export function ask(simulation: Simulation, operation: Operation): void {
       if (operation.kind === 'failover') simulation.forcedByPerson.add(from.name);
       if (operation.kind === 'failover')
         return agent.handle({ kind: 'failover-asked', id, from: from.name, forced: true });
-      const undone =
-        operation.kind === 'return' ? from.pg.successions.findLast((one) => one.to === from.name) : undefined;
-      const request = { to: to.name, undoes: undone?.term ?? null };
       if (operation.kind === 'return' && undone === undefined) return simulation.onUnanswered(id);
-      agent.handle({ kind: 'switch-asked', id, request });
+      agent.handle({ kind: 'switch-asked', id, request: { to: to.name, undoes: undone?.term ?? null } });
     });
   });
 }

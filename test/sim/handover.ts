@@ -27,7 +27,7 @@ export const lsnOf = (text: string) => Number.parseInt(text.slice(2), 16);
 
 export function performHandover(agent: AgentProcess, action: HandoverAction): void {
   const { simulation, dc } = agent;
-  const { pg, incoming } = dc;
+  const { pg } = dc;
   const { round } = action;
   switch (action.kind) {
     case 'watch-store':
@@ -41,18 +41,25 @@ export function performHandover(agent: AgentProcess, action: HandoverAction): vo
         (result) => agent.handle({ kind: 'succeeded', round, result }),
       );
     case 'freeze':
-      return freeze(agent, action.from, (cut) => {
+      return freeze(agent, action.from, action.term, (cut) => {
         const text = cut === null ? null : { homed: textOf(cut), rest: '0/0' };
         agent.handle({ kind: 'frozen', round, cut: text });
       });
     case 'record': {
-      const { successions, cuts } = action;
-      const cut = { of: cuts.of, generation: cuts.generation, homed: lsnOf(cuts.cut.homed) };
+      const { successions } = action;
+      /** Of all who were gone when a takeover was decided. */
+      const cutsAt = (term: number) =>
+        Object.fromEntries(
+          Object.entries(action.cuts)
+            .filter(([, { takenOver }]) => takenOver <= term)
+            .map(([of, { generation, homed }]) => [of, { generation, homed: lsnOf(homed) }]),
+        );
       return agent.query(
         () => {
           if (!pg.mayTouchSuccessions) return 'wait' as const;
-          const last = successions.length - 1;
-          const rows = successions.map((one, at): SuccessionRow => ({ ...one, cut: at === last ? cut : null }));
+          const rows = successions.map(
+            (one): SuccessionRow => ({ ...one, cuts: one.kind === 'take' ? cutsAt(one.term) : null }),
+          );
           const missing = rows.filter(({ term }) => !pg.tables.succession.has(String(term)));
           if (missing.length > 0)
             pg.commit(missing.map((value) => ({ op: 'insert', table: 'succession', key: String(value.term), value })));
@@ -100,7 +107,7 @@ export function performHandover(agent: AgentProcess, action: HandoverAction): vo
       return agent.query(
         () => {
           if (session === null || !pg.holdsLock(session)) return false;
-          const value: SuccessionRow = { ...action.succession, cut: null };
+          const value: SuccessionRow = { ...action.succession, cuts: null };
           if (dc.random.chance(simulation.lossRate * 4)) {
             // Rolled back: a `setval` is not.
             pg.view = Math.max(pg.view, value.term);
@@ -135,63 +142,69 @@ export function performHandover(agent: AgentProcess, action: HandoverAction): vo
     case 'set-sync':
       return setSync(agent, action.members, action.grows, (ok) => agent.handle({ kind: 'sync-set', round, ok }));
   }
+}
 
-  function freeze(process: AgentProcess, from: string, done: (cut: number | null) => void): void {
-    const untilMs = simulation.timeline.nowMs + freezeWithinMs;
-    if (simulation.broken('not frozen'))
-      return process.query(
-        () => pg.progress.get(from) ?? 0,
-        (cut) => done(cut === 'lost' ? null : cut),
-      );
+/** As `freezeStreams`: where the succession has been recorded already nothing is frozen any more. */
+function freeze(process: AgentProcess, from: string, term: number, done: (cut: number | null) => void): void {
+  const { simulation, dc } = process;
+  const { pg } = dc;
+  const incoming = dc.from(from);
+  const untilMs = simulation.timeline.nowMs + freezeWithinMs;
+  const read = () => process.query(() => pg.progress.get(from) ?? 0, finish);
+  const finish = (cut: number | 'lost') => done(cut === 'lost' ? null : cut);
+  const mark = () => pg.frozen.set(from, { term, lost: pg.frozen.get(from)?.lost ?? false });
+  if (simulation.broken('not frozen'))
+    return process.query(() => {
+      mark();
+      return pg.progress.get(from) ?? 0;
+    }, finish);
+  process.query(
+    () => {
+      const cut = pg.progress.get(from) ?? 0;
+      if (pg.tables.succession.has(String(term))) return cut;
+      mark();
+      if (simulation.broken('cut before the freeze')) {
+        process.later(1000, () => pg.later(0, () => terminate()));
+        return cut;
+      }
+      incoming.disable();
+      return null;
+    },
+    (early) => {
+      if (early === 'lost') return done(null);
+      if (early !== null) return done(early);
+      if (simulation.broken('disabled, not terminated')) return read();
+      look();
+    },
+  );
+  const terminate = () => {
+    incoming.disable();
+    incoming.terminate();
+  };
+  const look = () =>
     process.query(
       () => {
-        const cut = pg.progress.get(from) ?? 0;
-        pg.frozen.add(from);
-        if (simulation.broken('cut before the freeze')) {
-          process.later(1000, () => pg.later(0, () => terminate()));
-          return cut;
-        }
-        incoming.disable();
-        return null;
+        const had = incoming.hasWorker;
+        incoming.terminate();
+        return had;
       },
-      (early) => {
-        if (early === 'lost') return done(null);
-        if (early !== null) return done(early);
-        if (simulation.broken('disabled, not terminated'))
-          return process.query(() => pg.progress.get(from) ?? 0, finish);
-        look();
+      (had) => {
+        if (had === 'lost') return done(null);
+        if (!had) return read();
+        if (simulation.timeline.nowMs > untilMs) return done(null);
+        process.later(20, look);
       },
     );
-    const terminate = () => {
-      incoming.disable();
-      incoming.terminate();
-    };
-    const finish = (cut: number | 'lost') => done(cut === 'lost' ? null : cut);
-    const look = () =>
-      process.query(
-        () => {
-          const had = incoming.hasWorker;
-          incoming.terminate();
-          return had;
-        },
-        (had) => {
-          if (had === 'lost') return done(null);
-          if (!had) return process.query(() => pg.progress.get(from) ?? 0, finish);
-          if (simulation.timeline.nowMs > untilMs) return done(null);
-          process.later(20, look);
-        },
-      );
-  }
 }
 
 /** The order of the steps is what the promise rests on. */
 function setSync(agent: AgentProcess, members: readonly string[], grows: boolean, done: (ok: boolean) => void): void {
   const { simulation, dc } = agent;
-  const { pg, outgoing } = dc;
+  const { pg } = dc;
   const setNames = () => {
     pg.names = [...members];
     simulation.checkSyncSet(dc);
-    outgoing.readListSoon();
+    for (const stream of dc.outgoing.values()) stream.readListSoon();
     return true;
   };
   const setMembers = () => {
@@ -220,7 +233,11 @@ function setSync(agent: AgentProcess, members: readonly string[], grows: boolean
     agent.query(
       () => {
         targetLsn ??= pg.lsn;
-        return outgoing.connected && outgoing.readsList && outgoing.flushedLsn >= targetLsn;
+        const target = targetLsn;
+        return members.every((name) => {
+          const { connected, readsList, flushedLsn } = dc.to(name);
+          return connected && readsList && flushedLsn >= target;
+        });
       },
       (ready) => {
         if (ready === 'lost') return done(false);

@@ -11,6 +11,7 @@ import { traced } from './trace.ts';
 
 const usage = `npm run sim -- [--seeds N] [--from SEED]      N schedules (100) from a seed on (1)
 npm run sim -- --from SEED --faults 0,2 --asked 1,5 [--trace]   some of one schedule's faults and requests, by number
+npm run sim -- ... --data-centers 3                  all of them with that many; otherwise each seed has two or three
 npm run sim -- --mutants [NAME] [--seeds N]   each mutant on at most N schedules (400), and which invariant caught it
 npm run sim -- --merge [--seeds N] [--from SEED]   the rules of merging: N schedules (20000); --merge --mutants [NAME] as above`;
 
@@ -27,19 +28,23 @@ export function main(args: readonly string[]): number {
       return huntMergeMutants(textOption(args, '--mutants'), numberOption(args, '--seeds', 50_000));
     return runMerges({ from: numberOption(args, '--from', 1), seeds: numberOption(args, '--seeds', 20_000) });
   }
-  if (args.includes('--mutants')) return huntAll(textOption(args, '--mutants'), numberOption(args, '--seeds', 400));
-  if (args.includes('--faults') || args.includes('--trace')) return replay(args);
-  return runMany(numberOption(args, '--from', 1), numberOption(args, '--seeds', 100));
+  const dataCenters = args.includes('--data-centers') ? numberOption(args, '--data-centers', 3) : undefined;
+  if (dataCenters !== undefined && dataCenters !== 2 && dataCenters !== 3)
+    throw new RangeError('--data-centers takes 2 or 3');
+  if (args.includes('--mutants'))
+    return huntAll(textOption(args, '--mutants'), numberOption(args, '--seeds', 400), dataCenters);
+  if (args.includes('--faults') || args.includes('--trace')) return replay(args, dataCenters);
+  return runMany(numberOption(args, '--from', 1), numberOption(args, '--seeds', 100), dataCenters);
 }
 
-function runMany(from: number, count: number): number {
+function runMany(from: number, count: number, dataCenters: number | undefined): number {
   const beganMs = performance.now();
   const total: Record<string, number> = {};
   let events = 0;
   let failed = 0;
   let saidMs = beganMs;
   for (let seed = from; seed < from + count; seed++) {
-    const schedule = scheduleOf(seed);
+    const schedule = scheduleOf(seed, dataCenters);
     const outcome = run(schedule);
     events += outcome.events;
     for (const [name, times] of Object.entries(outcome.seen)) total[name] = (total[name] ?? 0) + times;
@@ -64,7 +69,7 @@ function explain(schedule: Schedule, invariant: string): void {
   const { violation } = run(small);
   console.log(`smaller, ${violation?.message} at ${violation?.atMs} ms\n${describe(small)}`);
   console.log(
-    `again: npm run sim -- --from ${schedule.seed} --faults ${places(schedule, small, 'faults')} --asked ${places(schedule, small, 'operations')} --trace\n`,
+    `again: npm run sim -- --from ${schedule.seed} --data-centers ${schedule.dataCenters.length} --faults ${places(schedule, small, 'faults')} --asked ${places(schedule, small, 'operations')} --trace\n`,
   );
 }
 
@@ -73,8 +78,8 @@ function places(of: Schedule, small: Schedule, part: 'faults' | 'operations'): s
   return of[part].flatMap((one, at) => (kept.includes(one) ? [at] : [])).join(',') || 'none';
 }
 
-function replay(args: readonly string[]): number {
-  const whole = scheduleOf(numberOption(args, '--from', 1));
+function replay(args: readonly string[], dataCenters: number | undefined): number {
+  const whole = scheduleOf(numberOption(args, '--from', 1), dataCenters);
   const chosen = <T>(list: readonly T[], name: string): readonly T[] => {
     const text = textOption(args, name);
     if (text === null) return list;
@@ -97,13 +102,13 @@ function replay(args: readonly string[]): number {
   return violation === null ? 0 : 1;
 }
 
-function huntAll(name: string | null, count: number): number {
+function huntAll(name: string | null, count: number, dataCenters: number | undefined): number {
   const seeds = Array.from({ length: count }, (_, index) => index + 1);
   let survived = 0;
   console.log(tableHead);
   for (const mutant of mutants) {
     if (name !== null && !mutant.name.includes(name)) continue;
-    const kill = hunt(mutant, seeds);
+    const kill = hunt(mutant, seeds, dataCenters);
     if (kill.caught === null) survived++;
     console.log(tableRow(kill, count));
   }

@@ -1,6 +1,8 @@
 /** Carries out the actions about one account, as `src/agent/effects.ts` does. */
 import { type Action, reason } from '@lanekeeper/server/ownership';
+import { compareEpochs, type Epoch } from 'lanekeeper/model';
 import type { AgentProcess } from './agent.ts';
+import type { DataCenter } from './data-center.ts';
 import { accept, decline, give } from './deeds.ts';
 
 type MoveAction = Extract<Action, { readonly account: string; readonly round: number }>;
@@ -92,4 +94,33 @@ export function performMove(agent: AgentProcess, action: MoveAction): void {
           agent.handle({ kind: 'decline-answered', account, round, result: result === 'lost' ? 'failed' : result }),
       );
   }
+}
+
+/** A deed has arrived in a third data center: its home is told. */
+export function tellSeen(agent: AgentProcess, account: string, home: string, epoch: Epoch): void {
+  const { dc, simulation } = agent;
+  const there = simulation.dc(home);
+  if (!simulation.requestsPass(dc, there)) return;
+  simulation.timeline.after(simulation.links.delayMs(dc.name, home), () => hear(there, account, dc.name, epoch));
+}
+
+/** Each of them is asked, and answers when it has the deed. */
+export function askSeen(agent: AgentProcess, { account, epoch, peers }: Extract<Action, { kind: 'ask-seen' }>): void {
+  const { dc, simulation } = agent;
+  for (const name of peers) {
+    const peer = simulation.dc(name);
+    if (!simulation.requestsPass(dc, peer)) continue;
+    simulation.timeline.after(simulation.links.delayMs(dc.name, name), () =>
+      peer.pg.later(0, () => {
+        const theirs = peer.pg.deed(account)?.epoch;
+        if (theirs === undefined || compareEpochs(theirs, epoch) < 0 || !simulation.requestsPass(peer, dc)) return;
+        simulation.timeline.after(simulation.links.delayMs(name, dc.name), () => hear(dc, account, name, epoch));
+      }),
+    );
+  }
+}
+
+function hear(home: DataCenter, account: string, peer: string, epoch: Epoch): void {
+  const { agent } = home;
+  agent?.later(0, () => agent.handle({ kind: 'deed-seen', account, peer, epoch }));
 }

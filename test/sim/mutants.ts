@@ -12,6 +12,8 @@ export type Mutant = {
   /** A rule of the models that is left out: asked for by name where it is kept. */
   readonly hole?: string;
   readonly settings?: Partial<Settings>;
+  /** How many it takes to see it; either when absent. */
+  readonly dataCenters?: number;
   readonly event?: (event: OwnershipEvent, agent: AgentProcess) => OwnershipEvent;
   readonly actions?: (actions: readonly Action[], agent: AgentProcess) => readonly Action[];
 };
@@ -107,7 +109,7 @@ export const mutants: readonly Mutant[] = [
         if (action.kind === 'succeed' && action.request.kind !== 'take' && agent.dc.agent === agent) {
           const { kind, from, to, term } = action.request;
           const undoes = action.request.kind === 'return' ? action.request.undoes : null;
-          const value = { term: term + 1, kind, from, to, undoes, cut: null };
+          const value = { term: term + 1, kind, from, to, undoes, cuts: null };
           pg.commit([{ op: 'insert', table: 'succession', key: String(value.term), value }]);
         }
       return actions;
@@ -120,7 +122,9 @@ export const mutants: readonly Mutant[] = [
     from: 'Durability and the sync set',
     actions: (actions, agent) =>
       actions.map((action) =>
-        action.kind === 'renew' ? { ...action, claim: { ...action.claim, inSync: [agent.dc.peer.name] } } : action,
+        action.kind === 'renew'
+          ? { ...action, claim: { ...action.claim, inSync: agent.dc.peers.map(({ name }) => name) } }
+          : action,
       ),
   },
   hole('the sync set grown without names', 'Durability and the sync set', 'recorded before the database waits'),
@@ -129,10 +133,10 @@ export const mutants: readonly Mutant[] = [
     from: 'Durability and the sync set',
     event: (event, agent) => {
       if (event.kind !== 'replication') return event;
-      const { pg, peer } = agent.dc;
-      const link = event.links[peer.name];
-      if (link === undefined || link.replyAgeMs < 1000 || pg.names.length === 0) return event;
-      pg.names = [];
+      const { pg } = agent.dc;
+      const silent = pg.names.filter((name) => (event.links[name]?.replyAgeMs ?? 0) >= 1000);
+      if (silent.length === 0) return event;
+      pg.names = pg.names.filter((name) => !silent.includes(name));
       agent.simulation.checkSyncSet(agent.dc);
       return event;
     },
@@ -142,9 +146,9 @@ export const mutants: readonly Mutant[] = [
     from: 'Durability and the sync set',
     hole: 'an empty list of standbys',
     event: (event, agent) => {
-      const { pg, peer } = agent.dc;
-      const link = event.kind === 'replication' ? event.links[peer.name] : undefined;
-      if (link !== undefined && link.replyAgeMs > 700 && pg.names.length > 0) {
+      const { pg } = agent.dc;
+      const links = event.kind === 'replication' ? Object.values(event.links) : [];
+      if (links.some(({ replyAgeMs }) => replyAgeMs > 700) && pg.names.length > 0) {
         pg.names = [];
         for (const one of [...pg.waiting]) one.end('flushed');
       }
@@ -177,10 +181,10 @@ export type Kill = {
   } | null;
 };
 
-export function hunt(mutant: Mutant, seeds: Iterable<number>): Kill {
+export function hunt(mutant: Mutant, seeds: Iterable<number>, dataCenters = mutant.dataCenters): Kill {
   let schedules = 0;
   for (const seed of seeds) {
-    const schedule: Schedule = scheduleOf(seed);
+    const schedule: Schedule = scheduleOf(seed, dataCenters);
     const { violation } = run(schedule, { mutant });
     schedules++;
     if (violation === null) continue;

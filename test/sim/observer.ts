@@ -29,7 +29,18 @@ export class Observer {
   /** Terms of takeovers that a person forced. */
   readonly forced = new Set<number>();
   readonly #deeds = new Map<string, Deed>();
-  readonly seen = { commits: 0, remote: 0, stranded: 0, successions: 0, readmissions: 0, given: 0, refused: 0 };
+  readonly seen = {
+    commits: 0,
+    remote: 0,
+    stranded: 0,
+    successions: 0,
+    readmissions: 0,
+    given: 0,
+    refused: 0,
+    mended: 0,
+    foreign: 0,
+    seeded: 0,
+  };
 
   constructor(simulation: Simulation) {
     this.#simulation = simulation;
@@ -79,22 +90,30 @@ export class Observer {
 
   /** G1: whoever writes first under a new epoch has everything that was not cut off. */
   #checkGrowth(dc: DataCenter, account: string, writes: readonly Known[], where: string): void {
-    for (const { write, epoch: earlier, generation } of writes) {
+    for (const known of writes) {
+      const { write, epoch: earlier } = known;
       if (dc.pg.tables.row.has(`${account}/${write.id}`)) continue;
-      const cut = this.#cutOf(write.dc, generation);
+      const cut = this.#cutOff(dc, known);
       // A switchover that was decided and never carried out is recorded together with the takeover that cut it off.
-      const cutOff = cut !== null && cut.row.term > earlier.term && (write.lsn ?? Number.POSITIVE_INFINITY) > cut.lsn;
-      if (!cutOff) throw new Violation('G1', `${where} was committed without ${write.id} of ${write.dc}`);
-      if (write.acknowledged === 'remote' && !this.forced.has(cut.row.term))
+      if (cut === null || cut.term <= earlier.term)
+        throw new Violation('G1', `${where} was committed without ${write.id} of ${write.dc}`);
+      if (write.acknowledged === 'remote' && !this.forced.has(cut.term))
         throw new Violation('D1', `${where} was committed without ${write.id}, acknowledged as remote in ${write.dc}`);
     }
   }
 
-  #cutOf(dc: string, generation: number): { row: SuccessionRow; lsn: number } | null {
-    for (const other of this.#simulation.dcs)
-      for (const row of other.pg.successions)
-        if (row.cut?.of === dc && row.cut.generation === generation) return { row, lsn: row.cut.homed };
+  /** The first takeover by which a write does not count, by what a data center has of the successions. */
+  #cutOff({ pg }: DataCenter, { write, generation }: Known): SuccessionRow | null {
+    for (const row of pg.successions) {
+      const cut = row.cuts?.[write.dc];
+      if (cut?.generation === generation && (write.lsn ?? Number.POSITIVE_INFINITY) > cut.homed) return row;
+    }
     return null;
+  }
+
+  /** Everything that had been written in a data center was taken from elsewhere. */
+  onSeeded(): void {
+    this.seen.seeded++;
   }
 
   /** E1: as often as anything is written. */
@@ -117,7 +136,7 @@ export class Observer {
   /** D1, C1, X1: nothing is on its way any more. */
   checkRest(): void {
     const simulation = this.#simulation;
-    const [one] = simulation.dcs;
+    const [one] = simulation.dcs as [DataCenter];
     const difference = simulation.difference();
     if (difference !== null) throw new Violation('C1', difference);
     const ledger = new Map<string, number>();
@@ -125,7 +144,8 @@ export class Observer {
       const { change } = value as Stranded;
       if (change.table === 'row' && change.op === 'insert') ledger.set(change.key, (ledger.get(change.key) ?? 0) + 1);
     }
-    for (const { write } of this.writes) {
+    for (const known of this.writes) {
+      const { write } = known;
       if (simulation.damaged.has(write.account)) continue;
       const { id, account, dc, acknowledged } = write;
       const key = `${account}/${id}`;
@@ -137,7 +157,7 @@ export class Observer {
         throw new Violation('D1', `${what}: ${there} in the tables, ${stranded} in the ledger`);
       if (stranded > 0) {
         this.seen.stranded++;
-        const term = this.#cutOf(dc, this.#generationOf(key))?.row.term ?? 0;
+        const term = this.#cutOff(one, known)?.term ?? 0;
         if (acknowledged === 'remote' && !this.forced.has(term)) throw new Violation('D1', `${what}, is stranded`);
       }
       if (acknowledged === 'remote') this.seen.remote++;
@@ -145,12 +165,6 @@ export class Observer {
     for (const { pg } of simulation.dcs)
       if (pg.conflicts > 0 && simulation.damaged.size === 0)
         throw new Violation('X1', `${pg.conflicts} changes were skipped in ${pg.here}`);
-  }
-
-  #generationOf(key: string): number {
-    for (const [name, value] of this.#simulation.dcs[0].pg.tables.stranded)
-      if ((value as Stranded).change.key === key) return Number(name.split('/')[1]);
-    return 0;
   }
 }
 

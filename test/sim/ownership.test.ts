@@ -60,7 +60,13 @@ describe('ownership, simulated', () => {
             untilMs: 0,
             value: step * 2 + after,
           };
-          const { seen } = mustHold({ seed: 5000 + step, manual: false, faults: [lost, cut, kill], operations: [] });
+          const { seen } = mustHold({
+            seed: 5000 + step,
+            dataCenters: ['ny', 'la'],
+            manual: false,
+            faults: [lost, cut, kill],
+            operations: [],
+          });
           happened += seen.readmissions;
         }
       expect(happened).toBeGreaterThan(40);
@@ -80,6 +86,6 @@ describe('what the simulation found', () => {
     ['a lease that a dead agent left, brought to life by a clock set back, outlived a takeover', 711],
     ['an agent that woke up in a stage of coming back wrote it over the one that its successor had reached', 11_989],
   ])('%s', (_, seed) => {
-    mustHold(scheduleOf(seed));
+    mustHold(scheduleOf(seed, 2));
   });
 });

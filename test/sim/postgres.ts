@@ -18,6 +18,8 @@
  * - F-disable-late: a worker that waits applies and acknowledges after DISABLE, until it is terminated and gone.
  */
 import { compareEpochs, type Epoch, type LeaseCredential } from 'lanekeeper/model';
+import { isAfterUndo, isHeld, markKey, waitsFor } from './marks.ts';
+import { RelaySlots } from './relay.ts';
 import {
   ApplyError,
   type Change,
@@ -46,6 +48,25 @@ export type Waiting = {
   readonly end: (how: 'flushed' | 'cancelled' | 'crashed') => void;
 };
 
+/** A walsender, as the others of the same server see it. */
+export type Reader = {
+  readonly reader: string;
+  readonly connected: boolean;
+  readonly flushedLsn: number;
+  readonly listRead: readonly string[];
+};
+
+/** Of the log of one that was taken over: in which term, and whether what is missing here can be had from nobody. */
+export type Frozen = { readonly term: number; readonly lost: boolean };
+
+/** `cut`: up to where what was written here counts, by the takeover that is come back from. */
+export type Rejoining = {
+  readonly term: number;
+  readonly stage: string;
+  readonly cut: number;
+  readonly keys: readonly Pick<Change, 'table' | 'key'>[];
+};
+
 /** An agent reads the clock so often that it has noticed by then. */
 const clockLookMs = 1500;
 
@@ -62,7 +83,15 @@ export class ModelPostgres {
     stranded: new Map(),
   };
   readonly wal: Transaction[] = [];
+  /** How far the log of each of the others was applied here, and of which generation that log is. */
   readonly progress = new Map<string, number>();
+  readonly generations = new Map<string, number>();
+  readonly relay = new RelaySlots();
+  /** Where its slots begin since it came back: nothing was written here while they were made one after the other. */
+  beganLsn = 0;
+  readers: readonly Reader[] = [];
+  /** With a third data center there are two streams about one account: marks say what may not overtake what. */
+  marks = false;
   /** Nothing is flushed beyond it: commits flush as they are written. */
   lsn = 256;
   up = true;
@@ -76,8 +105,8 @@ export class ModelPostgres {
   names: readonly string[] = [];
   generation = 1;
   /** Publishers from which nothing is applied. */
-  readonly frozen = new Set<string>();
-  rejoining: { readonly term: number; stage: string; keys: readonly Pick<Change, 'table' | 'key'>[] } | null = null;
+  readonly frozen = new Map<string, Frozen>();
+  rejoining: Rejoining | null = null;
   lease: { readonly validUntilMs: number; readonly validUntilUptimeMs: number | null } | null = null;
   credential: LeaseCredential | null = null;
   /** The agent's process that holds the lead's session. */
@@ -193,11 +222,26 @@ export class ModelPostgres {
     }
     const applied = folded.term !== epoch.term;
     const accepted =
-      applied ||
-      deed.giver === null ||
+      (applied && this.landed(folded.term)) ||
+      (!applied && deed.giver === null) ||
       this.broken('arrived means accepted') ||
       this.tables.acceptance.has(epochKey(account, epoch));
     return { home: folded.home, epoch: { term: folded.term, counter: epoch.counter }, accepted, applied };
+  }
+
+  /** Whether what a succession brought here may be written: a takeover is its own mark. */
+  landed(term: number): boolean {
+    if (!this.marks || this.broken('written before the mark')) return true;
+    const row = this.tables.succession.get(String(term)) as SuccessionRow | undefined;
+    return row?.kind === 'take' || this.tables.acceptance.has(markKey(term));
+  }
+
+  /** Puts down the marks of the successions that made this data center a home. */
+  land(): void {
+    if (!this.marks) return;
+    for (const { term, kind, to } of this.successions)
+      if (to === this.here && kind !== 'take' && !this.tables.acceptance.has(markKey(term)))
+        this.commit([{ op: 'insert', table: 'acceptance', key: markKey(term), value: this.here }]);
   }
 
   // ── Writers ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -282,10 +326,10 @@ export class ModelPostgres {
 
   // ── Commits ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  commit(changes: readonly Change[], origin: string | null = null): Transaction {
+  commit(changes: readonly Change[], origin: string | null = null, originLsn: number | null = null): Transaction {
     const applied = changes.flatMap((change) => (this.#apply(change, origin !== null) ? [change] : []));
     this.lsn += 16;
-    const transaction = { lsn: this.lsn, origin, atMs: this.#timeline.nowMs, changes: applied };
+    const transaction = { lsn: this.lsn, origin, originLsn, atMs: this.#timeline.nowMs, changes: applied };
     this.wal.push(transaction);
     this.onCommit(transaction);
     return transaction;
@@ -294,13 +338,18 @@ export class ModelPostgres {
   /** What an apply worker does with one transaction of a publisher, progress included. */
   applyFrom(publisher: string, transaction: Transaction): void {
     for (const change of transaction.changes) this.#mayApply(change);
-    this.commit(transaction.changes, this.broken('what was applied is sent on') ? null : publisher);
+    this.commit(transaction.changes, this.broken('what was applied is sent on') ? null : publisher, transaction.lsn);
     this.progress.set(publisher, transaction.lsn);
+  }
+
+  /** What has to come first, and from another stream than this one; null when nothing is missing. */
+  waitsFor(changes: readonly Change[]): string | null {
+    return waitsFor(this, changes);
   }
 
   /** Errors that stop a stream are found before anything is written: the transaction is rolled back. */
   #mayApply({ op, table, key, value }: Change): void {
-    if (table === 'succession' && this.isHeld(value as SuccessionRow)) throw new ApplyError('held');
+    if (table === 'succession' && isHeld(this, value as SuccessionRow)) throw new ApplyError('held');
     if (op === 'insert' && table !== 'succession' && table !== 'deed' && this.tables[table].has(key)) {
       this.onConflict(`insert_exists: ${table} ${key}`);
       throw new ApplyError(`insert_exists: ${table} ${key}`);
@@ -309,13 +358,7 @@ export class ModelPostgres {
 
   /** Rows that were undone are missing until the home has sent them again. */
   get isUndone(): boolean {
-    return stagesAfterUndo.has(this.rejoining?.stage ?? '') && this.rejoining?.stage !== 'readmitted';
-  }
-
-  isHeld({ term, kind, cut }: SuccessionRow): boolean {
-    if (this.broken('no hold')) return false;
-    if (kind !== 'take' || cut?.of !== this.here || cut.generation !== this.generation) return false;
-    return !(this.rejoining?.term === term && stagesAfterUndo.has(this.rejoining.stage));
+    return isAfterUndo(this.rejoining) && this.rejoining?.stage !== 'readmitted';
   }
 
   /** False: a trigger left it out, or there was nothing to change. */
@@ -335,7 +378,8 @@ export class ModelPostgres {
       return true;
     }
     if (table === 'deed' && op !== 'delete') return this.#applyDeed(key, value as Deed, replica);
-    if (table === 'succession') return this.#applySuccession(key, value as SuccessionRow);
+    if (table === 'succession' && op !== 'delete') return this.#applySuccession(key, value as SuccessionRow);
+    if (table === 'succession') this.#folds.clear();
     if (replica && op !== 'insert' && !rows.has(key)) {
       this.conflicts++;
       if (!this.isUndone) this.onConflict(`${op} of a missing ${table} ${key}`);
@@ -355,7 +399,7 @@ export class ModelPostgres {
         return false;
     }
     this.tables.deed.set(account, deed);
-    if (replica && deed.home === this.here) this.onNotify({ kind: 'deed', account, deed });
+    if (replica) this.onNotify({ kind: 'deed', account, deed });
     return true;
   }
 
@@ -367,6 +411,11 @@ export class ModelPostgres {
     this.drains.delete('*');
     this.onNotify({ kind: 'succession' });
     return true;
+  }
+
+  /** Everything was copied from elsewhere. */
+  onSeeded(): void {
+    this.#folds.clear();
   }
 
   settleView(): void {
@@ -414,5 +463,3 @@ export class ModelPostgres {
     this.waiting.clear();
   }
 }
-
-const stagesAfterUndo = new Set(['undone', 'caught-up', 'streaming', 'verified', 'readmitted']);

@@ -1,219 +1,286 @@
 /**
  * Carries out the stages of coming back after a takeover, as protocol.md ("Rejoin") has them. Each may be repeated; the stage
- * that was reached is in the database.
+ * that was reached is in the database. `rejoin-rows.ts` says which rows are stranded, and sends the present ones.
  */
 import { type Action, type RejoinStage, rejoinStages } from '@lanekeeper/server/ownership';
 import type { AgentProcess } from './agent.ts';
-import { textOf } from './handover.ts';
-import type { Change, Stranded, SuccessionRow, Transaction } from './rows.ts';
+import type { DataCenter } from './data-center.ts';
+import type { Rejoining } from './postgres.ts';
+import { catchUp } from './rejoin-catch-up.ts';
+import { lastCut, strandedRows } from './rejoin-rows.ts';
+import type { Change } from './rows.ts';
 
-type RejoinAction = Extract<Action, { kind: 'rejoin' }>;
+export type RejoinAction = Extract<Action, { kind: 'rejoin' }>;
 
-const catchUpWithinMs = 1500;
-const drainWithinMs = 900;
+/** What the stages have in common. */
+export class Rejoin {
+  readonly agent: AgentProcess;
+  readonly action: RejoinAction;
+  readonly dc: DataCenter;
+  /** The successor. */
+  readonly home: DataCenter;
 
-export function performRejoin(agent: AgentProcess, action: RejoinAction): void {
-  const { dc, simulation } = agent;
-  const { pg, peer, incoming, outgoing } = dc;
-  const { round, term, successor } = action;
-  const there = peer.pg;
+  constructor(agent: AgentProcess, action: RejoinAction) {
+    this.agent = agent;
+    this.action = action;
+    this.dc = agent.dc;
+    this.home = agent.simulation.dc(action.successor);
+  }
 
-  const notYet = (problem: string) => agent.handle({ kind: 'rejoined', round, result: { kind: 'not-yet', problem } });
-  const reached = (stage: RejoinStage) => agent.handle({ kind: 'rejoined', round, result: { kind: 'reached', stage } });
+  /** All that were not taken over: by what the lease store said last. */
+  get living(): readonly DataCenter[] {
+    const { peers } = this.agent.state.view;
+    return this.dc.peers.filter(({ name }) => peers.get(name)?.record.takenOver === null);
+  }
+
+  notYet(problem: string): void {
+    this.agent.handle({ kind: 'rejoined', round: this.action.round, result: { kind: 'not-yet', problem } });
+  }
+
+  reached(stage: RejoinStage): void {
+    this.agent.handle({ kind: 'rejoined', round: this.action.round, result: { kind: 'reached', stage } });
+  }
+
   /** On our database. */
-  const here = (work: () => undefined | 'wait' | string, next: () => void) =>
-    agent.query(
+  here(work: () => undefined | 'wait' | string, next: () => void): void {
+    this.agent.query(
       () => work() ?? null,
-      (answer) => (answer === null ? next() : notYet(answer)),
+      (answer) => (answer === null ? next() : this.notYet(answer)),
     );
-  /** On the successor's database, over both links. */
-  const remote = (work: () => undefined | string, next: () => void) => {
-    if (!simulation.links.isUp(dc.name, peer.name) || !simulation.links.isUp(peer.name, dc.name) || !there.up)
-      return agent.later(200, () => notYet('the successor does not answer'));
+  }
+
+  /** On another one's database, over both links. */
+  remote(there: DataCenter, work: () => undefined | string, next: () => void): void {
+    const { agent, dc } = this;
+    const { simulation } = agent;
+    const { links } = simulation;
+    const { pg, name } = there;
+    if (!links.isUp(dc.name, name) || !links.isUp(name, dc.name) || !pg.up)
+      return agent.later(200, () => this.notYet(`${name} does not answer`));
     let answered = false;
     const answer = (problem: string | undefined) => {
       if (answered) return;
       answered = true;
-      agent.later(simulation.links.delayMs, () => (problem === undefined ? next() : notYet(problem)));
+      agent.later(links.delayMs(name, dc.name), () => (problem === undefined ? next() : this.notYet(problem)));
     };
-    const { life } = there;
-    there.later(simulation.links.delayMs, () =>
+    const { life } = pg;
+    pg.later(links.delayMs(dc.name, name), () =>
       answer(dc.random.chance(simulation.lossRate) ? 'the connection broke' : work()),
     );
-    agent.later(1000, () => answer(life === there.life ? 'no answer' : 'the successor crashed'));
-  };
-  const reach = (stage: RejoinStage, keys = pg.rejoining?.keys ?? []) =>
-    here(
+    agent.later(1000, () => answer(life === pg.life ? 'no answer' : `${name} crashed`));
+  }
+
+  /** One after the other. */
+  forEach(dcs: readonly DataCenter[], work: (there: DataCenter) => undefined | string, next: () => void): void {
+    const [first, ...others] = dcs;
+    if (first === undefined) return next();
+    this.remote(
+      first,
+      () => work(first),
+      () => this.forEach(others, work, next),
+    );
+  }
+
+  reach(stage: RejoinStage, change: Partial<Rejoining> = {}): void {
+    const { pg } = this.dc;
+    const { term } = this.action;
+    this.here(
       () => {
         // An agent that stood still in a stage may wake up when another one has come further.
         const present = pg.rejoining?.term === term ? rejoinStages.indexOf(pg.rejoining.stage as RejoinStage) : -1;
         if (present >= rejoinStages.indexOf(stage)) return 'another agent has come further meanwhile';
-        pg.rejoining = { term, stage, keys };
+        pg.rejoining = { cut: Number.POSITIVE_INFINITY, keys: [], ...pg.rejoining, ...change, term, stage };
         return undefined;
       },
-      () => reached(stage),
+      () => this.reached(stage),
     );
-  const cutOf = () => (there.tables.succession.get(String(term)) as SuccessionRow | undefined)?.cut ?? null;
-  const strandedBeyond = (cut: number): readonly Transaction[] => {
-    const from = simulation.broken('stranded by slot position') ? (outgoing.slot?.writtenLsn ?? 0) : cut;
-    return pg.wal.filter(({ lsn, origin }) => origin === null && lsn > from);
-  };
+  }
+}
+
+const drainWithinMs = 900;
+
+export function performRejoin(agent: AgentProcess, action: RejoinAction): void {
+  const rejoin = new Rejoin(agent, action);
+  const { dc, simulation } = agent;
+  const { pg } = dc;
+  const { term } = action;
 
   // J2: an earlier life may have come further.
   const remembered = pg.rejoining?.term === term ? pg.rejoining.stage : null;
   const ahead = remembered === null ? -1 : rejoinStages.indexOf(remembered as RejoinStage);
   if (ahead >= rejoinStages.indexOf(action.stage) && action.stage !== 'readmitted')
-    return agent.later(1, () => reached(remembered as RejoinStage));
+    return agent.later(1, () => rejoin.reached(remembered as RejoinStage));
 
   switch (action.stage) {
     case 'frozen':
-      return here(
+      return rejoin.here(
         () => {
-          pg.frozen.add(successor);
-          incoming.disable();
-          incoming.terminate();
-          return incoming.hasWorker ? 'a stream does not end' : undefined;
+          for (const [peer, incoming] of dc.incoming) {
+            if (!pg.frozen.has(peer)) pg.frozen.set(peer, { term: action.takenOver, lost: false });
+            incoming.disable();
+            incoming.terminate();
+          }
+          return [...dc.incoming.values()].some(({ hasWorker }) => hasWorker) ? 'a stream does not end' : undefined;
         },
-        () => reach('frozen', []),
+        // What was undone for an earlier takeover, and not sent again, still has to be.
+        () => rejoin.reach('frozen', { cut: Number.POSITIVE_INFINITY }),
       );
-    case 'stranded': {
-      // Whoever passed the check at commit before the lease was taken back has finished when the lock was granted once.
-      const session = {};
-      const untilMs = simulation.timeline.nowMs + drainWithinMs;
-      let keys: Pick<Change, 'table' | 'key'>[] = [];
-      const quiet = () => {
-        if (simulation.broken('stranded while somebody writes')) return undefined;
-        if (pg.leaseLeftMs() > 0) return 'the lease is still there';
-        if (pg.lockWriters(session) || pg.holdsLock(session)) {
-          pg.unlockWriters(session);
-          return undefined;
-        }
-        if (simulation.timeline.nowMs < untilMs) return 'wait' as const;
-        pg.unlockWriters(session);
-        return 'a transaction does not end';
-      };
-      return here(quiet, () =>
-        remote(
-          () => {
-            const cut = cutOf();
-            if (cut?.of !== dc.name) return 'the takeover is not recorded yet';
-            const transactions = strandedBeyond(cut.homed);
-            const entries = transactions.flatMap((one) =>
-              one.changes.map((change, sequence) => ({
-                key: `${dc.name}/${cut.generation}/${textOf(one.lsn)}/${sequence}`,
-                change,
-              })),
-            );
-            const touched = entries.map(({ change: { table, key } }) => [`${table} ${key}`, { table, key }] as const);
-            keys = [...new Map(touched).values()];
-            const ledger = entries.filter(({ key }) => !there.tables.stranded.has(key));
-            const write = () =>
-              there.commit(
-                ledger.map(({ key, change }) => {
-                  const value: Stranded = { dc: dc.name, change };
-                  return { op: 'insert', table: 'stranded', key, value };
-                }),
-              );
-            if (simulation.broken('undone before the ledger is durable'))
-              there.later(dc.random.between(0, 20_000), write);
-            else if (ledger.length > 0) write();
-            return undefined;
-          },
-          () => reach('stranded', keys),
-        ),
-      );
-    }
+    case 'stranded':
+      return stranded(rejoin);
     case 'undone':
-      return here(
-        () => {
-          if (simulation.broken('rejoined without the undo')) return undefined;
-          const keys = (pg.rejoining?.keys ?? []).filter(
-            ({ table, key }) => table !== 'succession' && pg.tables[table].has(key),
-          );
-          if (keys.length > 0)
-            pg.commit(
-              keys.map(({ table, key }) => ({ op: 'delete', table, key })),
-              'undo',
-            );
-          return undefined;
-        },
-        () => reach('undone'),
+      return rejoin.here(
+        () => undo(rejoin),
+        () => rejoin.reach('undone'),
       );
     case 'caught-up':
-      return here(
-        () => {
-          pg.frozen.delete(successor);
-          incoming.enable();
-          return undefined;
-        },
-        () => resend(),
-      );
+      return catchUp(rejoin);
     case 'streaming':
-      return remote(
-        () => {
-          if (!simulation.broken('the old slots again')) outgoing.makeSlot();
-          there.frozen.delete(dc.name);
-          outgoing.enable();
-          return undefined;
-        },
-        () => reach('streaming'),
-      );
+      return streaming(rejoin);
     case 'verified':
-      return remote(
-        () => {
-          const wrong = simulation.broken('not verified') ? null : simulation.difference();
+      return rejoin.forEach(
+        rejoin.living,
+        (there) => {
+          const wrong = simulation.broken('not verified') ? null : simulation.difference([dc, there]);
           if (wrong !== null) return wrong;
-          there.conflicts = 0;
+          const kept =
+            pg.relay.covers(there.name, there.pg.progress) || simulation.broken('back with empty relay slots');
+          if (dc.peers.length > 1 && !kept) return `${there.name} lacks what is not kept here for it`;
+          there.pg.conflicts = 0;
           pg.conflicts = 0;
           return undefined;
         },
-        () => reach('verified'),
+        () => rejoin.reach('verified'),
       );
     case 'readmitted':
-      return here(
+      return rejoin.here(
         () => {
           if (pg.rejoining?.stage !== 'readmitted' || pg.rejoining.term !== term) {
             if (!simulation.broken('the same generation')) pg.generation++;
-            pg.rejoining = { term, stage: 'readmitted', keys: [] };
+            pg.rejoining = { term, stage: 'readmitted', cut: pg.rejoining?.cut ?? 0, keys: [] };
           }
           return undefined;
         },
         () =>
           agent.askStore(
-            () => simulation.readmit(dc, term),
-            (ok) => (ok === true ? reached('readmitted') : notYet('the lease store does not answer')),
+            () => simulation.readmit(dc, action.takenOver),
+            (ok) => (ok === true ? rejoin.reached('readmitted') : rejoin.notYet('the lease store does not answer')),
           ),
       );
   }
+}
 
-  /** The home sends every key that was undone, and its present row comes after whatever was written to it before. */
-  function resend(): void {
-    const keys = new Map((pg.rejoining?.keys ?? []).map((one) => [`${one.table} ${one.key}`, one]));
-    let upTo = 0;
-    const send = () =>
-      remote(
-        () => {
-          if (!incoming.connected) return 'the stream does not run';
-          for (const { table, key } of simulation.broken('not sent again') ? [] : keys.values()) {
-            if (table === 'succession' || table === 'stranded') continue;
-            const value = there.tables[table].get(key);
-            there.commit([{ op: 'repair', table, key, ...(value === undefined ? {} : { value }) }]);
-          }
-          upTo = there.lsn;
-          return undefined;
-        },
-        () => wait(simulation.timeline.nowMs + catchUpWithinMs),
-      );
-    const wait = (untilMs: number) => {
-      agent.query(
-        () => incoming.connected && incoming.appliedLsn >= upTo,
-        (there) => {
-          if (there === true) return reach('caught-up');
-          if (simulation.timeline.nowMs > untilMs) return notYet('not caught up');
-          agent.later(50, () => wait(untilMs));
-        },
-      );
-    };
-    send();
+function streaming(rejoin: Rejoin): void {
+  const { agent, dc, living } = rejoin;
+  const { pg } = dc;
+  // Who is gone as well finds its slot when it comes back, and what was written before at its successor's.
+  const make = () => {
+    if (!agent.simulation.broken('the old slots again'))
+      for (const outgoing of dc.outgoing.values()) {
+        outgoing.terminate();
+        outgoing.makeSlot();
+      }
+    pg.beganLsn = pg.lsn;
+    for (const { name } of dc.peers) pg.relay.make(name, pg.progress);
+    return undefined;
+  };
+  rejoin.forEach(
+    living,
+    (there) => isReady(rejoin, there),
+    () =>
+      rejoin.here(make, () =>
+        rejoin.forEach(
+          living,
+          (there) => streamFrom(rejoin, there),
+          () => rejoin.reach('streaming'),
+        ),
+      ),
+  );
+}
+
+function stranded(rejoin: Rejoin): void {
+  const { agent, dc, home } = rejoin;
+  const { simulation } = agent;
+  const { pg } = dc;
+  const there = home.pg;
+  // Whoever passed the check at commit before the lease was taken back has finished when the lock was granted once.
+  const session = {};
+  const untilMs = simulation.timeline.nowMs + drainWithinMs;
+  let keys: readonly Pick<Change, 'table' | 'key'>[] = [];
+  let cut = 0;
+  const quiet = () => {
+    if (simulation.broken('stranded while somebody writes')) return undefined;
+    if (pg.leaseLeftMs() > 0) return 'the lease is still there';
+    if (pg.lockWriters(session) || pg.holdsLock(session)) {
+      pg.unlockWriters(session);
+      return undefined;
+    }
+    if (simulation.timeline.nowMs < untilMs) return 'wait' as const;
+    pg.unlockWriters(session);
+    return 'a transaction does not end';
+  };
+  rejoin.here(quiet, () =>
+    rejoin.remote(
+      home,
+      () => {
+        const own = lastCut(there, dc.name, pg.generation);
+        if (own === null) return 'the takeover is not recorded yet';
+        const found = strandedRows(dc, there, own, (hole) => simulation.broken(hole));
+        if (typeof found === 'string') return found;
+        const undone = simulation.broken('keys of an earlier attempt forgotten') ? [] : (pg.rejoining?.keys ?? []);
+        simulation.observer.seen.foreign += found.entries.filter(({ value }) => value.dc !== dc.name).length;
+        keys = [...new Map([...undone, ...found.keys].map((one) => [`${one.table} ${one.key}`, one])).values()];
+        cut = own.homed;
+        const ledger = found.entries.filter(({ key }) => !there.tables.stranded.has(key));
+        const write = () => {
+          const missing = ledger.filter(({ key }) => !there.tables.stranded.has(key));
+          if (missing.length > 0)
+            there.commit(missing.map(({ key, value }) => ({ op: 'insert', table: 'stranded', key, value })));
+        };
+        if (simulation.broken('undone before the ledger is durable')) there.later(dc.random.between(0, 20_000), write);
+        else write();
+        return undefined;
+      },
+      () => rejoin.reach('stranded', { keys, cut }),
+    ),
+  );
+}
+
+/** Deletes what stranded transactions touched. What was applied of others beyond the cuts never was, either. */
+function undo({ dc, home, agent }: Rejoin): undefined {
+  const { pg } = dc;
+  const { simulation } = agent;
+  if (simulation.broken('rejoined without the undo')) return;
+  const keys = (pg.rejoining?.keys ?? []).filter(({ table, key }) => pg.tables[table].has(key));
+  if (keys.length > 0)
+    pg.commit(
+      keys.map(({ table, key }) => ({ op: 'delete', table, key })),
+      'undo',
+    );
+  for (const { name } of dc.peers) {
+    const cut = lastCut(home.pg, name, pg.generations.get(name) ?? 1);
+    const beyond = cut !== null && (pg.progress.get(name) ?? 0) > cut.homed;
+    if (beyond && !simulation.broken('the tail is not lowered')) pg.progress.set(name, cut.homed);
   }
+}
+
+/** What speaks against the old slot for `there` being dropped: it may hold what is needed once more. */
+function isReady({ dc, home, agent }: Rejoin, there: DataCenter): string | undefined {
+  const { pg } = there;
+  if (agent.simulation.broken('thawed before its tail is there')) return undefined;
+  if (!pg.frozen.has(dc.name)) return undefined;
+  const cut = lastCut(home.pg, dc.name, dc.pg.generation);
+  if (cut !== null && (pg.progress.get(dc.name) ?? 0) < cut.homed)
+    return `${there.name} lacks what was written here last`;
+  if (!pg.tables.succession.has(String(agent.state.rejoin?.takenOver)))
+    return `${there.name} has not heard of the takeover`;
+  return undefined;
+}
+
+function streamFrom({ dc, agent }: Rejoin, there: DataCenter): undefined {
+  const outgoing = dc.to(there.name);
+  if (!agent.simulation.broken('the old slots again')) outgoing.beginAnew();
+  there.pg.generations.set(dc.name, dc.pg.generation + 1);
+  there.pg.frozen.delete(dc.name);
+  outgoing.enable();
+  return undefined;
 }

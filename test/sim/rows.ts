@@ -7,8 +7,9 @@ export type Deed = {
   readonly giver: string | null;
   readonly digest: string | null;
 };
-export type CutRow = { readonly of: string; readonly generation: number; readonly homed: number };
-export type SuccessionRow = Succession & { readonly cut: CutRow | null };
+/** Up to where the log of a generation of a data center that is gone counts. */
+export type CutRow = { readonly generation: number; readonly homed: number };
+export type SuccessionRow = Succession & { readonly cuts: Readonly<Record<string, CutRow>> | null };
 export type Stranded = { readonly dc: string; readonly change: Change };
 export type Value = string | Deed | SuccessionRow | Stranded;
 export type TableName = 'row' | 'deed' | 'acceptance' | 'adoption' | 'succession' | 'stranded';
@@ -21,11 +22,21 @@ export type Change = {
 export type Transaction = {
   readonly lsn: number;
   readonly origin: string | null;
+  /** Where it is in the log that it was applied from; null when it was written here. */
+  readonly originLsn: number | null;
   readonly atMs: number;
   readonly changes: readonly Change[];
 };
 
 export class ApplyError extends Error {}
+
+/** The account that a row belongs to; null for rows about whole data centers. */
+export function accountOf(table: TableName, key: string): string | null {
+  if (table === 'row') return key.slice(0, key.indexOf('/'));
+  if (table === 'deed') return key;
+  if (table === 'acceptance' || table === 'adoption') return key.slice(0, key.indexOf('@')) || null;
+  return null;
+}
 
 /** Where the deed of `home` in `term` leads, and the term of the last succession that applied. */
 export function fold(

@@ -18,6 +18,24 @@ const healWithinMs = 30_000;
 /** The longest commit that stands still ends in it. */
 const quietWithinMs = 20_000;
 
+/** What a person does who reads `status`: one that lacks what nobody keeps for it is taken over, to be seeded again. */
+const personAfterMs = 8_000;
+
+function helpOut(simulation: Simulation): void {
+  const { dcs, forcedByPerson } = simulation;
+  for (const { name, peers, agent } of dcs) {
+    const lease = agent?.state.lease;
+    const lost = lease?.phase === 'without' && lease.reasons.some(({ code }) => code === 'tail-lost');
+    if (!lost || agent?.state.view.own?.takenOver !== null) continue;
+    const helper = peers.find((peer) => peer.agent?.state.lease.phase === 'held')?.agent;
+    if (helper == null) continue;
+    forcedByPerson.add(name);
+    const id = `helped-${Math.round(simulation.timeline.nowMs)}`;
+    simulation.onAsked(id, helper);
+    helper.handle({ kind: 'failover-asked', id, from: name, forced: true });
+  }
+}
+
 export type RunOptions = {
   readonly mutant?: Mutant | null;
   /** Called before anything happens. */
@@ -25,7 +43,7 @@ export type RunOptions = {
 };
 
 export function run(schedule: Schedule, { mutant = null, watch = () => {} }: RunOptions = {}): Outcome {
-  const simulation = new Simulation(schedule.seed, mutant, schedule.manual ? { automaticFailover: false } : {});
+  const simulation = new Simulation(schedule, mutant);
   const { timeline, observer } = simulation;
   let healedInMs = 0;
   watch(simulation);
@@ -37,6 +55,7 @@ export function run(schedule: Schedule, { mutant = null, watch = () => {} }: Run
     timeline.runUntil(lastMs);
     let unrest = simulation.unrest();
     while (unrest !== null) {
+      if (timeline.nowMs > lastMs + personAfterMs) helpOut(simulation);
       if (timeline.nowMs > lastMs + healWithinMs) throw new Violation('liveness', unrest);
       timeline.runUntil(timeline.nowMs + 250);
       unrest = simulation.unrest();

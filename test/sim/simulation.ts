@@ -1,5 +1,5 @@
 /**
- * Two data centers, a lease store and the links between them, under virtual time. `faults.ts` says what happens to them,
+ * Two or three data centers, a lease store and the links between them, under virtual time. `faults.ts` says what happens to them,
  * `observer.ts` what must hold. Everything follows from a schedule and its seed.
  */
 import type { GiveOutcome, Settings } from '@lanekeeper/server/ownership';
@@ -14,9 +14,11 @@ import type {
 import { ModelLeaseStore } from '../support/model-lease-store.ts';
 import { type AgentProcess, settings } from './agent.ts';
 import { DataCenter } from './data-center.ts';
+import { tellSeen } from './moves.ts';
 import type { Mutant } from './mutants.ts';
 import { Observer, Violation } from './observer.ts';
 import type { Deed, Transaction } from './rows.ts';
+import type { Schedule } from './schedule.ts';
 import { Links, Stream } from './streams.ts';
 import { type Random, seeded, Timeline } from './timeline.ts';
 
@@ -28,7 +30,7 @@ export class Simulation {
   readonly store = new ModelLeaseStore();
   readonly links = new Links(this.timeline);
   readonly observer: Observer;
-  readonly dcs: readonly [DataCenter, DataCenter];
+  readonly dcs: readonly DataCenter[];
   readonly accounts = ['a1', 'a2', 'a3', 'a4'];
   readonly mutant: Mutant | null;
   readonly settings: Partial<Settings>;
@@ -47,25 +49,38 @@ export class Simulation {
   readonly answers = new Map<string, { readonly agent: AgentProcess; answers: number }>();
   readonly #leases = new Map<string, number>();
 
-  constructor(seed: number, mutant: Mutant | null = null, overrides: Partial<Settings> = {}) {
+  constructor(
+    { seed, manual, dataCenters }: Pick<Schedule, 'seed' | 'manual' | 'dataCenters'>,
+    mutant: Mutant | null = null,
+  ) {
+    const overrides: Partial<Settings> = manual ? { automaticFailover: false } : {};
     this.mutant = mutant;
     this.settings = { ...overrides, ...mutant?.settings };
     this.#network = seeded(seed * 13 + 3);
     this.observer = new Observer(this);
-    const [ny, la] = [new DataCenter(this, 'ny', seed), new DataCenter(this, 'la', seed + 77)];
-    this.dcs = [ny, la];
-    this.links.delayMs = this.#network.pick([2, 15, 15, 40]);
+    this.dcs = dataCenters.map((name, index) => new DataCenter(this, name, seed + index * 77));
+    const delayMs = this.#network.pick([2, 15, 15, 40]);
     const broken = (hole: string) => this.broken(hole);
-    ny.outgoing = la.incoming = new Stream(ny.pg, la.pg, this.timeline, this.links, la.random, broken);
-    la.outgoing = ny.incoming = new Stream(la.pg, ny.pg, this.timeline, this.links, ny.random, broken);
-    [ny.peer, la.peer] = [la, ny];
+    for (const dc of this.dcs) {
+      dc.peers = this.dcs.filter((other) => other !== dc);
+      dc.pg.marks = this.dcs.length > 2;
+      for (const peer of dc.peers) {
+        const stream = new Stream(dc.pg, peer.pg, this.timeline, this.links, peer.random, broken);
+        dc.outgoing.set(peer.name, stream);
+        peer.incoming.set(dc.name, stream);
+        if (this.dcs.length === 2) this.links.setDelay(dc.name, peer.name, delayMs);
+        else if (dc.name < peer.name)
+          this.links.setDelay(dc.name, peer.name, this.#network.pick([2, 15, 15, 40, 40, 90]));
+      }
+      dc.pg.readers = [...dc.outgoing.values()];
+    }
     this.links.onHealed = () => {
-      for (const { incoming } of this.dcs) incoming.wake();
+      for (const { incoming } of this.dcs) for (const stream of incoming.values()) stream.wake();
     };
     for (const [index, account] of this.accounts.entries())
       for (const { pg } of this.dcs) {
         const deed: Deed = {
-          home: index % 2 === 0 ? 'ny' : 'la',
+          home: dataCenters[index % dataCenters.length] as string,
           epoch: { term: 1, counter: 0 },
           giver: null,
           digest: null,
@@ -80,17 +95,19 @@ export class Simulation {
   }
 
   dc(name: string): DataCenter {
-    return this.dcs[name === 'ny' ? 0 : 1];
+    const found = this.dcs.find((one) => one.name === name);
+    if (found === undefined) throw new Error(`there is no ${name}`);
+    return found;
   }
 
   start(): void {
     for (const dc of this.dcs) {
-      dc.incoming.start();
+      for (const stream of dc.incoming.values()) stream.start();
       dc.startAgent();
       dc.applications.start();
       this.#watchWaits(dc);
       const checkpoint = () => {
-        dc.outgoing.checkpoint();
+        for (const stream of dc.outgoing.values()) stream.checkpoint();
         this.timeline.after(2500, checkpoint);
       };
       this.timeline.after(dc.random.between(500, 2500), checkpoint);
@@ -105,7 +122,10 @@ export class Simulation {
           if (op === 'delete') this.observer.forgetDeed(dc.name, key);
           else this.observer.checkDeed(dc.name, key, pg.deed(key) as Deed);
         }
-      if (origin === null) pg.later(0, () => dc.outgoing.wake());
+      if (origin === null)
+        pg.later(0, () => {
+          for (const stream of dc.outgoing.values()) stream.wake();
+        });
     };
     pg.onConflict = (what) => {
       if (this.damaged.size === 0)
@@ -122,7 +142,10 @@ export class Simulation {
       agent.later(2, () => {
         if (word.kind === 'succession') return agent.readSuccessions();
         const { account, deed } = word;
-        if (deed.giver !== null)
+        if (deed.giver === null) return;
+        if (deed.home !== dc.name) {
+          if (deed.giver !== dc.name) tellSeen(agent, account, deed.home, deed.epoch);
+        } else
           agent.handle({
             kind: 'deed-arrived',
             account,
@@ -246,8 +269,7 @@ export class Simulation {
   // ── Requests ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Requests between the agents: there, and the answer back. */
-  requestsPass(from: DataCenter): boolean {
-    const { peer } = from;
+  requestsPass(from: DataCenter, peer: DataCenter): boolean {
     const whole = this.links.isUp(from.name, peer.name) && this.links.isUp(peer.name, from.name);
     return (
       whole &&
@@ -289,18 +311,21 @@ export class Simulation {
       if (state.lease.phase !== 'held')
         return `${name} has no lease: ${JSON.stringify('reasons' in state.lease ? state.lease.reasons : '')}`;
       if (pg.leaseLeftMs() <= 0) return `${name} has no lease in the database`;
-      if (!record.inSync.includes(dc.peer.name)) return `${dc.peer.name} is not in the sync set of ${name}`;
-      if (pg.syncMembers !== 1) return `${name} waits for ${pg.syncMembers}`;
+      for (const peer of dc.peers)
+        if (!record.inSync.includes(peer.name)) return `${peer.name} is not in the sync set of ${name}`;
+      if (pg.syncMembers !== dc.peers.length) return `${name} waits for ${pg.syncMembers}`;
       if (state.moves.size > 0) return `${name} still moves ${[...state.moves.keys()].join(' ')}`;
       if (state.turnover !== null || state.takeover.phase !== 'none') return `${name} has not finished a succession`;
       for (const [account, { untilMs }] of pg.drains)
         if (untilMs > this.timeline.nowMs) return `${name} still drains ${account}`;
       if (pg.successions.length !== view.successions.length) return `${name} lacks successions`;
-      if (!dc.incoming.connected || dc.incoming.appliedLsn < dc.peer.pg.lsn - 400) return `${name} is behind`;
+      for (const stream of dc.incoming.values())
+        if (!stream.connected || stream.appliedLsn < stream.publisher.lsn - 400)
+          return `${name} is behind ${stream.publisher.here}`;
     }
     for (const account of this.accounts) {
       const homes = this.dcs.map(({ pg }) => pg.present(account));
-      if (homes[0]?.home !== homes[1]?.home) return `${account} is at home in two places`;
+      if (homes.some((one) => one?.home !== homes[0]?.home)) return `${account} is at home in two places`;
       const home = this.dc(homes[0]?.home ?? 'ny');
       const writer = home.pg.begin(account, false);
       const answer = home.pg.fence(writer);
@@ -312,30 +337,37 @@ export class Simulation {
 
   get quiet(): boolean {
     return this.dcs.every(
-      ({ pg, incoming, peer }) => pg.waiting.size === 0 && pg.writers.size === 0 && incoming.appliedLsn >= peer.pg.lsn,
+      ({ pg, incoming }) =>
+        pg.waiting.size === 0 &&
+        pg.writers.size === 0 &&
+        [...incoming.values()].every((stream) => stream.appliedLsn >= stream.publisher.lsn),
     );
   }
 
-  /** The first difference between the two databases. `onTheWay` leaves out what a stream has yet to bring. */
-  difference(): string | null {
-    const [ny, la] = this.dcs;
+  /** The first difference between some of the databases, but for what a stream has yet to bring to one of them. */
+  difference(dcs: readonly DataCenter[] = this.dcs): string | null {
     const moving = new Set<string>();
-    for (const { pg, incoming } of this.dcs) {
-      const applied = pg.progress.get(incoming.publisher.here) ?? 0;
-      const { wal } = incoming.publisher;
-      for (let at = wal.length - 1; at >= 0 && (wal[at] as Transaction).lsn > applied; at--)
-        for (const { table, key } of (wal[at] as Transaction).changes) moving.add(`${table} ${key}`);
-    }
-    for (const [table, rows] of Object.entries(ny.pg.tables)) {
-      const others = la.pg.tables[table as keyof typeof la.pg.tables];
-      for (const key of new Set([...rows.keys(), ...others.keys()])) {
-        if (moving.has(`${table} ${key}`) || (table === 'row' && this.damaged.has(key.slice(0, key.indexOf('/')))))
-          continue;
-        const [here, there] = [rows.get(key), others.get(key)];
-        if (here !== there && JSON.stringify(here) !== JSON.stringify(there))
-          return `${table} ${key} is ${JSON.stringify(here)} in ny and ${JSON.stringify(there)} in la`;
+    for (const { pg, incoming } of dcs)
+      for (const { publisher } of incoming.values()) {
+        const applied = pg.progress.get(publisher.here) ?? 0;
+        const { wal } = publisher;
+        for (let at = wal.length - 1; at >= 0 && (wal[at] as Transaction).lsn > applied; at--) {
+          const { origin, changes } = wal[at] as Transaction;
+          if (origin === null) for (const { table, key } of changes) moving.add(`${table} ${key}`);
+        }
       }
-    }
+    const [one, ...others] = dcs as [DataCenter, ...DataCenter[]];
+    for (const other of others)
+      for (const [table, rows] of Object.entries(one.pg.tables)) {
+        const theirs = other.pg.tables[table as keyof typeof other.pg.tables];
+        for (const key of new Set([...rows.keys(), ...theirs.keys()])) {
+          if (moving.has(`${table} ${key}`) || (table === 'row' && this.damaged.has(key.slice(0, key.indexOf('/')))))
+            continue;
+          const [here, there] = [rows.get(key), theirs.get(key)];
+          if (here !== there && JSON.stringify(here) !== JSON.stringify(there))
+            return `${table} ${key} is ${JSON.stringify(here)} in ${one.name} and ${JSON.stringify(there)} in ${other.name}`;
+        }
+      }
     return null;
   }
 }

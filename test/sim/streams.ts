@@ -11,11 +11,21 @@ export class Links {
   readonly #timeline: Timeline;
   readonly #cut = new Map<string, number>();
   readonly #cutSinceMs = new Map<string, number>();
-  delayMs = 15;
+  readonly #delays = new Map<string, number>();
   onHealed: () => void = () => {};
 
   constructor(timeline: Timeline) {
     this.#timeline = timeline;
+  }
+
+  /** In both directions. */
+  setDelay(one: string, other: string, delayMs: number): void {
+    this.#delays.set(`${one}>${other}`, delayMs);
+    this.#delays.set(`${other}>${one}`, delayMs);
+  }
+
+  delayMs(from: string, to: string): number {
+    return this.#delays.get(`${from}>${to}`) ?? 15;
   }
 
   isUp(from: string, to: string): boolean {
@@ -43,6 +53,9 @@ const windowMs = 500;
 const connectEveryMs = 300;
 const statusEveryMs = 500;
 const errorPauseMs = 700;
+/** How long a worker waits at a mark for what has to come first, before it gives up and is started again. */
+const holdMs = 2000;
+const holdLookMs = 20;
 
 /** A worker of the subscriber, and the walsender that it talks to. */
 type Connection = {
@@ -110,6 +123,14 @@ export class Stream {
     return this.#links.isUp(publisher.here, subscriber.here) && this.#links.isUp(subscriber.here, publisher.here);
   }
 
+  get reader(): string {
+    return this.subscriber.here;
+  }
+
+  get listRead(): readonly string[] {
+    return this.#listRead;
+  }
+
   get readsList(): boolean {
     return this.#listRead === this.publisher.names;
   }
@@ -156,7 +177,10 @@ export class Stream {
       return;
     }
     connection.busy = true;
-    const arrivesMs = Math.max(0, transaction.atMs + this.#links.delayMs - this.#timeline.nowMs);
+    const arrivesMs = Math.max(
+      0,
+      transaction.atMs + this.#links.delayMs(publisher.here, subscriber.here) - this.#timeline.nowMs,
+    );
     publisher.later(0, () => subscriber.later(arrivesMs, () => this.#apply(connection, transaction)));
   }
 
@@ -170,7 +194,7 @@ export class Stream {
     return undefined;
   }
 
-  #apply(connection: Connection, transaction: Transaction): void {
+  #apply(connection: Connection, transaction: Transaction, patienceMs = Number.POSITIVE_INFINITY): void {
     if (this.#connection !== connection) return;
     const { publisher, subscriber } = this;
     const { nowMs } = this.#timeline;
@@ -178,6 +202,11 @@ export class Stream {
       return subscriber.later(this.blockedUntilMs - nowMs, () => this.#apply(connection, transaction));
     const locked = transaction.changes.some(({ table }) => table === 'succession') && !subscriber.mayTouchSuccessions;
     if (locked) return subscriber.later(5, () => this.#apply(connection, transaction));
+    if (subscriber.waitsFor(transaction.changes)) {
+      const untilMs = Math.min(patienceMs, nowMs + holdMs);
+      if (nowMs < untilMs) return subscriber.later(holdLookMs, () => this.#apply(connection, transaction, untilMs));
+      return this.#fail();
+    }
     try {
       const { swallows } = this;
       const lost = ({ table, key }: Change) =>
@@ -186,16 +215,19 @@ export class Stream {
       subscriber.applyFrom(publisher.here, { ...transaction, changes });
     } catch (error) {
       if (!(error instanceof ApplyError)) throw error;
-      this.errors++;
-      this.terminate();
-      subscriber.later(errorPauseMs, () => this.start());
-      return;
+      return this.#fail();
     }
     connection.next++;
     connection.receivedLsn = transaction.lsn;
     connection.busy = false;
     this.#reply(connection);
     this.wake();
+  }
+
+  #fail(): void {
+    this.errors++;
+    this.terminate();
+    this.subscriber.later(errorPauseMs, () => this.start());
   }
 
   #status(connection: Connection): void {
@@ -215,7 +247,7 @@ export class Stream {
     if (!this.#links.flows(subscriber.here, publisher.here)) return;
     // A worker that waits for a lock says nothing.
     if (connection.busy && this.#timeline.nowMs < this.blockedUntilMs) return;
-    this.#timeline.after(this.#links.delayMs, () =>
+    this.#timeline.after(this.#links.delayMs(subscriber.here, publisher.here), () =>
       publisher.later(0, () => {
         if (this.#connection !== connection && !this.#broken('a frozen stream acknowledges')) return;
         this.#lastReplyMs = this.#timeline.nowMs;
@@ -226,12 +258,18 @@ export class Stream {
     );
   }
 
-  /** Commits that have what they waited for. */
+  /** Commits that have what they waited for, by the list that this walsender has read: all of it. */
   release(): void {
-    const { publisher } = this;
-    const counts = this.#listRead.includes(this.subscriber.here) && publisher.names.includes(this.subscriber.here);
-    if (!counts) return;
-    for (const one of [...publisher.waiting]) if (one.lsn <= this.flushedLsn) one.end('flushed');
+    const { publisher, reader } = this;
+    if (!this.#listRead.includes(reader) || !publisher.names.includes(reader)) return;
+    let flushedLsn = this.flushedLsn;
+    for (const name of publisher.broken('one of the sync set is enough') ? [] : this.#listRead) {
+      if (name === reader) continue;
+      const other = publisher.readers.find((one) => one.reader === name);
+      if (other === undefined || !other.connected || !other.listRead.includes(name)) return;
+      flushedLsn = Math.min(flushedLsn, other.flushedLsn);
+    }
+    for (const one of [...publisher.waiting]) if (one.lsn <= flushedLsn) one.end('flushed');
   }
 
   /** The walsender reads the configuration again, some time after it was written. */
@@ -283,6 +321,10 @@ export class Stream {
   makeSlot(): void {
     this.slot = { confirmedLsn: this.publisher.lsn, writtenLsn: this.publisher.lsn };
     this.flushedLsn = 0;
-    this.subscriber.progress.set(this.publisher.here, this.publisher.lsn);
+  }
+
+  /** The subscriber goes on with the slot that was made anew when the publisher came back: all at the same position. */
+  beginAnew(): void {
+    this.subscriber.progress.set(this.publisher.here, this.publisher.beganLsn);
   }
 }

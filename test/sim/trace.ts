@@ -12,14 +12,25 @@ export function traced(schedule: Schedule, write: (line: string) => void): (simu
       timeline.at(untilMs, () => say(dc, `-- end of ${kind}`));
     }
     for (const { name, pg } of simulation.dcs) {
+      const { frozen } = pg;
+      const freeze = frozen.set.bind(frozen);
+      frozen.set = (dc, how) => {
+        if (frozen.get(dc)?.term !== how.term) say(name, `${dc} is frozen at ${pg.progress.get(dc)}, term ${how.term}`);
+        return freeze(dc, how);
+      };
+      const thaw = frozen.delete.bind(frozen);
+      frozen.delete = (dc) => {
+        if (frozen.has(dc)) say(name, `${dc} is thawed at ${pg.progress.get(dc)}`);
+        return thaw(dc);
+      };
       const commit = pg.commit.bind(pg);
-      pg.commit = (changes, origin = null) => {
-        const transaction = commit(changes, origin);
+      pg.commit = (changes, origin = null, originLsn = null) => {
+        const transaction = commit(changes, origin, originLsn);
         for (const { op, table, key, value } of changes)
           if (table !== 'row' && table !== 'adoption')
             say(
               name,
-              `${op} ${table} ${key} ${JSON.stringify(value, leaveOut)}${origin === null ? '' : ` from ${origin}`}`,
+              `${op} ${table} ${key} ${JSON.stringify(value, leaveOut)}${origin === null ? '' : ` from ${origin} at ${originLsn}`}`,
             );
         return transaction;
       };

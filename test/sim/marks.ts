@@ -1,0 +1,49 @@
+/**
+ * What may not overtake what (`packages/server/sql/000014.sql`): with three data centers two streams bring the writes to one
+ * account when its home has changed, so that a stream is held at a mark until the other one has brought what comes before it.
+ */
+import { compareEpochs } from 'lanekeeper/model';
+import type { ModelPostgres, Rejoining } from './postgres.ts';
+import { type Change, type Deed, fold, type SuccessionRow } from './rows.ts';
+
+const stagesAfterUndo = new Set(['undone', 'caught-up', 'streaming', 'verified', 'readmitted']);
+
+export function isAfterUndo(rejoining: Rejoining | null): boolean {
+  return stagesAfterUndo.has(rejoining?.stage ?? '');
+}
+
+/** The mark of a switchover or a hand-back: an acceptance of nobody's account. */
+export const markKey = (term: number) => `@${term}.0`;
+
+/** A row that takes from this very generation: nothing is read behind it before what was stranded here is undone. */
+export function isHeld(pg: ModelPostgres, { kind, cuts }: SuccessionRow): boolean {
+  const own = cuts?.[pg.here];
+  if (pg.broken('no hold') || kind !== 'take' || own === undefined || own.generation !== pg.generation) return false;
+  return !isAfterUndo(pg.rejoining) || (pg.rejoining?.cut ?? 0) > own.homed;
+}
+
+export function waitsFor(pg: ModelPostgres, changes: readonly Change[]): string | null {
+  if (!pg.marks) return null;
+  for (const { op, table, key, value } of changes) {
+    if (table === 'succession' && !pg.broken('no hold for tails')) {
+      const { cuts } = value as SuccessionRow;
+      for (const [dc, { homed }] of Object.entries(cuts ?? {}))
+        if (dc !== pg.here && (pg.progress.get(dc) ?? 0) < homed) return `the log of ${dc} up to ${homed}`;
+    } else if (table === 'acceptance' && op === 'insert' && !pg.broken('no hold for acceptances')) {
+      const [account, epoch] = key.split('@') as [string, string];
+      const [term, counter] = epoch.split('.').map(Number) as [number, number];
+      if (account === '' && !pg.tables.succession.has(String(term))) return `the succession of term ${term}`;
+      const deed = pg.deed(account);
+      if (account !== '' && (deed === undefined || compareEpochs(deed.epoch, { term, counter }) < 0))
+        return `the deed of ${account} of ${epoch}`;
+    } else if (table === 'deed' && op === 'update' && !pg.broken('no hold for declined deeds')) {
+      const deed = value as Deed;
+      const present = pg.deed(key);
+      if (present === undefined || deed.giver === null || compareEpochs(deed.epoch, present.epoch) <= 0) continue;
+      const { home, epoch } = present;
+      if (deed.giver !== home && deed.giver !== fold(pg.successions, home, epoch.term).home)
+        return `what made ${deed.giver} the home of ${key}`;
+    }
+  }
+  return null;
+}

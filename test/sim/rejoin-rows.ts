@@ -1,0 +1,74 @@
+/** Which transactions of a data center that comes back are stranded: its own beyond the cut, and what it applied of others beyond theirs. */
+import type { DataCenter } from './data-center.ts';
+import { textOf } from './handover.ts';
+import type { ModelPostgres } from './postgres.ts';
+import type { Change, CutRow, Stranded, Transaction } from './rows.ts';
+
+type Entry = { readonly key: string; readonly value: Stranded };
+type Key = Pick<Change, 'table' | 'key'>;
+
+/** Up to where the log of that generation counts: a successor that was taken over itself may have had more than the next one. */
+export function lastCut(home: ModelPostgres, dc: string, generation: number): CutRow | null {
+  let last: CutRow | null = null;
+  for (const { cuts } of home.successions) {
+    const cut = cuts?.[dc];
+    if (cut?.generation === generation) last = cut;
+  }
+  return last;
+}
+
+/** The end of the last generation before the present one: what was applied of it has to be whole, and no more than that. */
+export function endOfEarlier(home: ModelPostgres, dc: string, generation: number): CutRow | null {
+  let last: CutRow | null = null;
+  for (const { cuts } of home.successions) {
+    const cut = cuts?.[dc];
+    if (cut !== undefined && cut.generation < generation) last = cut;
+  }
+  return last;
+}
+
+export function strandedRows(
+  dc: DataCenter,
+  home: ModelPostgres,
+  own: CutRow,
+  broken: (hole: string) => boolean,
+): { readonly entries: readonly Entry[]; readonly keys: readonly Key[] } | string {
+  const { pg, name } = dc;
+  const entries: Entry[] = [];
+  const keys = new Map<string, Key>();
+  const add = (of: string, generation: number, transactions: readonly (Transaction & { readonly at: number })[]) => {
+    for (const { at, changes } of transactions)
+      for (const change of changes) {
+        const { table, key } = change;
+        keys.set(`${table} ${key}`, { table, key });
+        // What is stranded of a ledger is its entries.
+        if (table === 'stranded' && change.value !== undefined) entries.push({ key, value: change.value as Stranded });
+        else entries.push({ key: `${of}/${generation}/${textOf(at)}/${table} ${key}`, value: { dc: of, change } });
+      }
+  };
+  const { slot } = dc.to(home.here);
+  const from = broken('stranded by slot position') ? (slot?.writtenLsn ?? 0) : own.homed;
+  const written = pg.wal.filter(({ lsn, origin }) => origin === null && lsn > from);
+  // It may have gone beyond the cut where there was nothing to apply.
+  const begins = slot?.writtenLsn ?? Number.POSITIVE_INFINITY;
+  if (written.some(({ lsn }) => lsn <= begins)) return 'the slot begins beyond the cut';
+  add(
+    name,
+    own.generation,
+    written.map((one) => ({ ...one, at: one.lsn })),
+  );
+  for (const peer of broken('only the own lineage') ? [] : dc.peers) {
+    const generation = pg.generations.get(peer.name) ?? 1;
+    const cut = lastCut(home, peer.name, generation);
+    if (cut === null) continue;
+    const applied = pg.wal.flatMap((one) =>
+      one.origin === peer.name &&
+      (one.originLsn as number) > cut.homed &&
+      (one.originLsn as number) <= (pg.progress.get(peer.name) ?? 0)
+        ? [{ ...one, at: one.originLsn as number }]
+        : [],
+    );
+    add(peer.name, generation, applied);
+  }
+  return { entries, keys: [...keys.values()] };
+}
