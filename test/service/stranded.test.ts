@@ -237,13 +237,15 @@ test('undone, caught up and sent again, both are equal while la goes on writing'
     await catchUp(pair, takeover);
     const reports = [];
     for (let round = 0; round < 3; round += 1) {
-      const report = await using(la.urls.agent, (client) => resendStranded(client, takeover.origin));
+      const report = await using(la.urls.agent, (client) =>
+        resendStranded([{ dataCenter: 'la', client }], [takeover.origin]),
+      );
       expect(report.problems).toEqual([]);
       expect(report.sent).toBeGreaterThan(10);
       expect(report.absent).toBeGreaterThan(3);
       reports.push(report);
     }
-    await applied(la, 'ny', reports.at(-1)?.upTo ?? '');
+    await applied(la, 'ny', reports.at(-1)?.upTo.la ?? '');
   } finally {
     stop = true;
     await Promise.all(writers);
@@ -421,7 +423,9 @@ test('with a single home for everything the one deed stands for every row', asyn
     expect(await strand(single, taken)).toBe(2);
     await undo(single, taken);
     await catchUp(single, taken);
-    const report = await using(to.urls.agent, (client) => resendStranded(client, taken.origin));
+    const report = await using(to.urls.agent, (client) =>
+      resendStranded([{ dataCenter: 'la', client }], [taken.origin]),
+    );
     expect(report).toMatchObject({ keys: 2, sent: 1, absent: 1, problems: [] });
     expect(await using(to.urls.agent, (client) => mergeAutomatically(client, to.configuration, taken.origin))).toEqual({
       merged: 2,

@@ -59,6 +59,7 @@ import { RelayEffects } from './relay.ts';
 import { ReplicationWatch } from './replication.ts';
 import { Rollout } from './rollout.ts';
 import { Seen } from './seen.ts';
+import { StandbyList } from './standby-list.ts';
 import { type AgentStatus, buildStatus } from './status.ts';
 import { Successions } from './successions.ts';
 import { collectTakeovers } from './takeover-hook.ts';
@@ -129,15 +130,17 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     others.map((peer) => [peer, streamNames.map((stream) => subscriptionName(peer, stream))]),
   );
   const handover = new Handover();
+  const relay = new RelayEffects({ configuration, database, connect: options.connect, log });
   const rejoin = new RejoinEffects({
     configuration,
     database,
     store: leaseStore,
     connect: options.connect,
     subscriptions,
+    mend: (request) => relay.mend({ kind: 'mend', round: 0, ...request }),
     log,
   });
-  const relay = new RelayEffects({ configuration, database, connect: options.connect, log });
+  const standbys = new StandbyList(configuration);
   const promotion = new Promotion({ peers: others, connect: options.connect(here, 'replication'), log });
   let syncProblem: string | null = null;
   const makeReign = async (session: Client, predecessor: LeaseCredential | null) => {
@@ -152,6 +155,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       subscriptions,
       mayReadOrigins: mayFreeze,
       promotion,
+      standbys,
       handover,
       rejoin,
       relay,
@@ -172,7 +176,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const reign = () => leadership.reign;
   const seen = new Seen({ peers, reign });
   const observer = new Observer({ configuration, database, peers, limits, log, reign });
-  const replication = new ReplicationWatch({ database, others, log, reign });
+  const replication = new ReplicationWatch({ database, others, standbys, log, reign });
   const successions = new Successions(database, log);
   const { keepStrandedMs } = configuration.failover;
   const rollout = new Rollout(configuration, options.version, database, () => (reign()?.leaseLeftMs() ?? 0) > 0);

@@ -90,15 +90,20 @@ export {
   endOldTransactions,
   enrol,
   forgetOld,
+  freezeForReturn,
   freezeStreams,
   type GiveResult,
   giveAccount,
   giveAll,
+  hasSuccession,
   type Incident,
+  isCovered,
+  type KnownTail,
   type Leader,
   landSuccessions,
   listInstances,
   lockWriters,
+  lowerTail,
   type MoveEntry,
   mayReadOrigins,
   noteConflicts,
@@ -113,8 +118,10 @@ export {
   readFacts,
   readFrozen,
   readIncidents,
+  readKnownTails,
   readLeader,
   readMoves,
+  readProgress,
   readProof,
   readSuccessions,
   readUnaccepted,
@@ -250,10 +257,14 @@ export {
   mergeAutomatically,
   mergeStranded,
   purgeStranded,
+  type RelayedOptions,
+  type RelayedResult,
+  type ResendHome,
   type ResendOutcome,
   type ResendReport,
   type RowKey,
   readStranded,
+  relayedTransactions,
   resendRow,
   resendStranded,
   type StrandedChange,
@@ -266,6 +277,7 @@ export {
   type UndoResult,
   undoStranded,
   writeStranded,
+  writeStrandedWhole,
 } from './stranded/index.ts';
 export {
   type EnsureStreamsOptions,
@@ -283,6 +295,7 @@ export {
   judgeStreams,
   type StreamProblem,
 } from './streams/judge.ts';
+export { addMembers, joinedPeers, readMembers, setMembers } from './streams/members.ts';
 export {
   hasRelays,
   ownHomedTables,
@@ -292,10 +305,9 @@ export {
   streamNames,
   subscriptionName,
 } from './streams/names.ts';
-export { addMembers, joinedPeers, readMembers, setMembers } from './streams/members.ts';
 export { resumePaused } from './streams/paused.ts';
 export { type IncomingStream, type OutgoingStream, readStreams, type StreamsReport } from './streams/read.ts';
-export { schemaHash, tableHashes } from './streams/schema-hash.ts';
+export { constraintHashes, schemaHash, tableHashes } from './streams/schema-hash.ts';
 export {
   cancelSyncWaiters,
   letApplicationsWait,
@@ -303,6 +315,7 @@ export {
   type PeerReplication,
   padName,
   proveThatCommitsWait,
+  relistStandbys,
   type ReplicationReport,
   type ReplyMemory,
   readReplication,
@@ -310,6 +323,7 @@ export {
   type SynchronousResult,
   setStandbyNames,
   setSyncMembers,
+  standbysIn,
   waitUntilSynchronous,
 } from './sync/index.ts';
 export type { DatabaseProblem } from './transaction.ts';

@@ -2,7 +2,7 @@
  * Typed calls of the SQL functions of `sql/` that the agent uses: one function here for each question or change.
  *
  * - `lease.ts` the right to write · `moves.ts` drains, giving, accepting · `claims.ts` values unique everywhere
- * - `successions.ts` failover, switchover, frozen streams
+ * - `successions.ts` failover, switchover, frozen streams · `returning.ts` the streams of one that comes back
  * - `agents.ts` who leads in this data center · `upkeep.ts` sweeping, limits, counters
  *
  * Everything takes a connection and may throw what `pg` throws; what the SQL function decided is a returned `kind`.
@@ -38,6 +38,15 @@ export {
   readUnaccepted,
   type UnacceptedDeed,
 } from './moves.ts';
+export {
+  freezeForReturn,
+  hasSuccession,
+  isCovered,
+  type KnownTail,
+  lowerTail,
+  readKnownTails,
+  readProgress,
+} from './returning.ts';
 export {
   freezeStreams,
   giveAll,

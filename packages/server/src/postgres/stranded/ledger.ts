@@ -5,7 +5,7 @@ import type { Lsn } from '../decode/index.ts';
 import type { Queryable } from '../queryable.ts';
 import type { StrandedChange } from './strand.ts';
 
-/** Whose log it was, in which of its lives, and which succession cut it off. */
+/** Whose log it was, in which of its lives, and in which term it was taken over: what is newer than that was written since. */
 export type StrandedOrigin = {
   readonly dataCenter: DataCenterName;
   readonly generation: number;
@@ -21,15 +21,37 @@ export async function writeStranded(
   origin: StrandedOrigin,
   batch: readonly StrandedChange[],
 ): Promise<number> {
+  return together(client, () => record(client, origin, batch));
+}
+
+/** The same for all parts of one transaction, at once: what one data center tells of another one's is all of it or nothing. */
+export async function writeStrandedWhole(
+  client: Client,
+  origin: StrandedOrigin,
+  parts: AsyncIterable<readonly StrandedChange[]>,
+): Promise<number> {
+  return together(client, async () => {
+    let recorded = 0;
+    for await (const part of parts) recorded += await record(client, origin, part);
+    return recorded;
+  });
+}
+
+async function record(client: Queryable, origin: StrandedOrigin, batch: readonly StrandedChange[]): Promise<number> {
+  const { rows } = await client.query<{ recorded: number }>(
+    'SELECT lanekeeper.record_stranded($1, $2, $3, $4::jsonb) AS recorded',
+    [origin.dataCenter, origin.generation, origin.term, JSON.stringify(batch)],
+  );
+  return rows[0]?.recorded ?? 0;
+}
+
+async function together(client: Client, work: () => Promise<number>): Promise<number> {
   // Flushed here, whatever the server's default is; the data center that returns is nobody to wait for.
   await client.query('BEGIN; SET LOCAL synchronous_commit = local');
   try {
-    const { rows } = await client.query<{ recorded: number }>(
-      'SELECT lanekeeper.record_stranded($1, $2, $3, $4::jsonb) AS recorded',
-      [origin.dataCenter, origin.generation, origin.term, JSON.stringify(batch)],
-    );
+    const recorded = await work();
     await client.query('COMMIT');
-    return rows[0]?.recorded ?? 0;
+    return recorded;
   } catch (error) {
     await client.query('ROLLBACK').catch(() => {});
     throw error;

@@ -5,18 +5,16 @@
  * A row is held while it is sent, so what is written later also arrives later. A row that is absent cannot be held: it is
  * looked at again after its absence was sent, and sent if somebody has made it meanwhile.
  */
-import type { Client } from 'pg';
-import type { Lsn } from '../decode/index.ts';
 import type { Queryable } from '../queryable.ts';
 import { databaseProblem } from '../transaction.ts';
-import type { StrandedOrigin } from './ledger.ts';
-import { readKeys } from './undo.ts';
 
 /** A row by its key, values as text. */
 export type RowKey = { readonly columns: readonly string[]; readonly values: readonly string[] };
 
 /** `sent`, `absent`: told the others. Otherwise nothing was sent, and why. */
 export type ResendOutcome = 'sent' | 'absent' | 'elsewhere' | 'unknown-account' | 'no-such-table' | 'busy';
+/** `nobodys`: no row is here, and nobody has its account. */
+export type OwnResendOutcome = ResendOutcome | 'nobodys';
 
 /** Worth another try, unchanged: lock_not_available, deadlock_detected, serialization_failure. */
 const retryable = new Set(['55P03', '40P01', '40001']);
@@ -33,10 +31,37 @@ export async function resendRow(
   key: RowKey,
   account: string | null = null,
 ): Promise<ResendOutcome> {
+  return patiently<ResendOutcome>(client, relation, key, 'SELECT lanekeeper.resend($1, $2, $3, $4) AS outcome', [
+    account,
+  ]);
+}
+
+/**
+ * The same where several data centers are asked and one of them is the home: it sends, and the others answer `elsewhere`. What
+ * belongs to no account is sent by the `first` of them.
+ */
+export async function resendOwn(
+  client: Queryable,
+  relation: string,
+  key: RowKey,
+  account: string | null,
+  first: boolean,
+): Promise<OwnResendOutcome> {
+  const statement = 'SELECT lanekeeper.resend_own($1, $2, $3, $4, $5) AS outcome';
+  return patiently<OwnResendOutcome>(client, relation, key, statement, [account, first]);
+}
+
+async function patiently<Outcome extends string>(
+  client: Queryable,
+  relation: string,
+  key: RowKey,
+  statement: string,
+  more: readonly unknown[],
+): Promise<Outcome | 'absent' | 'busy'> {
   let lastAbsent = false;
   for (let attempt = 0; attempt < triesMax; attempt += 1) {
     if (lastAbsent && !(await exists(client, relation, key))) return 'absent';
-    const outcome = await resendOnce(client, relation, key, account);
+    const outcome = await resendOnce<Outcome>(client, statement, [relation, key.columns, key.values, ...more]);
     if (outcome !== 'absent' && outcome !== 'busy') return outcome;
     lastAbsent = outcome === 'absent';
     if (outcome === 'busy') await new Promise((resolve) => setTimeout(resolve, 10 * 2 ** Math.min(attempt, 6)));
@@ -44,18 +69,14 @@ export async function resendRow(
   return 'busy';
 }
 
-async function resendOnce(
+async function resendOnce<Outcome extends string>(
   client: Queryable,
-  relation: string,
-  key: RowKey,
-  account: string | null,
-): Promise<ResendOutcome> {
+  statement: string,
+  values: readonly unknown[],
+): Promise<Outcome | 'busy'> {
   try {
     await client.query(`BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = ${lockTimeoutMs}`);
-    const { rows } = await client.query<{ outcome: ResendOutcome }>(
-      'SELECT lanekeeper.resend($1, $2, $3, $4) AS outcome',
-      [relation, key.columns, key.values, account],
-    );
+    const { rows } = await client.query<{ outcome: Outcome }>(statement, values);
     await client.query('COMMIT');
     return rows[0]?.outcome ?? 'busy';
   } catch (thrown) {
@@ -72,70 +93,4 @@ async function exists(client: Queryable, relation: string, key: RowKey): Promise
     [relation, key.columns, key.values],
   );
   return rows[0]?.there === true;
-}
-
-export type ResendReport = {
-  /** Keys: each once, or a few times where there are very many. */
-  readonly keys: number;
-  readonly sent: number;
-  readonly absent: number;
-  /** Not sent, and why; at most 100 of them. */
-  readonly problems: readonly { readonly relation: string; readonly key: RowKey; readonly outcome: ResendOutcome }[];
-  /** Once the other data center has applied the homed stream up to here, it has all of them. */
-  readonly upTo: Lsn;
-};
-
-const problemsMax = 100;
-const chunk = 1_000;
-/** Sending a row twice does no harm; memory is bounded. */
-const rememberMax = 100_000;
-
-/**
- * Sends every row that the ledger of one return names: at the home, when the data center that returns reads the stream
- * again. May be repeated. On disk here when it returns.
- */
-export async function resendStranded(
-  client: Client,
-  origin: Pick<StrandedOrigin, 'dataCenter' | 'generation'>,
-): Promise<ResendReport> {
-  const seen = new Set<string>();
-  let keys = 0;
-  const counts: Partial<Record<ResendOutcome, number>> = {};
-  const problems: ResendReport['problems'][number][] = [];
-  // The last commit takes all of them to disk.
-  await client.query('SET synchronous_commit = off');
-  try {
-    for (let after: { endLsn: Lsn; sequence: number } | null = null; ; ) {
-      const touched: Awaited<ReturnType<typeof readKeys>> = await readKeys(client, origin, after, chunk);
-      const last = touched.at(-1);
-      if (last === undefined) break;
-      for (const { relation, key_columns: columns, key, old_key, account } of touched) {
-        for (const values of old_key === null ? [key] : [key, old_key]) {
-          const name = JSON.stringify([relation, columns, values]);
-          if (seen.has(name)) continue;
-          if (seen.size >= rememberMax) seen.clear();
-          seen.add(name);
-          keys += 1;
-          const outcome = await resendRow(client, relation, { columns, values }, account);
-          counts[outcome] = (counts[outcome] ?? 0) + 1;
-          const fine = outcome === 'sent' || outcome === 'absent';
-          if (!fine && problems.length < problemsMax) problems.push({ relation, key: { columns, values }, outcome });
-        }
-      }
-      after = { endLsn: last.endLsn, sequence: last.sequence };
-    }
-    await client.query('SET synchronous_commit = local');
-    const { rows } = await client.query<{ lsn: Lsn }>(
-      "SELECT pg_catalog.pg_logical_emit_message(true, 'lanekeeper', 'resent')::text AS lsn",
-    );
-    return {
-      keys,
-      sent: counts.sent ?? 0,
-      absent: counts.absent ?? 0,
-      problems,
-      upTo: (rows[0] as { lsn: Lsn }).lsn,
-    };
-  } finally {
-    await client.query('RESET synchronous_commit').catch(() => {});
-  }
 }

@@ -1,5 +1,8 @@
-/** In the data center that returns: its own log beyond the cut, as changes for the ledger, each with its account. */
-import type { DataCenterName } from 'lanekeeper/model';
+/**
+ * In the data center that returns: its own log beyond the cut, and what it applied of another dead one's log beyond that one's cut,
+ * as changes for the ledger, each with its account.
+ */
+import { comparePositions, type DataCenterName } from 'lanekeeper/model';
 import {
   type Change,
   type DecodedTransaction,
@@ -11,13 +14,14 @@ import {
   unchanged,
 } from '../decode/index.ts';
 import type { Queryable } from '../queryable.ts';
-import { publicationName, slotName } from '../streams/names.ts';
+import { publicationName, relaySlotName, slotName, subscriptionName } from '../streams/names.ts';
 import { pinSettings } from '../verify/side.ts';
 
 /** One change of one row, with the names of the columns of `lanekeeper.stranded`. Rows are names and values as text. */
 export type StrandedChange = {
   readonly end_lsn: Lsn;
   readonly sequence: number;
+  /** Negative: of the copy in the log of another data center, which had applied the transaction. */
   readonly xid: number;
   /** ISO 8601. */
   readonly committed_at: string;
@@ -96,10 +100,7 @@ async function* batchesOf(
   let batch: Unresolved[] = [];
   for await (const transaction of transactions) {
     for await (const part of transaction.changes) {
-      for (const change of part) {
-        const stranded = strandedOf(transaction, change);
-        if (stranded !== null) batch.push(stranded);
-      }
+      batch.push(...part.flatMap((change) => strandedOf(transaction, change)));
       if (batch.length < changesPerBatch) continue;
       yield await withAccounts(agent, batch);
       batch = [];
@@ -108,12 +109,95 @@ async function* batchesOf(
   if (batch.length > 0) yield await withAccounts(agent, batch);
 }
 
+export type RelayedOptions = Pick<StrandedOptions, 'replication' | 'agent'> & {
+  /** Whose relay slot is read: the home at which this data center comes back. */
+  readonly reader: DataCenterName;
+  /** Whose transactions: a data center that was taken over. */
+  readonly publisher: DataCenterName;
+  /** What commits beyond it in the log of `publisher` is stranded. */
+  readonly cut: Lsn;
+};
+
+export type RelayedResult =
+  | {
+      readonly kind: 'opened';
+      /** In the order in which they were applied here. Each is read to its end before the next one. */
+      readonly transactions: AsyncIterable<AsyncIterable<readonly StrandedChange[]>>;
+      close(): Promise<void>;
+    }
+  | Exclude<PeekResult, { kind: 'opened' }>;
+
+/**
+ * What was applied here of the homed stream of another data center, under the names that its transactions have there. The numbers
+ * of the changes are those of the stream, which are the publisher's own as long as no trigger here kept a row back.
+ */
+export async function relayedTransactions(options: RelayedOptions): Promise<RelayedResult> {
+  const { replication, agent, reader, publisher, cut } = options;
+  await pinSettings(replication);
+  const { rows } = await agent.query<{ origin: string }>(
+    `SELECT 'pg_' || s.oid AS origin FROM pg_catalog.pg_subscription s
+      JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = current_database() AND s.subname = $1`,
+    [subscriptionName(publisher, 'homed')],
+  );
+  const origin = rows[0]?.origin;
+  const peeked = await peekTransactions(replication, {
+    slot: relaySlotName(reader),
+    publications: [publicationName('homed')],
+    afterEndLsn: '0/0',
+    origin: 'any',
+  });
+  if (peeked.kind !== 'opened') return peeked;
+  const { transactions } = peeked;
+  async function* relayed() {
+    for await (const transaction of transactions) {
+      const source = transaction.origin;
+      if (source === null || source.name !== origin || comparePositions(source.endLsn, cut) <= 0) continue;
+      yield partsOf({ ...transaction, endLsn: source.endLsn, xid: -transaction.xid }, agent);
+    }
+  }
+  return { kind: 'opened', transactions: relayed(), close: () => peeked.close() };
+}
+
+/** A repair puts rows in place before it is written down itself. */
+const repairIsAmong = 10;
+
+async function* partsOf(
+  transaction: DecodedTransaction,
+  agent: Queryable,
+): AsyncGenerator<readonly StrandedChange[], void, undefined> {
+  let ahead: Change[] | null = [];
+  const convert = (changes: readonly Change[]) =>
+    withAccounts(
+      agent,
+      changes.flatMap((change) => strandedOf(transaction, change)),
+    );
+  for await (const part of transaction.changes) {
+    if (ahead === null) {
+      yield await convert(part);
+      continue;
+    }
+    ahead.push(...part);
+    if (ahead.length < repairIsAmong) continue;
+    if (isRepair(ahead)) return;
+    yield await convert(ahead);
+    ahead = null;
+  }
+  if (ahead !== null && !isRepair(ahead)) yield await convert(ahead);
+}
+
+/** Rows as their home had them, and no writes of anybody. */
+function isRepair(changes: readonly Change[]): boolean {
+  return changes
+    .slice(0, repairIsAmong)
+    .some(({ relation }) => relation.schema === 'lanekeeper' && relation.name === 'repair');
+}
+
 type Unresolved = Omit<StrandedChange, 'account' | 'unresolved'>;
 
-/** Null for `lanekeeper.repair`: it carries a row that is somebody else's, and is written there again. */
-function strandedOf(transaction: DecodedTransaction, change: Change): Unresolved | null {
+/** Nothing for `lanekeeper.repair`: it carries a row that is somebody else's, and is written there again. */
+function strandedOf(transaction: DecodedTransaction, change: Change): readonly Unresolved[] {
   const relation = `${change.relation.schema}.${change.relation.name}`;
-  if (relation === 'lanekeeper.repair') return null;
+  if (relation === 'lanekeeper.repair') return [];
   if (change.kind === 'truncate') throw new Error(`a TRUNCATE of ${relation} is stranded, and nothing can undo it`);
   const key = keyOf(change);
   if (key === null) throw new Error(`a change of ${relation} is stranded, and its rows have no key`);
@@ -123,7 +207,7 @@ function strandedOf(transaction: DecodedTransaction, change: Change): Unresolved
   const whole = before !== null && change.relation.identity === 'full';
   const after = change.kind === 'delete' ? null : known(change.new);
   const base = before === null ? null : known(before);
-  return {
+  const stranded: Unresolved = {
     end_lsn: transaction.endLsn,
     sequence: change.sequence,
     xid: transaction.xid,
@@ -141,6 +225,7 @@ function strandedOf(transaction: DecodedTransaction, change: Change): Unresolved
     unchanged:
       change.kind === 'delete' ? [] : [...change.new].flatMap(([name, value]) => (value === unchanged ? [name] : [])),
   };
+  return [stranded];
 }
 
 function known(row: Row): { readonly names: string[]; readonly values: (string | null)[] } {

@@ -3,6 +3,7 @@
  * replica, so that no trigger and no foreign key makes more of it, and under an origin of its own, so that it is not sent to
  * anybody. What belongs there comes from the home (`resend.ts`).
  */
+import type { DataCenterName } from 'lanekeeper/model';
 import type { Client } from 'pg';
 import type { Lsn } from '../decode/index.ts';
 import type { Queryable } from '../queryable.ts';
@@ -68,8 +69,8 @@ async function undoAll({ client, home, origin, mayGoOn, changesPerChunk = 1_000 
     const chunk: readonly TouchedKey[] = await readKeys(home, origin, after, changesPerChunk);
     const last = chunk.at(-1);
     if (last === undefined) return { kind: 'undone', changes, rows };
-    const keys = chunk.flatMap(({ relation, key_columns, key, old_key }) =>
-      [key, ...(old_key === null ? [] : [old_key])].map((one) => ({ relation, key_columns, key: one })),
+    const keys = chunk.flatMap(({ relation, key_columns, key, old_key, keep }) =>
+      [key, ...(old_key === null ? [] : [old_key])].map((one) => ({ relation, key_columns, key: one, keep })),
     );
     await client.query('BEGIN');
     if (mayGoOn !== undefined && !(await mayGoOn())) {
@@ -95,6 +96,8 @@ export type TouchedKey = Place & {
   readonly key: readonly string[];
   readonly old_key: readonly string[] | null;
   readonly account: string | null;
+  /** Of a deed that was there before: the data center whose log it is, as whose the deed is left in place. */
+  readonly keep: DataCenterName | null;
 };
 
 /** The keys that stranded changes touched, in commit order, from after a place on. */
@@ -105,7 +108,10 @@ export async function readKeys(
   limit: number,
 ): Promise<readonly TouchedKey[]> {
   const { rows } = await home.query<TouchedKey>(
-    `SELECT end_lsn::text AS "endLsn", sequence, relation, key_columns, key, old_key, account FROM lanekeeper.stranded
+    `SELECT end_lsn::text AS "endLsn", sequence, relation, key_columns, key, old_key, account,
+        CASE WHEN relation = 'lanekeeper.deed' AND NOT EXISTS (SELECT FROM lanekeeper.stranded b
+          WHERE b.key = s.key AND b.relation = s.relation AND b.dc = s.dc AND b.generation = s.generation AND b.kind = 'insert') THEN dc END AS keep
+      FROM lanekeeper.stranded s
       WHERE dc = $1 AND generation = $2 AND purged_at IS NULL AND ($3::pg_lsn IS NULL OR (end_lsn, sequence) > ($3::pg_lsn, $4))
       ORDER BY end_lsn, sequence LIMIT $5`,
     [dataCenter, generation, after?.endLsn ?? null, after?.sequence ?? 0, limit],
