@@ -1,5 +1,12 @@
 /** `readCatalog` on a database with everything that makes catalogs hard to read. */
-import { type Catalog, readCatalog, schemaHash, type TableInfo, tableHashes } from '@lanekeeper/server/postgres';
+import {
+  type Catalog,
+  constraintHashes,
+  readCatalog,
+  schemaHash,
+  type TableInfo,
+  tableHashes,
+} from '@lanekeeper/server/postgres';
 import { Client } from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { runSql, type TestCluster, type TestDatabase, testCluster } from '../support/clusters.ts';
@@ -151,7 +158,7 @@ test('sequences with the column they number, owned or not', () => {
   });
 });
 
-test('the schema hash does not see the order of columns, nor partitions; it sees types, keys and unique indexes', async () => {
+test('the schema hash does not see the order of columns, nor partitions; it sees types and keys, and by itself what is allowed', async () => {
   const configuration = twoDataCenters({
     tables: {
       a: { class: 'system-of-record', account: 'id', root: true },
@@ -161,7 +168,11 @@ test('the schema hash does not see the order of columns, nor partitions; it sees
   const hashes = async (sql: string) => {
     const one = await cluster.database({ schema: sql });
     const found = await read(one);
-    return { all: schemaHash(found, configuration), tables: tableHashes(found, configuration) };
+    return {
+      all: schemaHash(found, configuration),
+      tables: tableHashes(found, configuration),
+      constraints: constraintHashes(found, configuration),
+    };
   };
   const partitioned = 'PARTITION BY LIST (account)';
   const first = await hashes(
@@ -180,8 +191,10 @@ test('the schema hash does not see the order of columns, nor partitions; it sees
   const unique = await hashes(
     `CREATE TABLE a (id text PRIMARY KEY, n int UNIQUE); CREATE TABLE b (account text PRIMARY KEY, x int NOT NULL) ${partitioned}`,
   );
-  expect(unique.tables['public.a']).not.toBe(first.tables['public.a']);
-  expect(unique.tables['public.b']).not.toBe(first.tables['public.b']);
+  expect(unique.tables).toEqual(first.tables);
+  expect(unique.constraints['public.a']).not.toBe(first.constraints['public.a']);
+  expect(unique.constraints['public.b']).not.toBe(first.constraints['public.b']);
+  expect(unique.all).not.toBe(first.all);
 });
 
 test('a database with 300 tables is read in three questions', async () => {

@@ -70,7 +70,7 @@ export const rooms: Readonly<Record<string, Room>> = {
   cli: {
     folder: 'packages/server/src/cli',
     rooms: [...product, 'ownership', 'postgres', 'advise', 'lease', 'buffer', 'edge', 'agent'],
-    packages: ['commander', 'listr2', 'picocolors', 'pino', 'pg', 'undici'],
+    packages: ['commander', 'libpg-query', 'listr2', 'picocolors', 'pino', 'pg', 'undici'],
     node: 'all',
   },
 

@@ -135,12 +135,16 @@ BEGIN
     OR EXISTS (SELECT FROM lanekeeper.acceptance a WHERE a.account = '' AND a.term = of_term);
 END $$;
 
--- For the agent: puts down the marks of the successions that made this data center a home. Returns how many.
+-- For the agent: puts down the marks of the successions that made this data center a home. Returns how many. Only under the lease:
+-- one that was taken over writes nothing that nobody would ever hear of.
 CREATE FUNCTION lanekeeper.land() RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   landed integer;
 BEGIN
+  IF coalesce(lanekeeper.lease_left_ms(), 0) < lanekeeper.lease_margin_ms() THEN
+    RETURN 0;
+  END IF;
   INSERT INTO lanekeeper.acceptance (account, term, counter, dc)
     SELECT '', s.term, 0, lanekeeper.dc() FROM lanekeeper.succession s
       WHERE s.to_dc = lanekeeper.dc() AND s.kind <> 'take' AND NOT EXISTS (SELECT FROM lanekeeper.acceptance a WHERE a.account = '' AND a.term = s.term)

@@ -9,6 +9,7 @@
  *   write.ts       the guess as YAML, with its reasons
  *   tables.ts      the advice, table by table
  *   approach.ts    five approaches, one chosen, with the arithmetic
+ *   migration/     a schema change, statement by statement, while some data centers have it
  *
  * What holds:
  *   1. A guess is never silent: it carries its reason, and what a person has to decide.
@@ -24,6 +25,14 @@ export {
   adviseApproach,
 } from './approach.ts';
 export { type Guess, type GuessOptions, guessTables, type TableGuess } from './infer.ts';
+export {
+  judgeStatement,
+  type MigrationPhase,
+  type MigrationVerdict,
+  type MigrationWay,
+  type SchemaDifference,
+  schemaDifferences,
+} from './migration/index.ts';
 export { type GuessedSections, sectionsOf } from './sections.ts';
 export { adviseTables, isAbout, type TableAdvice } from './tables.ts';
 export { type FirstFacts, firstConfigurationOf, writeSections } from './write.ts';

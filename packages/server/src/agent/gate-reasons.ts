@@ -34,6 +34,8 @@ const codes: Readonly<Record<StreamProblem['code'], ReasonCode | null>> = {
   conflicts: null,
   'apply-errors': null,
   // Red in `status`; no reason to keep an account where it is.
+  'shared-schema-differs': null,
+  'constraints-differ': null,
   'undeclared-table': null,
   'unfenced-table': null,
 };

@@ -1,6 +1,14 @@
 /** What the leading agent does now and then: ends old transactions, empties what is left behind, confirms or frees claims. */
 import type { DataCenterName } from 'lanekeeper/model';
-import { endOldTransactions, forgetOld, purgeStranded, resumePaused, sweep, sweepClaims } from '../postgres/index.ts';
+import {
+  endOldTransactions,
+  forgetOld,
+  landSuccessions,
+  purgeStranded,
+  resumePaused,
+  sweep,
+  sweepClaims,
+} from '../postgres/index.ts';
 import type { LocalDatabase } from './database.ts';
 import type { Observer } from './observer.ts';
 import type { AgentLimits, Log } from './options.ts';

@@ -21,8 +21,10 @@ import { edgeCommand } from './edge.ts';
 import { failoverCommand } from './failover.ts';
 import { initCommand } from './init.ts';
 import { joinCommand } from './join.ts';
+import { leaveCommand } from './leave.ts';
 import { keysCommand } from './keys.ts';
 import { drillCommand, labCommand, loadLab } from './lab.ts';
+import { migrateCommand } from './migrate.ts';
 import { type CliContext, colorsFor, exitCodes, processContext, reportError } from './output.ts';
 import { planCommand } from './plan.ts';
 import { publishCommand } from './publish.ts';
@@ -58,11 +60,13 @@ const commands: readonly CommandFactory[] = [
   failoverCommand,
   rejoinCommand,
   publishCommand,
+  migrateCommand,
   copiesCommand,
   strandedCommand,
   conflictsCommand,
   bufferCommand,
   joinCommand,
+  leaveCommand,
 ];
 
 const closing = `

@@ -176,6 +176,9 @@ export {
   type JoinSides,
   type JoinTable,
   joinDataCenter,
+  type LeaveOptions,
+  type LeaveResult,
+  leaveDataCenter,
 } from './join/index.ts';
 export {
   announceMerged,

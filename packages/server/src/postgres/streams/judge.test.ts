@@ -109,6 +109,13 @@ test('only together: a table missing from the subscription, another shape, anoth
   expect(codes(compareReports(here, report('ny', { tables: { 'public.orders': 'h2' } })))).toEqual(['schema-differs']);
   expect(codes(compareReports(here, report('ny', { tables: {} })))).toEqual(['schema-differs']);
   expect(codes(compareReports(here, report('ny', { version: null })))).toEqual(['version-differs']);
+  const shared = { homed: [], tables: { 'public.orders': 'h2' } };
+  expect(codes(compareReports({ ...here, homed: [] }, report('ny', shared)))).toEqual(['shared-schema-differs']);
+  const strict = { constraints: { 'public.orders': 'c1' } };
+  const lax = { constraints: { 'public.orders': 'c2' } };
+  expect(codes(compareReports({ ...here, ...strict }, report('ny', lax)))).toEqual(['constraints-differ']);
+  // An older agent says nothing about it.
+  expect(codes(compareReports({ ...here, ...strict }, report('ny')))).toEqual([]);
   // What another data center publishes is not this one's to compare.
   expect(compareReports(here, report('fra', { published }))).toEqual([]);
 });

@@ -23,6 +23,8 @@ export type StreamProblem = {
     | 'slot-inactive'
     | 'lagging'
     | 'schema-differs'
+    | 'shared-schema-differs'
+    | 'constraints-differ'
     | 'version-differs'
     | 'undeclared-table'
     | 'unfenced-table';
@@ -127,9 +129,18 @@ export function compareReports(here: StreamsReport, there: StreamsReport): Strea
     }
   }
   for (const table of new Set([...Object.keys(here.tables), ...Object.keys(there.tables)])) {
+    const both = `between ${here.dataCenter} and ${from}: \`lanekeeper migrate check\` says how`;
     if (here.tables[table] !== there.tables[table]) {
-      problems.push({ code: 'schema-differs', message: `${table} differs between ${here.dataCenter} and ${from}` });
+      // Accounts do not wait for a table that none of them has rows in.
+      const shared = here.homed !== undefined && !here.homed.includes(table) && there.homed?.includes(table) !== true;
+      problems.push({
+        code: shared ? 'shared-schema-differs' : 'schema-differs',
+        message: `${table} differs ${both}`,
+      });
     }
+    const [allowedHere, allowedThere] = [here.constraints?.[table], there.constraints?.[table]];
+    if (allowedHere !== undefined && allowedThere !== undefined && allowedHere !== allowedThere)
+      problems.push({ code: 'constraints-differ', message: `what ${table} allows differs ${both}` });
   }
   if (here.version !== there.version) {
     problems.push({

@@ -12,7 +12,7 @@ import type { Queryable } from '../queryable.ts';
 import { absentPeers, joinedPeers, readMembers } from './members.ts';
 import { declaredName, type StreamName, slotName, streamNames, subscriptionName } from './names.ts';
 import { readPublishedTables, readSubscriptions, type SubscriptionRow } from './rows.ts';
-import { tableHashes } from './schema-hash.ts';
+import { constraintHashes, tableHashes } from './schema-hash.ts';
 
 /** How far this data center has come in reading another one. */
 export type IncomingStream = {
@@ -66,6 +66,10 @@ export type StreamsReport = {
   readonly published: Readonly<Record<StreamName, readonly TableName[] | null>>;
   /** Hash of the shape of each table that travels. */
   readonly tables: Readonly<Record<TableName, string>>;
+  /** Hash of what each of them allows. Absent in the reports of older versions. */
+  readonly constraints?: Readonly<Record<TableName, string>>;
+  /** Those of them that move with accounts. Absent in the reports of older versions. */
+  readonly homed?: readonly TableName[];
   /** The last file of `sql/` and its checksum; null before the first. */
   readonly version: string | null;
   readonly undeclared: readonly TableName[];
@@ -91,6 +95,8 @@ export async function readStreams(client: Queryable, configuration: Configuratio
       rest: await readPublishedTables(client, 'rest'),
     },
     tables: tableHashes(catalog, configuration),
+    constraints: constraintHashes(catalog, configuration),
+    homed: Object.values(configuration.tables).flatMap((one) => (one.class === 'system-of-record' ? [one.name] : [])),
     version: last ? `${last.file} ${last.checksum.slice(0, 16)}` : null,
     undeclared: undeclaredTables(configuration, catalog),
     unfenced: unfencedTables(configuration, catalog),
