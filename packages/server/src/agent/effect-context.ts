@@ -5,6 +5,7 @@ import type { Client } from 'pg';
 import type { LocalDatabase } from './database.ts';
 import type { Log } from './options.ts';
 import type { Promotion } from './promotion.ts';
+import type { StandbyList } from './standby-list.ts';
 
 export type EffectContext = {
   readonly configuration: Configuration;
@@ -19,6 +20,7 @@ export type EffectContext = {
   /** Why `remote` commits cannot wait for a peer that is there; null when they can. */
   readonly onSyncProblem: (problem: string | null) => void;
   readonly promotion: Promotion;
+  readonly standbys: StandbyList;
   readonly log: Log;
 };
 

@@ -108,7 +108,11 @@ export class Handover {
         return { kind: 'resumed', round, ok: true };
       }
       case 'set-sync':
-        return { kind: 'sync-set', round, ok: await this.#setSync(context, action.members, action.grows) };
+        return {
+          kind: 'sync-set',
+          round,
+          ok: await context.standbys.alone(() => this.#setSync(context, action.members, action.grows)),
+        };
     }
   }
 
@@ -119,12 +123,13 @@ export class Handover {
 
   /** The order of the two is what the promise rests on: see `sync-set.ts`. */
   async #setSync(context: EffectContext, members: readonly DataCenterName[], grows: boolean): Promise<boolean> {
-    const { database, log } = context;
+    const { database, log, standbys: own } = context;
     const peers = Object.keys(context.subscriptions);
+    const standbys = await database.run((client) => own.present(client));
     if (!grows) {
       await database.run(async (client) => {
         await setSyncMembers(client, members.length);
-        const set = await setStandbyNames(client, members);
+        const set = await setStandbyNames(client, members, standbys);
         if (set.kind === 'refused' && members.length > 0)
           await letApplicationsWait(client, members, synchronousWithinMs);
         await cancelSyncWaiters(client);
@@ -133,7 +138,7 @@ export class Handover {
       return true;
     }
     return database.run(async (client) => {
-      const set = await setStandbyNames(client, members);
+      const set = await setStandbyNames(client, members, standbys);
       if (set.kind === 'refused') {
         const view = await letApplicationsWait(client, members, synchronousWithinMs);
         const instead = view === null ? 'and a peer is behind' : 'so applications wait themselves after their commits';
@@ -148,9 +153,9 @@ export class Handover {
         } finally {
           await prober.end().catch(() => {});
         }
-        await setStandbyNames(client, members);
+        await setStandbyNames(client, members, standbys);
       }
-      const synchronous = await waitUntilSynchronous(client, members, peers, synchronousWithinMs);
+      const synchronous = await waitUntilSynchronous(client, members, peers, synchronousWithinMs, own.names);
       context.onSyncProblem(synchronous.kind === 'late' ? `${synchronous.peer}: ${synchronous.reason}` : null);
       if (synchronous.kind === 'late') return false;
       await setSyncMembers(client, members.length);

@@ -12,10 +12,12 @@ import type { LocalDatabase } from './database.ts';
 import { message } from './effect-context.ts';
 import type { Log } from './options.ts';
 import type { Reign } from './reign.ts';
+import type { StandbyList } from './standby-list.ts';
 
 export type ReplicationOptions = {
   readonly database: LocalDatabase;
   readonly others: readonly DataCenterName[];
+  readonly standbys: StandbyList;
   readonly log: Log;
   readonly reign: () => Reign | null;
 };
@@ -60,9 +62,11 @@ export class ReplicationWatch {
   }
 
   async #look(reign: Reign): Promise<void> {
-    const { database, others } = this.#options;
+    const { database, others, standbys, log } = this.#options;
     const { sync } = reign.state;
-    const report = await database.run((client) => readReplication(client, others, this.#memory, performance.now()));
+    const report = await database.run((client) =>
+      readReplication(client, others, this.#memory, performance.now(), standbys.names),
+    );
     this.report = report;
     const nowMs = performance.now();
     const moment = this.#current[0] ?? null;
@@ -83,6 +87,7 @@ export class ReplicationWatch {
     const waitsFor = differs && this.#differed ? { waitsFor: report.waitsFor } : {};
     this.#differed = differs;
     reign.handle({ kind: 'replication', links, ...waitsFor });
+    if (settled && moment !== null) await standbys.follow(database, report, moment, log);
     // Alone, or without a lease: what began to wait before that was known waits for nobody. A list that somebody else
     // wrote has waits of its own.
     const ours = membersIn(report.standbyNames) !== null;

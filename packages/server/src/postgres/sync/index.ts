@@ -13,10 +13,13 @@
  *
  * Where the list may not be changed, `letApplicationsWait` takes the place of 1: the SDK asks `lanekeeper.await_peers` after its COMMIT.
  *
+ * Standbys of this data center's own stand behind the peers in the list while they are there. Nothing is promised by them, so
+ * `relistStandbys` lets go of one that is lost, and takes it back, without any of these steps; but never beside them.
+ *
  * A commit decides by `sync_members` and is called `remote` only if `sync_view` is the same afterwards; who reads the old number
  * has the old view, because `lanekeeper.set_sync_members` writes the number first and a commit reads it last.
  */
-export { membersIn, padName } from './names.ts';
+export { membersIn, padName, standbysIn } from './names.ts';
 export {
   type PeerReplication,
   type ReplicationReport,
@@ -29,6 +32,7 @@ export {
   cancelSyncWaiters,
   letApplicationsWait,
   proveThatCommitsWait,
+  relistStandbys,
   type SetNamesResult,
   setStandbyNames,
   setSyncMembers,

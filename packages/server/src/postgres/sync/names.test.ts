@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { membersIn, padName, readStandbyNames, standbyNames } from './names.ts';
+import { membersIn, ownName, padName, readStandbyNames, standbyNames, standbysIn } from './names.ts';
 
 test('a list is never empty and waits for all of its members', () => {
   expect(standbyNames([], '')).toBe(`FIRST 1 (${padName})`);
@@ -28,4 +28,32 @@ test('names of any kind come back as they were', () => {
 
 test('a list that somebody else wrote is known as such', () => {
   for (const foreign of ['', '*', 'ANY 1 (a, b)', 'FIRST 1 (a)', 'a, b']) expect(membersIn(foreign)).toBeNull();
+});
+
+test('own standbys stand behind the members, are waited for as well, and keep no place either', () => {
+  const steps: [string[], string[]][] = [
+    [['a'], []],
+    [['a'], ['s']],
+    [['a'], ['s', 't']],
+    [
+      ['a', 'b'],
+      ['s', 't'],
+    ],
+    [['a', 'b'], ['t']],
+    [['b'], ['t']],
+    [[], ['t']],
+    [['b'], ['t']],
+  ];
+  let present = '';
+  for (const [members, standbys] of steps) {
+    const next = standbyNames(members, present, standbys);
+    const [before, after] = [readStandbyNames(present)?.names ?? [], readStandbyNames(next)?.names ?? []];
+    for (const one of members.length === 0 ? [] : [...members, ...standbys])
+      expect(after.indexOf(one), `${one}: ${present}, ${next}`).not.toBe(before.indexOf(one));
+    expect(membersIn(next)).toEqual(members);
+    expect(standbysIn(next)).toEqual(members.length === 0 ? [] : standbys);
+    expect(readStandbyNames(next)?.count).toBe(Math.max(1, members.length && members.length + standbys.length));
+    present = next;
+  }
+  expect(standbyNames(['a'], '', ['s'])).toBe(`FIRST 2 (${padName}, "a", ${ownName}, "s")`);
 });

@@ -32,10 +32,12 @@ export type ReplicationReport = {
   /** Whom a `remote` commit waits for, or the application after it: what the list and the number both say. */
   readonly waitsFor: readonly DataCenterName[];
   readonly peers: Readonly<Record<DataCenterName, PeerReplication>>;
+  /** Standbys of this data center's own, by the names that were asked for. */
+  readonly standbys: Readonly<Record<string, PeerReplication>>;
 };
 
 /** Replies that were seen, and when. Belongs to one agent; forgets nothing that matters when it is new. */
-export type ReplyMemory = Map<DataCenterName, { readonly reply: string; readonly seenMs: number }>;
+export type ReplyMemory = Map<string, { readonly reply: string; readonly seenMs: number }>;
 
 type WalsenderRow = {
   name: string;
@@ -56,6 +58,7 @@ export async function readReplication(
   peers: readonly DataCenterName[],
   memory: ReplyMemory,
   nowMs: number,
+  standbys: readonly string[] = [],
 ): Promise<ReplicationReport> {
   const { rows } = await client.query<{
     currentLsn: string;
@@ -72,7 +75,7 @@ export async function readReplication(
             'priority', sync_priority, 'reply', reply_time::text, 'sent', sent_lsn::text, 'flushed', flush_lsn::text)), '[]')
           FROM pg_catalog.pg_stat_replication WHERE application_name = ANY ($1)) AS walsenders
       FROM lanekeeper.sync_state() s`,
-    [peers.map((peer) => slotName(peer, 'homed'))],
+    [[...peers.map((peer) => slotName(peer, 'homed')), ...standbys]],
   );
   const row = rows[0];
   if (row === undefined) throw new Error('lanekeeper.sync_state() has no row');
@@ -81,16 +84,15 @@ export async function readReplication(
   // A number that the list does not bear out is believed by nobody (`check_commit`).
   const waitedFor = row.members === 0 ? awaited : listed.length === row.members ? listed : [];
   const places = readStandbyNames(row.standbyNames)?.names ?? [];
+  const replicationOf = (name: string): PeerReplication => {
+    const sender = walsenders.find((one) => one.name === name);
+    return { ...judge(sender, places.indexOf(name) + 1), replyAgeMs: ageOf(name, sender, memory, nowMs) };
+  };
   return {
     ...rest,
     waitsFor: peers.filter((peer) => waitedFor.includes(slotName(peer, 'homed'))),
-    peers: Object.fromEntries(
-      peers.map((peer) => {
-        const name = slotName(peer, 'homed');
-        const sender = walsenders.find((one) => one.name === name);
-        return [peer, { ...judge(sender, places.indexOf(name) + 1), replyAgeMs: ageOf(peer, sender, memory, nowMs) }];
-      }),
-    ),
+    peers: Object.fromEntries(peers.map((peer) => [peer, replicationOf(slotName(peer, 'homed'))])),
+    standbys: Object.fromEntries(standbys.map((name) => [name, replicationOf(name)])),
   };
 }
 
@@ -107,11 +109,11 @@ function judge(sender: WalsenderRow | undefined, place: number): Omit<PeerReplic
   };
 }
 
-function ageOf(peer: DataCenterName, sender: WalsenderRow | undefined, memory: ReplyMemory, nowMs: number): number {
-  const known = memory.get(peer);
+function ageOf(name: string, sender: WalsenderRow | undefined, memory: ReplyMemory, nowMs: number): number {
+  const known = memory.get(name);
   const reply = sender?.reply ?? null;
   if (known !== undefined && (reply === null || reply === known.reply)) return nowMs - known.seenMs;
-  memory.set(peer, { reply: reply ?? '', seenMs: nowMs });
+  memory.set(name, { reply: reply ?? '', seenMs: nowMs });
   return 0;
 }
 
@@ -132,12 +134,13 @@ export async function waitUntilSynchronous(
   members: readonly DataCenterName[],
   peers: readonly DataCenterName[],
   withinMs: number,
+  standbys: readonly string[] = [],
 ): Promise<SynchronousResult> {
   const deadlineMs = performance.now() + withinMs;
   const memory: ReplyMemory = new Map();
   let target: string | null = null;
   for (;;) {
-    const report = await readReplication(client, peers, memory, performance.now());
+    const report = await readReplication(client, peers, memory, performance.now(), standbys);
     target ??= report.currentLsn;
     const late = firstLate(report, members, target);
     if (late === null) return { kind: 'synchronous' };
@@ -151,6 +154,9 @@ function firstLate(
   members: readonly DataCenterName[],
   target: string,
 ): { readonly peer: DataCenterName; readonly reason: string } | null {
+  // One of our own releases waiters as well, by the list that it has read.
+  for (const [name, { state, listRead }] of Object.entries(report.standbys))
+    if (state !== 'absent' && !listRead) return { peer: name, reason: 'its walsender still goes by the list before' };
   for (const [peer, { state, syncState, listRead, flushedLsn }] of Object.entries(report.peers)) {
     if (!members.includes(peer)) {
       if (state !== 'absent' && !listRead) return { peer, reason: 'its walsender still goes by the list before' };

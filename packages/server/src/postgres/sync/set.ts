@@ -4,7 +4,7 @@ import { escapeLiteral } from 'pg';
 import type { Queryable } from '../queryable.ts';
 import { slotName } from '../streams/names.ts';
 import { databaseProblem } from '../transaction.ts';
-import { membersIn, standbyNames } from './names.ts';
+import { membersIn, standbyNames, standbysIn } from './names.ts';
 
 export type SetNamesResult =
   /** `before`: whether the list that it replaces was ours; if not, `proveThatCommitsWait` first. */
@@ -16,18 +16,42 @@ const reloadMs = 2_000;
 const pollMs = 10;
 
 /**
- * Makes PostgreSQL wait for these peers, or for nobody who exists. Needs `GRANT ALTER SYSTEM ON PARAMETER` and EXECUTE on
+ * Makes PostgreSQL wait for these peers, or for nobody who exists; with peers also for `standbys` of its own. Needs `GRANT ALTER SYSTEM ON PARAMETER` and EXECUTE on
  * `pg_reload_conf`. Returns when this session goes by the new list; other processes may still go by the one before.
  */
-export async function setStandbyNames(client: Queryable, members: readonly DataCenterName[]): Promise<SetNamesResult> {
+export async function setStandbyNames(
+  client: Queryable,
+  members: readonly DataCenterName[],
+  standbys: readonly string[] = [],
+): Promise<SetNamesResult> {
   const wanted = members.map((peer) => slotName(peer, 'homed'));
+  return write(client, await shownNames(client), wanted, wanted.length === 0 ? [] : standbys);
+}
+
+/**
+ * Waits for other standbys of this data center's own than before, and for the same peers. Null: the list is not ours, or
+ * is about to change: it holds others than `sync_members` says. Not beside `setStandbyNames`.
+ */
+export async function relistStandbys(client: Queryable, standbys: readonly string[]): Promise<SetNamesResult | null> {
   const present = await shownNames(client);
+  const members = membersIn(present);
+  const { rows } = await client.query<{ members: number }>('SELECT members FROM lanekeeper.sync_state()');
+  if (members === null || members.length === 0 || rows[0]?.members !== members.length) return null;
+  return write(client, present, members, standbys);
+}
+
+async function write(
+  client: Queryable,
+  present: string,
+  wanted: readonly string[],
+  standbys: readonly string[],
+): Promise<SetNamesResult> {
   const listed = membersIn(present);
   const before = listed === null ? 'foreign' : 'ours';
-  if (listed !== null && listed.length === wanted.length && wanted.every((name) => listed.includes(name))) {
+  if (listed !== null && isSame(listed, wanted) && isSame(standbysIn(present), standbys)) {
     return { kind: 'unchanged', names: present, before };
   }
-  const names = standbyNames(wanted, present);
+  const names = standbyNames(wanted, present, standbys);
   try {
     await client.query(`ALTER SYSTEM SET synchronous_standby_names = ${escapeLiteral(names)}`);
     await client.query('SELECT pg_catalog.pg_reload_conf()');
@@ -44,6 +68,10 @@ export async function setStandbyNames(client: Queryable, members: readonly DataC
     await new Promise((resolve) => setTimeout(resolve, pollMs));
   }
   return { kind: 'set', names, before };
+}
+
+function isSame(listed: readonly string[], wanted: readonly string[]): boolean {
+  return listed.length === wanted.length && wanted.every((name) => listed.includes(name));
 }
 
 async function shownNames(client: Queryable): Promise<string> {
