@@ -24,4 +24,5 @@
 
 export { type Inspection, inspectJoin, type JoinTable } from './inspect.ts';
 export { type JoinEvent, type JoinOptions, type JoinResult, joinDataCenter } from './join.ts';
+export { type LeaveOptions, type LeaveResult, leaveDataCenter } from './leave.ts';
 export type { JoinSide, JoinSides } from './sides.ts';
