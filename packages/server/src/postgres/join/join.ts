@@ -6,6 +6,7 @@ import type { Unavailable } from '../connect.ts';
 import { readLeader, tryLeadLock } from '../deeds/agents.ts';
 import { applyChanges } from '../plan/apply.ts';
 import { setMembers } from '../streams/members.ts';
+import { databaseProblem } from '../transaction.ts';
 import type { TableVerdict, VerifyProgress } from '../verify/verify.ts';
 import { attach } from './attach.ts';
 import { dropStreams, emptyTables } from './clear.ts';
@@ -80,11 +81,26 @@ export async function joinDataCenter(options: JoinOptions): Promise<JoinResult> 
     if (thrown instanceof Stopped) {
       return { kind: 'stopped', stage: join.stage, why: thrown.message, hint: thrown.hint };
     }
-    if (!(thrown instanceof SideUnavailable)) throw thrown;
-    return { ...thrown.failure, dataCenter: thrown.dataCenter, role: thrown.role };
+    if (thrown instanceof SideUnavailable) {
+      return { ...thrown.failure, dataCenter: thrown.dataCenter, role: thrown.role };
+    }
+    const lost = lostDatabase(thrown);
+    if (lost === null) throw thrown;
+    return { kind: 'stopped', stage: join.stage, why: lost, hint: 'Run it again when that is mended.' };
   } finally {
     await sessions.close();
   }
+}
+
+/** What a database said, or that it is gone; null: neither. */
+function lostDatabase(thrown: unknown): string | null {
+  const problem = databaseProblem(thrown);
+  if (problem !== null) return `a database refused: ${problem.message} [${problem.code}]`;
+  const { code, message } = thrown as { code?: unknown; message?: unknown };
+  const lost =
+    String(code).startsWith('E') ||
+    /^(Connection terminated|Client (was closed|has encountered))/.test(String(message));
+  return lost ? `the connection to a database was lost (${String(message)})` : null;
 }
 
 class Join {
