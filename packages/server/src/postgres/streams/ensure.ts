@@ -333,18 +333,20 @@ async function pause(client: Client, subscription: string): Promise<void> {
 }
 
 /**
- * Says in the stream which tables are read here, for those who keep a table closed until it is. Only once they read what is
- * written here: a row from before would never reach them.
+ * Says in the stream which tables are read here, for those who keep a table closed until it is. Only once all of
+ * them read what is written here: a row from before would never reach them, nor a third one.
  */
 async function tellPublishers(client: Client, configuration: Configuration, members: Members): Promise<void> {
   const { here } = configuration;
-  for (const publisher of joinedPeers(configuration, members)) {
-    const { rows } = await client.query<{ n: number }>(
-      `SELECT count(*)::int AS n FROM pg_catalog.pg_replication_slots
-        WHERE database = current_database() AND slot_name = ANY ($1)`,
-      [streamNames.map((stream) => slotName(publisher, stream))],
-    );
-    if (rows[0]?.n !== streamNames.length) continue;
+  const peers = joinedPeers(configuration, members);
+  const slots = peers.flatMap((peer) => streamNames.map((stream) => slotName(peer, stream)));
+  const { rows } = await client.query<{ n: number }>(
+    `SELECT count(*)::int AS n FROM pg_catalog.pg_replication_slots
+      WHERE database = current_database() AND slot_name = ANY ($1)`,
+    [slots],
+  );
+  if (rows[0]?.n !== slots.length) return;
+  for (const publisher of peers) {
     const subscriptions = await readSubscriptions(
       client,
       streamNames.map((stream) => subscriptionName(publisher, stream)),
