@@ -35,7 +35,7 @@ import {
   streamNames,
   subscriptionName,
 } from '../postgres/index.ts';
-import { buildApi, type Health } from './api.ts';
+import { buildApi } from './api.ts';
 import { Arrivals } from './arrivals.ts';
 import { requestClaim } from './claims.ts';
 import { collectConflicts } from './conflict-hook.ts';
@@ -43,6 +43,7 @@ import { Copies } from './copies.ts';
 import { Listener, LocalDatabase } from './database.ts';
 import { message } from './effect-context.ts';
 import { Handover } from './handover.ts';
+import { judgeHealth } from './health.ts';
 import { Hooks } from './hooks.ts';
 import { Leadership } from './leadership.ts';
 import { Merging } from './merge.ts';
@@ -85,8 +86,6 @@ const spareConnections = 6;
 const readAgainMs = 1_000;
 const recentMoves = 20;
 const recentIncidents = 50;
-/** A database that did not answer within this is not there. */
-const standingMaxAgeMs = 5_000;
 
 /** Starts listening and trying to lead. A database or a lease store that does not answer is waited for. */
 export async function startAgent(options: AgentOptions): Promise<Agent> {
@@ -285,26 +284,16 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     });
   }
 
-  function health(): Health {
-    const { agents, leader, seenMs } = leadership.standing;
-    const present = reign();
-    const databaseAnswers = agents !== null && performance.now() - seenMs < standingMaxAgeMs;
-    const common = {
+  const health = () =>
+    judgeHealth({
       dataCenter: here,
       instance,
-      database: databaseAnswers ? 'answers' : 'does not answer',
       configuration: rollout.digest,
       version: options.version,
-    };
-    if (present !== null) {
-      const leftMs = Math.round(present.leaseLeftMs());
-      const pass = databaseAnswers && leftMs > 0;
-      return { status: pass ? 'PASS' : 'FAIL', details: { ...common, role: 'leader', leaseLeftMs: leftMs } };
-    }
-    const led = leader !== null && leader.pid !== null && leader.silentMs < leases.ttlMs;
-    const details = { ...common, role: 'standby', leader: led ? leader.instance : null };
-    return { status: databaseAnswers && led ? 'PASS' : 'FAIL', details };
-  }
+      standing: leadership.standing,
+      ttlMs: leases.ttlMs,
+      leaseLeftMs: reign()?.leaseLeftMs() ?? null,
+    });
 
   async function move(request: MoveRequest): Promise<MoveAnswer> {
     const present = reign();

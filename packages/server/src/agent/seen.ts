@@ -5,15 +5,15 @@
 
 import type { FastifyInstance } from 'fastify';
 import { type AccountId, compareEpochs, type DataCenterName, type Epoch } from 'lanekeeper/model';
-import type { Action } from '../ownership/index.ts';
+import type { Action, OwnershipEvent } from '../ownership/index.ts';
 import type { Peers } from './peers.ts';
-import type { Reign } from './reign.ts';
 
 export type SeenDeed = { readonly account: AccountId; readonly epoch: Epoch };
 
 export type SeenOptions = {
   readonly peers: Peers;
-  readonly reign: () => Reign | null;
+  /** Null: this agent does not lead. */
+  readonly reign: () => { handle(event: OwnershipEvent): void } | null;
 };
 
 /** A message holds as many as fit with the longest names. */
