@@ -42,7 +42,10 @@ beforeAll(async () => {
       return {
         ...written,
         leases: { ...written.leases, ttl: '3s', renewEvery: '500ms', skew: '500ms' },
-        dataCenters: { ...written.dataCenters, ny: { ...ny, database: url.href } },
+        dataCenters: {
+          ...written.dataCenters,
+          ny: { ...ny, database: url.href, standbys: [{ name: 'ny_b', sync: true }, { name: 'ny_c' }] },
+        },
       };
     },
   });
@@ -111,12 +114,30 @@ function keepWriting(url: string, prefix: string) {
 test('the others go on reading from a promoted standby, nothing acknowledged is missing, and the primary before writes nothing', async () => {
   const ny = pair.dc('ny');
   const standby = await makeStandby('ny_b', ny.cluster);
-  // Nobody else is sent what this standby does not have yet.
+  // Nobody else is sent what this standby does not have yet; while it is away, nothing at all.
   await runSql(ny.cluster.superuserUrl(), `ALTER SYSTEM SET synchronized_standby_slots = 'ny_b'`);
   await runSql(ny.cluster.superuserUrl(), 'SELECT pg_reload_conf()');
   await Promise.all([agents.start('ny'), agents.start('la')]);
   await agents.untilReady('ny', 'la');
   await expect.poll(async () => (await agents.status('ny')).sync.waitsFor, until).toEqual(['la']);
+  const waitedFor = async () =>
+    (
+      await runSql<{ names: string }>(
+        at(ny.cluster, 'agent'),
+        `SELECT current_setting('synchronous_standby_names') AS names`,
+      )
+    )[0]?.names;
+  await expect.poll(waitedFor, until).toMatch(/^FIRST 2 \(.*"lanekeeper_la_homed", lanekeeper_own, "ny_b"\)$/);
+  // One that is lost holds nobody up: it is let go of, and taken back.
+  await standby.stop();
+  await runSql(ny.cluster.superuserUrl(), 'ALTER SYSTEM RESET synchronized_standby_slots');
+  await runSql(ny.cluster.superuserUrl(), 'SELECT pg_reload_conf()');
+  await write(at(front, 'application'), 'without_standby');
+  await expect.poll(waitedFor, until).toMatch(/^FIRST 1 \(.*"lanekeeper_la_homed"\)$/);
+  await standby.start();
+  await expect.poll(waitedFor, until).toMatch(/^FIRST 2 \(/);
+  await runSql(ny.cluster.superuserUrl(), `ALTER SYSTEM SET synchronized_standby_slots = 'ny_b'`);
+  await runSql(ny.cluster.superuserUrl(), 'SELECT pg_reload_conf()');
   await write(laUrl(), 'la_1');
   await expect.poll(() => ids(at(front, 'application')), until).toContain('la_1');
   await standby.untilCaughtUp(slots);
