@@ -9,6 +9,7 @@ import { lookForLeaks } from '../classes/leaks.ts';
 import { connect } from '../connect.ts';
 import { readHazards } from '../inspect/hazards.ts';
 import { readCatalog } from '../inspect/read-catalog.ts';
+import { readStandbys } from '../standbys/read.ts';
 import { peersOf } from '../streams/names.ts';
 import { databaseProblem } from '../transaction.ts';
 import { bySeverity, type Finding, type Found, finding } from './finding.ts';
@@ -17,6 +18,7 @@ import { judgeConnection, judgeIdentities, type Seen } from './peers.ts';
 import { type Identity, readIdentity, readRolesFacts, readServerFacts } from './probe.ts';
 import { judgeRoles } from './roles.ts';
 import { judgeSettings } from './settings.ts';
+import { judgeStandbys } from './standbys.ts';
 
 export type DoctorOptions = {
   readonly configuration: Configuration;
@@ -79,6 +81,7 @@ async function lookAtOwn(configuration: Configuration, env: Environment): Promis
     const catalog = await readCatalog(client);
     found.push(
       ...judgeSettings(await readServerFacts(client, configuration), peersOf(configuration).length),
+      ...judgeStandbys(await readStandbys(client), here, configuration.dataCenters[here]?.standbys ?? []),
       ...judgeRoles(await readRolesFacts(client, configuration, catalog)),
       ...(await lookForLeaks(client, configuration)),
       ...judgeSchema(configuration, catalog, await readHazards(client)),

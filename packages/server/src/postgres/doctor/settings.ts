@@ -95,7 +95,7 @@ function rules(peers: number): readonly Rule[] {
       severity: 'warning',
       isRight: (value) => value === '' || value.includes(padName),
       wanted: '',
-      why: 'the agent writes this list and replaces what others have put there, such as standbys of this data center',
+      why: 'the agent writes this list and replaces what others have put there; standbys of this data center that `remote` commits are to wait for belong into `dataCenters.X.standbys`, with `sync: true`',
     },
     {
       name: 'fsync',
