@@ -114,6 +114,16 @@ function keepWriting(url: string, prefix: string) {
 test('the others go on reading from a promoted standby, nothing acknowledged is missing, and the primary before writes nothing', async () => {
   const ny = pair.dc('ny');
   const standby = await makeStandby('ny_b', ny.cluster);
+  const found = async () => {
+    const { stdout } = await agents.command('ny', 'doctor', '--json');
+    const { findings } = JSON.parse(stdout) as { findings: { code: string; subject: string }[] };
+    return findings.filter(({ code }) => code.includes('standby')).map(({ code, subject }) => `${code} ${subject}`);
+  };
+  // ny_c is not there yet; ny_b copies slots, and peers may be ahead of it.
+  await standby.untilCaughtUp(slots);
+  await expect
+    .poll(async () => (await found()).sort(), until)
+    .toEqual(['standby-may-be-behind ny_b', 'standby-without-slot ny_c']);
   // Nobody else is sent what this standby does not have yet; while it is away, nothing at all.
   await runSql(ny.cluster.superuserUrl(), `ALTER SYSTEM SET synchronized_standby_slots = 'ny_b'`);
   await runSql(ny.cluster.superuserUrl(), 'SELECT pg_reload_conf()');
