@@ -2,6 +2,7 @@
 import { applyChanges } from '@lanekeeper/server/postgres';
 import { Client } from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { seeded } from '../sim/timeline.ts';
 import { applyPair, connectAs } from '../support/applied.ts';
 import { runSql, testRoleNames } from '../support/clusters.ts';
 import { finishPending, mergedEqually, merging, read } from '../support/merging.ts';
@@ -276,6 +277,37 @@ describe('of a hundred rows', () => {
     );
     expect(roots).toEqual({ n: rows.length });
   });
+});
+
+it('transactions of many rows that meet leave the same rows and stamps in both, and conflicts of the same rows', async () => {
+  const random = seeded(Number(process.env.MERGE_BATCHES_SEED ?? 1));
+  const keys = Array.from({ length: 40 }, (_, index) => index + 1);
+  const some = () =>
+    keys
+      .filter(() => random.chance(0.4))
+      .concat(0)
+      .join(', ');
+  const statement = () =>
+    random.pick([
+      `INSERT INTO prices SELECT i, 1 FROM unnest(ARRAY[${some()}]) i ON CONFLICT (sku) DO UPDATE SET cents = prices.cents + 1`,
+      `UPDATE prices SET cents = cents * 2 % 1000 WHERE sku IN (${some()})`,
+      `DELETE FROM prices WHERE sku IN (${some()})`,
+      `INSERT INTO goods SELECT i, 'p', 'n' FROM unnest(ARRAY[${some()}]) i ON CONFLICT DO NOTHING`,
+      `DELETE FROM goods WHERE id IN (${some()})`,
+    ]);
+  for (let round = 0; round < 6; round += 1) {
+    await merging(all, false);
+    for (let turn = 0; turn < 6; turn += 1)
+      await write(random.pick(pair.names), `BEGIN; ${statement()}; ${statement()}; ${statement()}; COMMIT`);
+    await merging(all, true);
+    for (const table of ['prices', 'goods']) await equal(table);
+  }
+  expect((await arrived()).filter((change) => change.startsWith('batch:')).length).toBeGreaterThan(10);
+  // Which two writes to a row met depends on where they did; that some did, does not.
+  const disputed = (dc: string) => admin(dc, 'SELECT DISTINCT relation, key FROM lanekeeper.conflict ORDER BY 1, 2');
+  const rows = await disputed('ny');
+  expect(rows.length).toBeGreaterThan(20);
+  expect(await disputed('la')).toEqual(rows);
 });
 
 it('what is announced is sent in batches, and dropped by who has it', async () => {
