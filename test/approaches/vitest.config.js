@@ -27,12 +27,7 @@ export default defineConfig({
       test: {
         name: approach,
         env: { LANEKEEPER_TEST_APPROACH: approach },
-        include: [
-          'test/service/storefront/!(approaches).test.ts',
-          'test/service/browser.test.ts',
-          'test/service/two-data-centers.test.ts',
-          ...(failovers[approach] ?? []),
-        ],
+        include: ['test/approaches/*.ts', ...(failovers[approach] ?? [])],
         globalSetup: ['test/support/leaks.global.ts'],
         setupFiles: ['test/support/leaks.setup.ts'],
         pool: 'forks',

@@ -6,9 +6,10 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Browser, type BrowserContext, chromium, devices, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { approachToTest, homeOf, labUnderTest, oneHome, servedBy, split } from '../support/approach.ts';
+import { approachToTest, homeOf, oneHome, servedBy, split } from '../support/approach.ts';
 import { runSql } from '../support/clusters.ts';
-import { dataCenterOf, type TestLab, testLab } from '../support/lab.ts';
+import { dataCenterOf, type TestLab } from '../support/lab.ts';
+import { storefrontLab } from '../support/storefront-lab.ts';
 
 const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
 /** Where pictures are kept for people to look at; nothing is compared. */
@@ -19,8 +20,7 @@ describe.skipIf(!existsSync(executablePath))('a browser (needs chromium)', () =>
   let browser: Browser;
   beforeAll(async () => {
     if (pictures) mkdirSync(pictures, { recursive: true });
-    // Frontends have no keys, so they cannot hand a session over to a host that shares no domain with theirs.
-    lab = await testLab([...labUnderTest, ...(split ? ['--hosts', 'names'] : [])]);
+    lab = await storefrontLab();
     browser = await chromium.launch({
       executablePath,
       args: [

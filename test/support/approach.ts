@@ -17,9 +17,6 @@ export const oneHome = homes === 'single';
 /** Frontends without a database, and backends which they call. */
 export const split = routing === 'call';
 
-/** For `testLab`. */
-export const labUnderTest: readonly string[] = ['--approach', approachToTest];
-
 /** Where the account of somebody who registers there is at home. */
 export function homeOf(registeredIn: Side): Side {
   return oneHome ? 'ny' : registeredIn;
