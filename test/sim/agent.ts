@@ -5,7 +5,6 @@
 import {
   type Action,
   begin,
-  type Link,
   type Ownership,
   type OwnershipEvent,
   reason,
@@ -16,6 +15,7 @@ import {
 import type { DataCenter } from './data-center.ts';
 import { unaccepted } from './deeds.ts';
 import { performHandover } from './handover.ts';
+import { advanceRelays, observe, ReplicationLooks } from './looks.ts';
 import { performMend } from './mend.ts';
 import { askSeen, performMove } from './moves.ts';
 import { performRejoin } from './rejoin.ts';
@@ -55,10 +55,7 @@ export class AgentProcess {
   /** Holds, or is about to hold, the lock that writers wait for. */
   lockSession: object | null = null;
   readonly #rate: number;
-  #before: number | null = null;
   #leadMs = 0;
-  /** The look before found that the database waits for others than it was told to. */
-  #differed = false;
   readonly asking = new Set<string>();
 
   constructor(simulation: Simulation, dc: DataCenter, life: number) {
@@ -91,15 +88,16 @@ export class AgentProcess {
     for (const account of [...dc.pg.drains.keys()]) dc.pg.endDrain(account, null);
     this.#every(100, () => this.handle({ kind: 'tick' }));
     this.#every(500, () => this.#readClock());
-    this.#every(500, () => this.#observe());
-    this.#every(250, () => this.#lookAtReplication());
+    this.#every(500, () => observe(this));
+    const replication = new ReplicationLooks(this);
+    this.#every(250, () => replication.look());
     this.#every(2000, () => this.#sweep());
     this.#every(2000, () => this.readSuccessions());
     if (dc.peers.length > 1) {
-      this.#every(1000, () => this.#advanceRelays());
+      this.#every(1000, () => advanceRelays(this));
       this.#every(500, () => thawThoseBack(this));
     }
-    this.#observe();
+    observe(this);
     this.#sweep();
     this.readSuccessions();
   }
@@ -209,61 +207,6 @@ export class AgentProcess {
       },
       true,
     );
-  }
-
-  #observe(): void {
-    const { dc } = this;
-    this.query(
-      () => dc.peers.map((peer) => [peer.name, dc.gateReasons(peer)] as const),
-      (gates) => {
-        if (gates === 'lost') return;
-        for (const [peer, reasons] of gates) this.handle({ kind: 'gate', peer, reasons });
-      },
-    );
-  }
-
-  #lookAtReplication(): void {
-    const { pg, outgoing } = this.dc;
-    const { sync } = this.state;
-    this.query(
-      () => {
-        const before = this.#before;
-        this.#before = pg.lsn;
-        if (pg.syncMembers === 0 || pg.leaseLeftMs() === 0) for (const one of [...pg.waiting]) one.end('cancelled');
-        const waitsFor = pg.names.length === pg.syncMembers ? pg.names : [];
-        const links = [...outgoing].map(([name, stream]) => {
-          const { connected: streaming, replyAgeMs, flushedLsn } = stream;
-          return [name, { streaming, caughtUp: before !== null && streaming && flushedLsn >= before, replyAgeMs }];
-        });
-        return { links: Object.fromEntries(links) as Record<string, Link>, waitsFor };
-      },
-      (found) => {
-        if (found === 'lost') return;
-        const { links, waitsFor } = found;
-        const now = this.state.sync;
-        const settled = sync.setting === null && now.setting === null && now.waits === sync.waits;
-        const differs = settled && waitsFor.join() !== now.waits.join();
-        const told = differs && this.#differed ? { waitsFor } : {};
-        this.#differed = differs;
-        this.handle({ kind: 'replication', links, ...told });
-      },
-    );
-  }
-
-  /** What a peer has applied by its own account need not be kept for it any more. */
-  #advanceRelays(): void {
-    const { dc, simulation } = this;
-    for (const peer of dc.peers) {
-      if (!simulation.requestsPass(dc, peer) || !peer.pg.up) continue;
-      const theirs = new Map(peer.pg.progress);
-      this.query(
-        () => {
-          dc.pg.relay.advance(peer.name, dc.pg.progress, theirs, simulation.broken('relay slots forget'));
-          return true;
-        },
-        () => {},
-      );
-    }
   }
 
   #sweep(): void {

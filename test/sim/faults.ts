@@ -111,10 +111,12 @@ export const injections: Readonly<Record<string, Inject>> = {
   },
   'store ends leases early': (simulation, _, { value }) => {
     simulation.storeOffsetMs += value;
+    simulation.storeMovedMs = simulation.timeline.nowMs;
     return undefined;
   },
   'store prolongs leases': (simulation, _, { value }) => {
     simulation.storeOffsetMs -= value;
+    simulation.storeMovedMs = simulation.timeline.nowMs;
     return undefined;
   },
   'answers lost': (simulation) => {

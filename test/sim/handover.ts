@@ -144,7 +144,7 @@ export function performHandover(agent: AgentProcess, action: HandoverAction): vo
   }
 }
 
-/** As `freezeStreams`: where the succession has been recorded already nothing is frozen any more. */
+/** As `freezeStreams`: one that is read from again, since it comes back, is not frozen once more for the same takeover. */
 function freeze(process: AgentProcess, from: string, term: number, done: (cut: number | null) => void): void {
   const { simulation, dc } = process;
   const { pg } = dc;
@@ -161,7 +161,7 @@ function freeze(process: AgentProcess, from: string, term: number, done: (cut: n
   process.query(
     () => {
       const cut = pg.progress.get(from) ?? 0;
-      if (pg.tables.succession.has(String(term))) return cut;
+      if (pg.thawed.get(from) === term) return cut;
       mark();
       if (simulation.broken('cut before the freeze')) {
         process.later(1000, () => pg.later(0, () => terminate()));

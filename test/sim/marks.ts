@@ -36,10 +36,17 @@ export function waitsFor(pg: ModelPostgres, changes: readonly Change[]): string 
       const deed = pg.deed(account);
       if (account !== '' && (deed === undefined || compareEpochs(deed.epoch, { term, counter }) < 0))
         return `the deed of ${account} of ${epoch}`;
-    } else if (table === 'deed' && op === 'update' && !pg.broken('no hold for declined deeds')) {
+    } else if (table === 'adoption' && op === 'insert' && !pg.broken('no hold for adoptions')) {
+      const [account, term] = key.split('@') as [string, string];
+      if ((pg.present(account)?.epoch.term ?? 0) < Number(term)) return `what ${term} takes ${account} from`;
+    } else if (table === 'deed' && op === 'update') {
       const deed = value as Deed;
       const present = pg.deed(key);
       if (present === undefined || deed.giver === null || compareEpochs(deed.epoch, present.epoch) <= 0) continue;
+      const { term } = deed.epoch;
+      if (term > 1 && !pg.tables.succession.has(String(term)) && !pg.broken('no hold for terms'))
+        return `the succession of term ${term}`;
+      if (pg.broken('no hold for declined deeds')) continue;
       const { home, epoch } = present;
       if (deed.giver !== home && deed.giver !== fold(pg.successions, home, epoch.term).home)
         return `what made ${deed.giver} the home of ${key}`;

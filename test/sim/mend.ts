@@ -61,7 +61,7 @@ export function fetchTail(
     source.pg.later(0, () => {
       if (dc.random.chance(simulation.lossRate)) return once('the connection broke');
       const complete = source.pg.relay.isComplete(dc.name, of, fromLsn) || simulation.broken('relay slots unchecked');
-      const kept = relayed(source.pg, of, fromLsn, upToLsn);
+      const kept = relayed(source.pg, of, Math.max(fromLsn, source.pg.relay.beginOf(dc.name, of)), upToLsn);
       once(complete ? kept : 'lost');
     }),
   );

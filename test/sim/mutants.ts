@@ -1,6 +1,6 @@
 /** Holes, one at a time: wrappers around what the protocol hears and asks for, or a model that forgets a rule. */
 import type { Action, OwnershipEvent, Settings } from '@lanekeeper/server/ownership';
-import type { LeaseView } from 'lanekeeper/model';
+import type { LeaseView, Tail } from 'lanekeeper/model';
 import type { AgentProcess } from './agent.ts';
 import { run } from './run.ts';
 import { type Schedule, scheduleOf } from './schedule.ts';
@@ -35,7 +35,33 @@ function withPeers(
   };
 }
 
+/** Reports of how far another one had come in the logs of those who are gone. */
+function withReports(
+  change: (tail: Tail | undefined, of: LeaseView['leases'][number]) => Tail | undefined,
+): NonNullable<Mutant['event']> {
+  const altered = (view: LeaseView, agent: AgentProcess): LeaseView => ({
+    ...view,
+    leases: view.leases.map((record) => {
+      if (record.dataCenter === agent.dc.name || record.takenOver !== null) return record;
+      const gone = view.leases.filter(({ takenOver }) => takenOver !== null);
+      const frozen = gone.flatMap((of) => {
+        const tail = change(record.positions.frozen?.[of.dataCenter], of);
+        return tail === undefined ? [] : [[of.dataCenter, tail] as const];
+      });
+      return { ...record, positions: { ...record.positions, frozen: Object.fromEntries(frozen) } };
+    }),
+  });
+  return (event, agent) => {
+    if ((event.kind === 'watched' || event.kind === 'store-view') && event.view !== null)
+      return { ...event, view: altered(event.view, agent) };
+    if ((event.kind === 'store-answer' || event.kind === 'succeeded') && event.result !== null)
+      return { ...event, result: { ...event.result, view: altered(event.result.view, agent) } } as OwnershipEvent;
+    return event;
+  };
+}
+
 const hole = (name: string, from: string, which = name): Mutant => ({ name, from, hole: which });
+const three = (mutant: Mutant): Mutant => ({ ...mutant, dataCenters: 3 });
 const asked = new WeakMap<AgentProcess, number>();
 
 export const mutants: readonly Mutant[] = [
@@ -168,6 +194,53 @@ export const mutants: readonly Mutant[] = [
   hole('not sent again', 'Rejoin, 3'),
   hole('the old slots again', 'Rejoin, 4'),
   hole('the same generation', 'Rejoin, 4'),
+  // With three data centers.
+  three(hole('one of the sync set is enough', 'Durability and the sync set')),
+  three({
+    name: 'recorded before the others have said how far they came',
+    from: 'faults 7',
+    event: withReports((_, { takenOver }) => ({ term: takenOver as number, homed: '0/0', rest: '0/0' })),
+  }),
+  three({
+    name: 'recorded without what another one has',
+    from: 'faults 7',
+    event: withReports((tail) => (tail === undefined ? undefined : { ...tail, homed: '0/0' })),
+  }),
+  three(hole('read on without the tail', 'Leases and the view change, 5', 'no hold for tails')),
+  three(hole('what is not kept is taken for nothing', 'Leases and the view change, 5', 'relay slots unchecked')),
+  three({
+    name: 'a second failure, and what the first one acknowledged is not here',
+    from: 'Leases and the view change, 3',
+    event: withPeers((record, agent) =>
+      record.takenOver === null ? record : { ...record, inSync: [...record.inSync, agent.dc.name] },
+    ),
+  }),
+  three(hole('the acceptance before the deed', 'faults 6', 'no hold for acceptances')),
+  three(hole('a deed before the succession of its term', 'faults 6', 'no hold for terms')),
+  three(hole('an adoption before what it goes by', 'faults 6', 'no hold for adoptions')),
+  three(hole('the declined deed before the given one', 'faults 6', 'no hold for declined deeds')),
+  three({
+    name: 'accepted before a third has the deed',
+    from: 'Rehome, 5',
+    event: (event, agent) => {
+      if (event.kind === 'deed-arrived')
+        for (const { name: peer } of agent.dc.peers)
+          agent.later(0, () =>
+            agent.handle({ kind: 'deed-seen', account: event.account, peer, epoch: event.deed.epoch }),
+          );
+      return event;
+    },
+  }),
+  three(hole('written before the mark of a switchover', 'faults 6', 'written before the mark')),
+  three(hole('marks put down without a lease', 'faults 6')),
+  three(hole('only the own log is stranded', 'Rejoin, 1', 'only the own lineage')),
+  three(hole('a tail that was undone still counts', 'Rejoin, 2', 'the tail is not lowered')),
+  three(hole('nothing fetched in coming back', 'Rejoin, 2')),
+  three(hole('read from again before the tail is there', 'Rejoin, 4', 'thawed before its tail is there')),
+  three(hole('two that are back never read each other', 'Rejoin, 4', 'not thawed afterwards')),
+  three(hole('slots for those who are gone', 'Rejoin, 4')),
+  three(hole('keys of an earlier attempt forgotten', 'Rejoin, 3')),
+  three(hole('back with empty relay slots', 'Rejoin, 4')),
 ];
 
 export type Kill = {

@@ -116,6 +116,23 @@ export class Observer {
     this.seen.seeded++;
   }
 
+  /** R3: what was given counts when everybody who holds a lease has heard of it. */
+  checkAcceptance({ name, pg, peers }: DataCenter, key: string): void {
+    const account = key.slice(0, key.indexOf('@'));
+    const deed = pg.deed(account);
+    // A mark of nobody's account, and what comes back undone: that has been written nowhere else.
+    if (deed === undefined || deed.digest === null) return;
+    for (const peer of peers) {
+      if (peer.name === deed.giver || !this.#simulation.isKnownToLead(peer.name)) continue;
+      const theirs = peer.pg.deed(account);
+      if (theirs === undefined || compareEpochs(theirs.epoch, deed.epoch) < 0)
+        throw new Violation(
+          'R3',
+          `${name} accepts ${account} of ${text(deed.epoch)}, and ${peer.name} has not heard of it`,
+        );
+    }
+  }
+
   /** E1: as often as anything is written. */
   checkDeed(dc: string, account: string, deed: Deed): void {
     const name = `${dc}/${account}`;

@@ -17,7 +17,7 @@
  * - F-insert-exists, F-update-missing: the first stops a stream, the second is skipped and counted.
  * - F-disable-late: a worker that waits applies and acknowledges after DISABLE, until it is terminated and gone.
  */
-import { compareEpochs, type Epoch, type LeaseCredential } from 'lanekeeper/model';
+import { compareEpochs, type Epoch } from 'lanekeeper/model';
 import { isAfterUndo, isHeld, markKey, waitsFor } from './marks.ts';
 import { RelaySlots } from './relay.ts';
 import {
@@ -30,7 +30,7 @@ import {
   type Transaction,
   type Value,
 } from './rows.ts';
-import type { Random, Timeline } from './timeline.ts';
+import { ModelServer } from './server.ts';
 
 /** A client's transaction. It holds its locks until `done`. */
 export type Writer = {
@@ -67,13 +67,9 @@ export type Rejoining = {
   readonly keys: readonly Pick<Change, 'table' | 'key'>[];
 };
 
-/** An agent reads the clock so often that it has noticed by then. */
-const clockLookMs = 1500;
-
 export const epochKey = (account: string, { term, counter }: Epoch) => `${account}@${term}.${counter}`;
 
-export class ModelPostgres {
-  readonly here: string;
+export class ModelPostgres extends ModelServer {
   readonly tables: Record<TableName, Map<string, Value>> = {
     row: new Map(),
     deed: new Map(),
@@ -94,10 +90,6 @@ export class ModelPostgres {
   marks = false;
   /** Nothing is flushed beyond it: commits flush as they are written. */
   lsn = 256;
-  up = true;
-  life = 0;
-  /** Until when every process of this server stands still. */
-  stoppedUntilMs = 0;
   view = 1;
   syncView = 1;
   syncMembers = 0;
@@ -106,20 +98,15 @@ export class ModelPostgres {
   generation = 1;
   /** Publishers from which nothing is applied. */
   readonly frozen = new Map<string, Frozen>();
+  /** Publishers that come back from a takeover, by its term: read from again already. */
+  readonly thawed = new Map<string, number>();
   rejoining: Rejoining | null = null;
-  lease: { readonly validUntilMs: number; readonly validUntilUptimeMs: number | null } | null = null;
-  credential: LeaseCredential | null = null;
   /** The agent's process that holds the lead's session. */
   leader: object | null = null;
   readonly drains = new Map<string, { readonly move: number; hard: boolean; readonly untilMs: number }>();
   readonly waiting = new Set<Waiting>();
   conflicts = 0;
-  clock = { offsetMs: 0, rate: 1, sinceMs: 0 };
-  readonly hasUptime: boolean;
-  /** The clock was moved while nothing could have noticed: the lease proves nothing until it is written anew. */
-  clockInDoubt = false;
   onCommit: (transaction: Transaction) => void = () => {};
-  onLease: (leftMs: number) => void = () => {};
   /** A change was skipped, or stops the stream: nothing that happens without saying so. */
   onConflict: (what: string) => void = () => {};
   onNotify: (word: { kind: 'succession' } | { kind: 'deed'; account: string; deed: Deed }) => void = () => {};
@@ -129,67 +116,7 @@ export class ModelPostgres {
   #exclusive: { granted: boolean; readonly owner: object } | null = null;
   #blocked: (() => void)[] = [];
   #moves = 0;
-  #leaseLengthMs = 0;
   readonly #folds = new Map<string, { readonly home: string; readonly term: number }>();
-  readonly #timeline: Timeline;
-  readonly #random: Random;
-  /** A rule that this model is to forget. */
-  readonly broken: (hole: string) => boolean;
-
-  constructor(here: string, timeline: Timeline, random: Random, hasUptime: boolean, broken: (hole: string) => boolean) {
-    this.here = here;
-    this.#timeline = timeline;
-    this.#random = random;
-    this.hasUptime = hasUptime;
-    this.broken = broken;
-  }
-
-  /** Something that this server does by itself: not after a crash, and not while it stands still. */
-  later(delayMs: number, run: () => void): void {
-    const { life } = this;
-    const go = () => {
-      if (life !== this.life || !this.up) return;
-      if (this.#timeline.nowMs < this.stoppedUntilMs) this.#timeline.at(this.stoppedUntilMs, go);
-      else run();
-    };
-    this.#timeline.after(delayMs, go);
-  }
-
-  // ── Clocks and the lease ─────────────────────────────────────────────────────────────────────────────────────────
-
-  wallMs(): number {
-    const { offsetMs, rate, sinceMs } = this.clock;
-    return 1_000_000_000 + offsetMs + sinceMs + (this.#timeline.nowMs - sinceMs) * rate;
-  }
-
-  moveClock(byMs: number, rate = this.clock.rate): void {
-    const { nowMs } = this.#timeline;
-    const { offsetMs, sinceMs } = this.clock;
-    const drifted = (nowMs - sinceMs) * (this.clock.rate - 1);
-    this.clock = { offsetMs: offsetMs + drifted + byMs, rate, sinceMs: nowMs };
-  }
-
-  leaseLeftMs(): number {
-    if (this.lease === null) return 0;
-    const byClockMs = this.lease.validUntilMs - this.wallMs();
-    // A clock that was set back lengthens a lease by no more than itself.
-    if (byClockMs > this.#leaseLengthMs + 500) return 0;
-    const { validUntilUptimeMs } = this.lease;
-    const leftMs =
-      validUntilUptimeMs === null ? byClockMs : Math.min(byClockMs, validUntilUptimeMs - this.#timeline.nowMs);
-    return Math.max(0, leftMs);
-  }
-
-  writeLease(lease: ModelPostgres['lease'], credential: LeaseCredential | null): void {
-    if (lease !== null && this.leaseLeftMs() <= 0) this.settleView();
-    this.lease = lease;
-    this.#leaseLengthMs = (lease?.validUntilMs ?? 0) - this.wallMs();
-    this.credential = credential;
-    // What was read before the clock was moved may be written after it; the agent's next look finds out.
-    if (this.#timeline.nowMs - this.clock.sinceMs > clockLookMs) this.clockInDoubt = false;
-    if (!this.clockInDoubt) this.onLease(this.leaseLeftMs());
-  }
-
   // ── Where an account is written ──────────────────────────────────────────────────────────────────────────────────
 
   get successions(): readonly SuccessionRow[] {
@@ -270,7 +197,7 @@ export class ModelPostgres {
     if (!present.accepted) return 'not-accepted';
     for (const name of [account, '*']) {
       const drain = this.drains.get(name);
-      if (drain?.hard && drain.untilMs > this.#timeline.nowMs) return 'draining';
+      if (drain?.hard && drain.untilMs > this.timeline.nowMs) return 'draining';
     }
     writer.epoch = present.epoch;
     this.writers.add(writer);
@@ -329,7 +256,7 @@ export class ModelPostgres {
   commit(changes: readonly Change[], origin: string | null = null, originLsn: number | null = null): Transaction {
     const applied = changes.flatMap((change) => (this.#apply(change, origin !== null) ? [change] : []));
     this.lsn += 16;
-    const transaction = { lsn: this.lsn, origin, originLsn, atMs: this.#timeline.nowMs, changes: applied };
+    const transaction = { lsn: this.lsn, origin, originLsn, atMs: this.timeline.nowMs, changes: applied };
     this.wal.push(transaction);
     this.onCommit(transaction);
     return transaction;
@@ -430,7 +357,7 @@ export class ModelPostgres {
   // ── Drains ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   beginDrain(account: string, forMs: number): number | null {
-    const { nowMs } = this.#timeline;
+    const { nowMs } = this.timeline;
     const present = this.drains.get(account);
     if (present !== undefined && present.untilMs > nowMs) return null;
     const move = ++this.#moves;
@@ -452,7 +379,7 @@ export class ModelPostgres {
     if (!this.broken('the lease survives a crash')) this.lease = null;
     this.syncMembers = 0;
     // A sequence that was moved by a transaction which did not commit: whether that was flushed is chance.
-    if (this.view > this.latest && this.#random.chance(0.5)) this.view = this.latest;
+    if (this.view > this.latest && this.random.chance(0.5)) this.view = this.latest;
     this.drains.clear();
     this.#exclusive = null;
     for (const writer of this.writers) writer.done = true;

@@ -88,7 +88,8 @@ export class Rejoin {
       () => {
         // An agent that stood still in a stage may wake up when another one has come further.
         const present = pg.rejoining?.term === term ? rejoinStages.indexOf(pg.rejoining.stage as RejoinStage) : -1;
-        if (present >= rejoinStages.indexOf(stage)) return 'another agent has come further meanwhile';
+        if (present >= rejoinStages.indexOf(stage) || (pg.rejoining?.term ?? 0) > term)
+          return 'another agent has come further meanwhile';
         pg.rejoining = { cut: Number.POSITIVE_INFINITY, keys: [], ...pg.rejoining, ...change, term, stage };
         return undefined;
       },
@@ -179,6 +180,7 @@ function streaming(rejoin: Rejoin): void {
         outgoing.terminate();
         outgoing.makeSlot();
       }
+    for (const there of dc.peers) if (!living.includes(there)) dc.to(there.name).withholdSlot();
     pg.beganLsn = pg.lsn;
     for (const { name } of dc.peers) pg.relay.make(name, pg.progress);
     return undefined;
@@ -276,11 +278,12 @@ function isReady({ dc, home, agent }: Rejoin, there: DataCenter): string | undef
   return undefined;
 }
 
-function streamFrom({ dc, agent }: Rejoin, there: DataCenter): undefined {
+function streamFrom({ dc, agent, action }: Rejoin, there: DataCenter): undefined {
   const outgoing = dc.to(there.name);
   if (!agent.simulation.broken('the old slots again')) outgoing.beginAnew();
   there.pg.generations.set(dc.name, dc.pg.generation + 1);
   there.pg.frozen.delete(dc.name);
+  there.pg.thawed.set(dc.name, action.takenOver);
   outgoing.enable();
   return undefined;
 }

@@ -37,6 +37,10 @@ export class RelaySlots {
     return [...begins].every(([dc, lsn]) => dc === peer || (theirs.get(dc) ?? 0) >= lsn);
   }
 
+  beginOf(peer: string, dc: string): number {
+    return this.#slots.get(peer)?.begins.get(dc) ?? 0;
+  }
+
   /** Whether everything of `dc` beyond a position is there for `peer`. */
   isComplete(peer: string, dc: string, fromLsn: number): boolean {
     const slot = this.#slots.get(peer);

@@ -24,6 +24,8 @@ import { type Random, seeded, Timeline } from './timeline.ts';
 
 /** The peer's time-out, a renewal, the change itself and one that failed. */
 const waitsAtMostMs = 6000;
+/** A look at the store, an answer that is late, and another look. */
+const knownAfterMs = 4000;
 
 export class Simulation {
   readonly timeline = new Timeline();
@@ -48,6 +50,10 @@ export class Simulation {
   loaded = true;
   readonly answers = new Map<string, { readonly agent: AgentProcess; answers: number }>();
   readonly #leases = new Map<string, number>();
+  /** Since when without a gap. */
+  readonly #leasedSinceMs = new Map<string, number>();
+  /** When its clock was moved last. */
+  storeMovedMs = Number.NEGATIVE_INFINITY;
 
   constructor(
     { seed, manual, dataCenters }: Pick<Schedule, 'seed' | 'manual' | 'dataCenters'>,
@@ -121,7 +127,7 @@ export class Simulation {
         if (table === 'deed') {
           if (op === 'delete') this.observer.forgetDeed(dc.name, key);
           else this.observer.checkDeed(dc.name, key, pg.deed(key) as Deed);
-        }
+        } else if (table === 'acceptance' && origin === null && op === 'insert') this.observer.checkAcceptance(dc, key);
       if (origin === null)
         pg.later(0, () => {
           for (const stream of dc.outgoing.values()) stream.wake();
@@ -194,7 +200,9 @@ export class Simulation {
       if (record !== undefined && record.takenOver !== null)
         return this.#granted(claim, { kind: 'held', revision: record.revision + 1, view });
     }
-    return this.#granted(claim, this.store.acquire(claim, predecessor ?? undefined, nowMs));
+    const result = this.store.acquire(claim, predecessor ?? undefined, nowMs);
+    if (result.kind === 'held') this.#leasedSinceMs.set(claim.dataCenter, this.timeline.nowMs);
+    return this.#granted(claim, result);
   }
 
   renew(claim: LeaseClaim, revision: number, nowMs: number): LeaseResult {
@@ -203,6 +211,8 @@ export class Simulation {
 
   #granted(claim: LeaseClaim, result: LeaseResult): LeaseResult {
     if (result.kind === 'held') {
+      if (this.leaseUntilMs(claim.dataCenter) < this.timeline.nowMs)
+        this.#leasedSinceMs.set(claim.dataCenter, this.timeline.nowMs);
       this.#leases.set(claim.dataCenter, this.timeline.nowMs + claim.ttlMs);
       this.checkSyncSet(this.dc(claim.dataCenter));
     }
@@ -218,6 +228,16 @@ export class Simulation {
           'S',
           `the store believes ${peer} to be in sync with ${name}, which waits for ${pg.names.join(' ') || 'nobody'}`,
         );
+  }
+
+  /** That it has a lease must be known to everybody by now: none was seen a moment ago that was not. */
+  isKnownToLead(dc: string): boolean {
+    const { nowMs } = this.timeline;
+    const record = this.store.read(this.storeMs).leases.find(({ dataCenter }) => dataCenter === dc);
+    return (
+      record?.state === 'held' &&
+      nowMs - Math.max(this.#leasedSinceMs.get(dc) ?? nowMs, this.storeMovedMs) > knownAfterMs
+    );
   }
 
   leaseUntilMs(dc: string): number {

@@ -76,6 +76,7 @@ export class Stream {
   readonly #broken: (hole: string) => boolean;
   /** Null: there is none. */
   slot: { confirmedLsn: number; writtenLsn: number } | null = { confirmedLsn: 256, writtenLsn: 256 };
+  #withheld: Stream['slot'] = null;
   enabled = true;
   #connection: Connection | null = null;
   /** As the publisher sees it. */
@@ -320,11 +321,21 @@ export class Stream {
   /** A slot that begins here: what was committed before is not in it. */
   makeSlot(): void {
     this.slot = { confirmedLsn: this.publisher.lsn, writtenLsn: this.publisher.lsn };
+    this.#withheld = null;
     this.flushedLsn = 0;
+  }
+
+  /** For one who is gone itself: it must not read on with what it was before it has come back. */
+  withholdSlot(): void {
+    if (this.#broken('slots for those who are gone')) return;
+    this.#withheld = this.slot;
+    this.slot = null;
   }
 
   /** The subscriber goes on with the slot that was made anew when the publisher came back: all at the same position. */
   beginAnew(): void {
+    if (this.#withheld !== null) this.slot = this.#withheld;
+    this.#withheld = null;
     this.subscriber.progress.set(this.publisher.here, this.publisher.beganLsn);
   }
 }

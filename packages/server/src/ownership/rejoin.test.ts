@@ -90,12 +90,13 @@ describe('coming back', () => {
     expect(agent.state.rejoin).toBeNull();
   });
 
-  it('begins anew when it is taken over again', () => {
+  it('begins anew when it is taken over again, and not beside a stage that is still being carried out', () => {
     const again: Succession = { term: 4, kind: 'take', from: 'ny', to: 'fra', undoes: null };
-    const agent = reach(returning(), 'verified')
-      .watch({}, [taken, again], { ...gone, takenOver: 4, revision: 9 })
-      .tick(10);
-    agent.actions = agent.actions.slice(-1);
+    const agent = reach(returning(), 'verified').tick(10);
+    const { round } = agent.take('rejoin');
+    agent.watch({}, [taken, again], { ...gone, takenOver: 4, revision: 9 }).tick(10);
+    expect(agent.has('rejoin')).toBe(false);
+    agent.send({ kind: 'rejoined', round, result: { kind: 'not-yet', problem: 'no answer' } }).tick(10);
     expect(agent.take('rejoin')).toMatchObject({ term: 4, successor: 'fra', stage: 'frozen' });
   });
 

@@ -16,6 +16,8 @@ export function onRejoinTick(turn: Turn): void {
   if (effective === null) return;
   const { term: from, to: successor } = effective;
   if (rejoin?.term !== from) {
+    // J2: a stage of the earlier one that is still being carried out must not go on beside the first of this one.
+    if (rejoin?.attempt.step === 'working') return;
     // J2: the successor was taken over itself, and what it had of us need not be what the next one has: all over again.
     const attempt = { step: 'idle', nextMs: turn.nowMs } as const;
     const asked = rejoin?.takenOver === takenOver && rejoin.asked;
