@@ -1,4 +1,4 @@
-/** A lab for a bench: two data centers with a schema and an application that says nothing; the bench writes with SQL. */
+/** A lab for a bench: two or three data centers with a schema and an application that says nothing; the bench writes with SQL. */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -35,13 +35,28 @@ export async function withLab(work, more = []) {
   }
 }
 
+/** The data centers of a lab with so many, as `lanekeeper lab` takes them. */
+export function dataCenters(count) {
+  const names = ['ny', 'la', 'fra'].slice(0, count);
+  if (names.length !== count || count < 2) throw new Error('--data-centers is 2 or 3');
+  return ['--data-centers', names.join(',')];
+}
+
+/** The same round trip between all of them, or as `of(a, b)` says. */
+export async function setRoundTrips(described, of) {
+  const names = Object.keys(described.dataCenters);
+  for (const [index, a] of names.entries())
+    for (const b of names.slice(index + 1))
+      await lanekeeper(described, 'lab', 'link', a, b, '--rtt', `${typeof of === 'number' ? of : of(a, b)}ms`);
+}
+
 /** A command as typed beside the lab. */
 export function lanekeeper(described, ...args) {
   const env = { ...process.env, LANEKEEPER_LAB: join(described.dir, 'lab.json') };
   return promisify(execFile)(process.execPath, [bin, ...args], { env });
 }
 
-/** Both write, hold everything that is acknowledged as remote, and have nothing left to do. */
+/** All write, hold everything that is acknowledged as remote, and have nothing left to do. */
 export async function untilWell(described) {
   for (let i = 0; i < 600; i++) {
     const { stdout } = await lanekeeper(described, 'status', '--json').catch((error) => error);
@@ -51,7 +66,7 @@ export async function untilWell(described) {
         (status) =>
           status?.lease.kind === 'held' &&
           status.rejoin === null &&
-          status.sync.recorded.length === 1 &&
+          status.sync.recorded.length === Object.keys(dataCenters).length - 1 &&
           Object.values(status.peers).every(({ open }) => open),
       );
       if (well) return;

@@ -1,65 +1,60 @@
 /**
  * For how long customers cannot write when a data center is killed, when only its database breaks, and when everything is
- * switched over; seen from outside, by clients that write to the same accounts in both data centers all the time. With a
+ * switched over; seen from outside, by clients that write to the same accounts in all data centers all the time. With a
  * few accounts and with many, since the answer must not depend on that.
  *
- *   npm run bench -- failover [--runs 20] [--accounts 1000000]
+ *   npm run bench -- failover [--runs 20] [--accounts 1000000] [--data-centers 3]
  */
 import pg from 'pg';
-import { lanekeeper, untilWell, withLab } from '../lab.js';
+import { dataCenters, lanekeeper, setRoundTrips, untilWell, withLab } from '../lab.js';
 import { machine, median, option, printTable } from '../measure.js';
 
 const few = 1000;
-const other = { ny: 'la', la: 'ny' };
 const processesOfOne = ['edge', 'app-1', 'app-2', 'agent', 'postgres'];
 
 export async function run(args) {
   const runs = option(args, 'runs', 20);
   const many = option(args, 'accounts', 1_000_000);
+  const count = option(args, 'data-centers', 2);
   await withLab(async (described) => {
     console.log(machine());
     await fill(described, 0, few);
-    await lanekeeper(described, 'lab', 'link', 'ny', 'la', '--rtt', '60ms');
+    await setRoundTrips(described, 60);
+    const names = Object.keys(described.dataCenters);
+    const next = (name) => names[(names.indexOf(name) + 1) % names.length];
     const results = [];
     let holder = 'ny';
-    const series = async (what, count, once_) => {
+    const series = async (what, runsOfIt, once_) => {
       const pauses = [];
-      for (let i = 0; i < count; i++) {
+      for (let i = 0; i < runsOfIt; i++) {
         await untilWell(described);
-        const pause = await once_();
+        const { pause, to } = await once_();
         pauses.push(pause);
-        console.log(`${what} ${i + 1}/${count}: ${Math.round(pause)} ms`);
+        holder = to;
+        console.log(`${what} ${i + 1}/${runsOfIt}: ${Math.round(pause)} ms, ${to}`);
       }
       results.push({
         what,
-        runs: count,
+        runs: runsOfIt,
         'median ms': Math.round(median(pauses)),
         'maximum ms': Math.round(Math.max(...pauses)),
       });
     };
-    const switched = async () => {
-      const to = other[holder];
-      const pause = await pauseOf(described, holder, () =>
-        lanekeeper(described, 'switchover', '--from', holder, '--to', to),
-      );
-      holder = to;
-      return pause;
-    };
+    const switched = () =>
+      pauseOf(described, holder, () => lanekeeper(described, 'switchover', '--from', holder, '--to', next(holder)));
     const killed = async () => {
       const failed = holder;
-      const pause = await pauseOf(described, failed, () =>
+      const result = await pauseOf(described, failed, () =>
         Promise.all(processesOfOne.map((name) => command(described, failed, name, 'kill'))),
       );
-      holder = other[failed];
       for (const name of processesOfOne.toReversed()) await command(described, failed, name, 'start');
-      return pause;
+      return result;
     };
     const broken = async () => {
       const failed = holder;
-      const pause = await pauseOf(described, failed, () => command(described, failed, 'postgres', 'kill'));
-      holder = other[failed];
+      const result = await pauseOf(described, failed, () => command(described, failed, 'postgres', 'kill'));
       await command(described, failed, 'postgres', 'start');
-      return pause;
+      return result;
     };
     await series(`switchover, ${few} accounts, 60 ms round trip`, runs, switched);
     await series('database killed, agent alive', runs, broken);
@@ -71,8 +66,8 @@ export async function run(args) {
       await series(`switchover, ${many} accounts, 60 ms round trip`, Math.ceil(runs / 4), switched);
       await series(`data center killed, ${many} accounts`, Math.ceil(runs / 10), killed);
     }
-    printTable('From the last write in the old home to the first one in the new', results);
-  });
+    printTable(`${count} data centers: from the last write in the old home to the first one in the new`, results);
+  }, dataCenters(count));
 }
 
 async function fill(described, from, to, dc = 'ny') {
@@ -95,11 +90,12 @@ async function command(described, site, name, action) {
   if (!response.ok) throw new Error(`${action} ${name} in ${site}: ${await response.text()}`);
 }
 
-/** From the last write acknowledged in `from` to the first one in the other data center. */
+/** From the last write acknowledged in `from` to the first one in another data center, and which that is. */
 async function pauseOf(described, from, act) {
   const load = { on: true };
   let last = 0;
   let first = 0;
+  let to = '';
   const writer = async (dc, onCommit) => {
     let client = null;
     while (load.on) {
@@ -128,9 +124,15 @@ async function pauseOf(described, from, act) {
     writer(from, (at) => {
       if (first === 0) last = at;
     }),
-    writer(other[from], (at) => {
-      first ||= at;
-    }),
+    ...Object.keys(described.dataCenters)
+      .filter((name) => name !== from)
+      .map((name) =>
+        writer(name, (at) => {
+          if (first !== 0) return;
+          first = at;
+          to = name;
+        }),
+      ),
   ];
   while (last === 0) await new Promise((resolve) => setTimeout(resolve, 1));
   const acted = act();
@@ -139,5 +141,5 @@ async function pauseOf(described, from, act) {
   load.on = false;
   await Promise.all(writers);
   if (first === 0) throw new Error('nobody writes any more');
-  return first - last;
+  return { pause: first - last, to };
 }

@@ -2,11 +2,16 @@
  * How long an account stands still when it moves, seen from outside: one client writes to it in the old home and one in
  * the new, about every two milliseconds; the pause is from the last commit here to the first one there. Beside it the round trip
  * of the link in the same run. Then moves a second, 16 at a time.
+ *
+ * With `--data-centers 3` the third one is the farthest, and a move between the two near ones waits until it has the deed too;
+ * then for how long a commit that is held remotely waits, by whom the sync set has.
+ *
+ *   npm run bench -- rehome [--moves 100] [--parallel-moves 320] [--data-centers 3]
  */
 import { databaseUrl, loadConfiguration } from 'lanekeeper/config';
 import { createKeyRing, mintAgentToken } from 'lanekeeper/session';
 import pg from 'pg';
-import { lanekeeper, withLab } from '../lab.js';
+import { dataCenters, lanekeeper, setRoundTrips, untilWell, withLab } from '../lab.js';
 import { machine, median, option, percentile, printTable } from '../measure.js';
 
 const sizes = [
@@ -17,15 +22,18 @@ const sizes = [
 export async function run(args) {
   const moves = option(args, 'moves', 100);
   const parallelMoves = option(args, 'parallel-moves', 320);
+  const count = option(args, 'data-centers', 2);
   await withLab(async (described) => {
     const control = await open(described);
     await fill(described.dataCenters.ny.databases.application);
     console.log(machine());
     const results = [];
-    for (const delayMs of [0, 30]) {
-      await lanekeeper(described, 'lab', 'link', 'ny', 'la', '--rtt', `${delayMs * 2}ms`);
+    const distances = count === 2 ? [0, 30] : [0, 5, 30];
+    for (const delayMs of distances) {
+      // Of three, ny and la are 10 ms apart at most, and fra is far from both.
+      await setRoundTrips(described, (_a, b) => (b === 'fra' || count === 2 ? delayMs : Math.min(delayMs, 5)) * 2);
       for (const size of sizes) {
-        const roundTripMs = await roundTrip(control);
+        const roundTripMs = Math.max(...(await Promise.all(control.through.map(roundTrip))));
         const pauses = [];
         for (let i = 0; i < (size.rows > 1000 ? Math.ceil(moves / 4) : moves); i++)
           pauses.push(await pause(described, control, `s${size.rows}-${i % size.accounts}`));
@@ -36,7 +44,7 @@ export async function run(args) {
           size.rows > 1000 ? Math.ceil(parallelMoves / 8) : parallelMoves,
         );
         results.push({
-          'one way ms': delayMs,
+          'one way to the farthest ms': delayMs,
           'rows of the account': size.rows,
           'round trip ms': roundTripMs.toFixed(1),
           'pause median ms': median(pauses).toFixed(1),
@@ -47,17 +55,20 @@ export async function run(args) {
         console.log(JSON.stringify(results.at(-1)));
       }
     }
-    printTable('Moves', results);
-  });
+    printTable(`Moves, ${count} data centers`, results);
+    if (count === 3) await remoteCommits(described, control);
+  }, dataCenters(count));
 }
 
-/** What the bench needs to ask ny's agent, and a connection from ny to la through the link. */
+/** What the bench needs to ask ny's agent, and connections from ny to the others through the links. */
 async function open(described) {
   const ny = described.dataCenters.ny;
   const env = { ...process.env, ...ny.environment };
   const { configuration } = await loadConfiguration({ file: ny.config, env, dc: 'ny' });
   const ring = createKeyRing(configuration, { env });
-  return { ring, through: databaseUrl(configuration, 'la', 'replication', env), homes: new Map() };
+  const others = Object.keys(described.dataCenters).filter((name) => name !== 'ny');
+  const through = others.map((name) => databaseUrl(configuration, name, 'replication', env));
+  return { ring, through, homes: new Map() };
 }
 
 async function fill(url) {
@@ -93,8 +104,8 @@ async function fill(url) {
   await client.end();
 }
 
-async function roundTrip({ through }) {
-  const client = new pg.Client({ connectionString: through });
+async function roundTrip(url) {
+  const client = new pg.Client({ connectionString: url });
   await client.connect();
   const times = [];
   for (let i = 0; i < 21; i++) {
@@ -177,4 +188,52 @@ async function moveRate(described, control, { rows, accounts }, count) {
     }),
   );
   return count / ((performance.now() - start) / 1000);
+}
+
+/** Of a single-row update in ny that waits for its sync set: both others, then the near one when the far one has left. */
+async function remoteCommits(described, { through }) {
+  const results = [];
+  const client = new pg.Client({ connectionString: described.dataCenters.ny.databases.application });
+  await client.connect();
+  await client.query("INSERT INTO accounts (id) VALUES ('commits')");
+  const measure = async (members) => {
+    const times = [];
+    for (let i = 0; i < 120; i++) {
+      const start = performance.now();
+      await client.query("UPDATE accounts SET name = 'x' WHERE id = 'commits'");
+      // The first ones find their way.
+      if (i >= 20) times.push(performance.now() - start);
+    }
+    return {
+      'remote commits wait for': members,
+      'median ms': median(times).toFixed(1),
+      'p99 ms': percentile(times, 0.99).toFixed(1),
+    };
+  };
+  const waitsFor = async (members) => {
+    for (let i = 0; i < 240; i++) {
+      const { stdout } = await lanekeeper(described, 'status', '--json').catch((error) => error);
+      const recorded = JSON.parse(stdout || '{}').dataCenters?.ny?.sync.recorded ?? [];
+      if (recorded.toSorted().join() === members.toSorted().join()) return;
+      await new Promise((resolve) => setTimeout(resolve, 250));
+    }
+    throw new Error(`ny does not wait for ${members.join(' and ')}`);
+  };
+  for (const [near, far] of [
+    [10, 10],
+    [10, 80],
+  ]) {
+    await setRoundTrips(described, (a, b) => (a === 'ny' && b === 'la' ? near : far));
+    await untilWell(described);
+    const [toLa, toFra] = await Promise.all(through.map(roundTrip));
+    const distance = { 'round trip to la ms': toLa.toFixed(1), 'to fra ms': toFra.toFixed(1) };
+    results.push({ ...distance, ...(await measure('la and fra')) });
+    await lanekeeper(described, 'lab', 'link', 'ny', 'fra', '--cut');
+    await waitsFor(['la']);
+    results.push({ ...distance, ...(await measure('la')) });
+    await lanekeeper(described, 'lab', 'link', 'ny', 'fra', '--heal');
+    await untilWell(described);
+  }
+  await client.end();
+  printTable('Remote commits', results);
 }

@@ -17,6 +17,7 @@ import {
   insideVariable,
   loadAssertion,
   meansHere,
+  pageName,
   randomFrom,
   renderIndex,
   renderLine,
@@ -25,6 +26,7 @@ import {
   renderSvg,
   runSession,
 } from './drill/index.ts';
+import { dataCenterNames } from './names.ts';
 import { runningLab } from './running.ts';
 
 type DrillArguments = {
@@ -34,6 +36,7 @@ type DrillArguments = {
   readonly against?: string;
   readonly report?: string;
   readonly assert?: string;
+  readonly dataCenters: readonly string[];
   readonly rtt: number;
   readonly leases: 'postgres' | 'etcd';
   readonly customers: number;
@@ -61,6 +64,10 @@ export function drillCommand(context: LabContext): Command {
         .argParser(duration)
         .default(20, '20ms'),
     )
+    .option('--data-centers <names>', 'of their own lab; what needs three has three in any case', dataCenterNames, [
+      'ny',
+      'la',
+    ])
     .addOption(
       new Option('--leases <store>', 'what their own lab keeps leases in')
         .choices(['postgres', 'etcd'])
@@ -72,7 +79,7 @@ export function drillCommand(context: LabContext): Command {
     .addHelpText(
       'after',
       `
-Customers register, fill carts, place orders under request ids and change lines, through the edges, turning to the other
+Customers register, fill carts, place orders under request ids and change lines, through the edges, turning to another
 one as DNS with health checks would have them. What they were told is compared with what the databases hold.
 What a drill breaks it mends again, also after Ctrl-C. Exit code 1: something did not hold.
 
@@ -82,6 +89,7 @@ Examples:
   $ lanekeeper drill processes links --brief
   $ lanekeeper drill agent-killed --minutes 5 --against ./lab
   $ lanekeeper drill random --minutes 30
+  $ lanekeeper drill dc-killed two-of-three-lost --data-centers ny,la,fra
   $ lanekeeper drill dc-killed --runs 20 --report docs/reliability`,
     )
     .action((names: readonly string[], options: DrillArguments) => runDrills(context, names, options));
@@ -101,6 +109,7 @@ function listCommand(context: LabContext): Command {
         group: fault.group,
         description: fault.description,
         expectation: fault.expectation.text,
+        dataCenters: fault.needs?.third ? 3 : 2,
         skipped: means.lacking(fault, null),
       }));
       if (options.json) {
@@ -111,7 +120,9 @@ function listCommand(context: LabContext): Command {
       for (const group of faultGroups) {
         context.stdout.write(`${colors.bold(group)}\n`);
         for (const row of rows.filter((one) => one.group === group)) {
-          context.stdout.write(`  ${colors.cyan(row.name.padEnd(26))} ${row.description}\n`);
+          context.stdout.write(
+            `  ${colors.cyan(row.name.padEnd(26))} ${row.description}${row.dataCenters === 3 ? colors.dim(' (three data centers)') : ''}\n`,
+          );
           if (row.skipped !== null)
             context.stdout.write(`  ${''.padEnd(26)} ${colors.dim(`not here: ${row.skipped}`)}\n`);
         }
@@ -149,6 +160,7 @@ async function runDrills(context: LabContext, names: readonly string[], options:
       durationMs: options.minutes === undefined ? null : durationOfOne(options.minutes, names, chosen.length),
       against,
       roundTripMs: options.rtt,
+      dataCenters: options.dataCenters,
       leases: options.leases,
       buyers: Math.max(1, Math.ceil(options.customers * 0.7)),
       keepers: Math.max(1, Math.floor(options.customers * 0.3)),
@@ -244,8 +256,9 @@ const indexFile = 'README.md';
 async function writePage(folder: string, runs: readonly DrillReport[]): Promise<void> {
   const last = runs.at(-1) as DrillReport;
   await mkdir(folder, { recursive: true });
-  await writeFile(join(folder, `${last.name}.svg`), renderSvg(last));
-  await writeFile(join(folder, `${last.name}.md`), renderMarkdown(runs, `${last.name}.svg`));
+  const page = pageName(last);
+  await writeFile(join(folder, `${page}.svg`), renderSvg(last));
+  await writeFile(join(folder, `${page}.md`), renderMarkdown(runs, `${page}.svg`));
   const files = (await readdir(folder)).filter((file) => file.endsWith('.md') && file !== indexFile).sort();
   const pages = await Promise.all(
     files.map(async (file) => ({ file, text: await readFile(join(folder, file), 'utf8') })),

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { dataCenterNamePattern, defaultFiles, maxDataCenters, parseDuration } from 'lanekeeper/config';
+import { defaultFiles, parseDuration } from 'lanekeeper/config';
 import type { ApproachName } from 'lanekeeper/model';
 import { linkCommand } from './cli-link.ts';
 import { processCommand } from './cli-process.ts';
@@ -16,6 +16,7 @@ import { Disposer } from './lab/disposer.ts';
 import { openFolder } from './lab/folder.ts';
 import { type Lab, type LabProgress, startLab } from './lab/lab.ts';
 import { renderPage } from './lab/page.ts';
+import { dataCenterNames } from './names.ts';
 import { liveProcesses } from './processes/leash.ts';
 
 type LabArguments = {
@@ -235,20 +236,6 @@ function isFound(context: LabContext, dir: string): boolean {
     return false;
   const file = findDescription(context.directory, context.env.LANEKEEPER_LAB);
   return file !== null && readDescription(file)?.dir === dir;
-}
-
-function dataCenterNames(text: string): readonly string[] {
-  const names = text.split(',').map((name) => name.trim());
-  if (!names.every((name) => dataCenterNamePattern.test(name))) {
-    throw new InvalidArgumentError('Short names of lower-case letters and digits, for example ny,la,fra.');
-  }
-  if (new Set(names).size !== names.length) throw new InvalidArgumentError('Each name once.');
-  if (names.length < 2 || names.length > maxDataCenters) {
-    throw new InvalidArgumentError(`Two names, or ${maxDataCenters}.`);
-  }
-  const taken = names.find((name) => ['witness', 'customers', 'payments'].includes(name));
-  if (taken) throw new InvalidArgumentError(`${taken} is a place of its own in the lab.`);
-  return names;
 }
 
 function durationText(text: string): string {

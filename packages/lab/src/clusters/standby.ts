@@ -62,6 +62,7 @@ export async function startStandby(options: StandbyOptions): Promise<Standby> {
     host: primary.host,
     durable: false,
     settings: {
+      cluster_name: name,
       hot_standby: true,
       hot_standby_feedback: true,
       primary_slot_name: name,

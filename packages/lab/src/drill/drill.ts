@@ -117,6 +117,7 @@ export async function runDrill(fault: Fault, options: DrillOptions): Promise<Dri
       lab,
       at: place,
       other: names.find((name) => name !== place) as string,
+      third: names.filter((name) => name !== place)[1] ?? null,
       load: shoppers,
       random,
       links: new LinksClient(lab.links),
@@ -194,8 +195,8 @@ export async function runDrill(fault: Fault, options: DrillOptions): Promise<Dri
         limit === null
           ? {
               notChecked: wandered
-                ? 'the fault came in both data centers'
-                : (fault.expectation.why ?? 'it affects both'),
+                ? 'the fault came in more than one data center'
+                : (fault.expectation.why ?? 'it affects them'),
             }
           : { at, pauseMs: limit, fromMs: first?.faultMs ?? 0, toMs: loadEndMs },
       orderByTime: fault.bendsTime !== true,

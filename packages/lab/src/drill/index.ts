@@ -23,5 +23,13 @@ export { DrillAborted } from './drill.ts';
 export { type Fault, faultGroups, faults, findFault } from './faults/index.ts';
 export { canHaveNamespace, insideVariable, meansHere } from './means.ts';
 export { randomFrom } from './random.ts';
-export { type DrillReport, renderIndex, renderLine, renderMarkdown, renderReport, renderSvg } from './report/index.ts';
+export {
+  type DrillReport,
+  pageName,
+  renderIndex,
+  renderLine,
+  renderMarkdown,
+  renderReport,
+  renderSvg,
+} from './report/index.ts';
 export { runSession } from './session.ts';

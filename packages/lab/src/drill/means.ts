@@ -34,6 +34,8 @@ export async function meansHere(env: NodeJS.ProcessEnv): Promise<Means> {
     clocks,
     smallDisk: inside,
     lacking({ needs = {}, usesUp }, against) {
+      if (needs.third && against !== null && Object.keys(against.dataCenters).length < 3)
+        return 'that lab has two data centers, and it needs three';
       if (against !== null && usesUp === true)
         return 'it leaves a lab that is of no use any more; not against one that runs';
       if (needs.packets && !packets) {

@@ -28,6 +28,7 @@ export async function startOwnLab(options: {
   readonly kind: LabKind;
   /** libfaketime, for `clocks`. */
   readonly clocks: string | null;
+  readonly dataCenters: readonly string[];
   /** Default: that of the storefront. */
   readonly approach?: ApproachName;
 }): Promise<OwnLab> {
@@ -39,7 +40,7 @@ export async function startOwnLab(options: {
   const approach = options.approach === undefined ? [] : ['--approach', options.approach];
   const args =
     options.kind === 'small-disk'
-      ? ['--dir', await smallDisks(directory)]
+      ? ['--dir', await smallDisks(directory, options.dataCenters)]
       : options.kind === 'etcd'
         ? ['--leases', 'etcd']
         : [];
@@ -51,6 +52,8 @@ export async function startOwnLab(options: {
       '--json',
       '--rtt',
       `${options.roundTripMs}ms`,
+      '--data-centers',
+      options.dataCenters.join(','),
       '--stickiness',
       '2s',
       ...approach,
@@ -65,7 +68,7 @@ export async function startOwnLab(options: {
     patience.abort();
     leashed.signal('SIGKILL');
     await leashed.exited;
-    if (options.kind === 'small-disk') await unmount(directory);
+    if (options.kind === 'small-disk') await unmount(directory, options.dataCenters);
     await rm(directory, { recursive: true, force: true });
     removed();
   };
@@ -78,24 +81,24 @@ export async function startOwnLab(options: {
 }
 
 /** Only in a mount namespace of our own: with its last process they are gone. */
-async function smallDisks(directory: string): Promise<string> {
+async function smallDisks(directory: string, names: readonly string[]): Promise<string> {
   await chmod(directory, 0o711);
   const dir = join(directory, 'lab');
   // The lab's own mark: otherwise it would not touch a folder in which something is.
   await mkdir(join(dir, 'lanekeeper-lab'), { recursive: true });
-  for (const disk of disksIn(directory)) {
+  for (const disk of disksIn(directory, names)) {
     await mkdir(disk, { recursive: true, mode: 0o755 });
     await promisify(execFile)('mount', ['-t', 'tmpfs', '-o', `size=${smallDiskMb}m,mode=0755`, 'lanekeeper', disk]);
   }
   return dir;
 }
 
-function disksIn(directory: string): readonly string[] {
-  return ['ny', 'la'].map((name) => join(directory, 'lab', name, 'postgres'));
+function disksIn(directory: string, names: readonly string[]): readonly string[] {
+  return names.map((name) => join(directory, 'lab', name, 'postgres'));
 }
 
-async function unmount(directory: string): Promise<void> {
-  for (const disk of disksIn(directory)) await promisify(execFile)('umount', ['-l', disk]).catch(() => {});
+async function unmount(directory: string, names: readonly string[]): Promise<void> {
+  for (const disk of disksIn(directory, names)) await promisify(execFile)('umount', ['-l', disk]).catch(() => {});
 }
 
 function readDescription(leashed: LeashedProcess): Promise<LabDescription> {

@@ -32,6 +32,8 @@ export type SessionOptions = {
   /** A lab that runs already; null: one is started for the drills. */
   readonly against: LabDescription | null;
   readonly roundTripMs: number;
+  /** Of their own lab; faults that need three have three in any case. */
+  readonly dataCenters: readonly string[];
   /** What their own lab keeps leases in. */
   readonly leases: 'postgres' | 'etcd';
   readonly buyers: number;
@@ -52,7 +54,7 @@ export async function runSession(
 ): Promise<{ readonly passed: number; readonly failed: number; readonly skipped: number }> {
   const counts = { passed: 0, failed: 0, skipped: 0 };
   let own: OwnLab | null = null;
-  let ownKind: LabKind = 'plain';
+  let ownKind = '';
   const close = async (): Promise<void> => {
     const stopping = own;
     own = null;
@@ -69,9 +71,14 @@ export async function runSession(
           continue;
         }
         const kind = kindFor(fault, options.leases);
-        if (own !== null && kind !== ownKind) await close();
-        ownKind = kind;
-        own ??= options.against === null ? await startOwnLab({ ...options, kind, clocks: options.means.clocks }) : null;
+        const dataCenters = fault.needs?.third ? withThird(options.dataCenters) : options.dataCenters;
+        const wanted = [kind, ...dataCenters].join(' ');
+        if (own !== null && wanted !== ownKind) await close();
+        ownKind = wanted;
+        own ??=
+          options.against === null
+            ? await startOwnLab({ ...options, dataCenters, kind, clocks: options.means.clocks })
+            : null;
         const lab = options.against ?? own?.description;
         if (lab === undefined) throw new Error('there is no lab');
         const seed = (options.seed + run * options.faults.length + index) >>> 0;
@@ -89,6 +96,12 @@ export async function runSession(
     await close();
   }
   return counts;
+}
+
+function withThird(names: readonly string[]): readonly string[] {
+  if (names.length >= 3) return names;
+  const third = ['fra', 'ny', 'la'].find((name) => !names.includes(name)) as string;
+  return [...names, third];
 }
 
 function kindFor({ needs }: Fault, leases: SessionOptions['leases']): LabKind {
@@ -134,6 +147,7 @@ function assemble(
     name: fault.name,
     group: fault.group,
     description: fault.description,
+    needsThree: fault.needs?.third === true,
     expectation: fault.expectation.text,
     passed: failures.length === 0 && !violated,
     failures,
@@ -169,6 +183,7 @@ async function environmentOf(lab: LabDescription, options: SessionOptions): Prom
     node: process.versions.node,
     postgres: row?.version ?? 'unknown',
     leases: lab.witness.endpoints.length > 0 ? `${lab.witness.endpoints.length} members of etcd` : 'PostgreSQL',
+    dataCenters: Object.keys(lab.dataCenters).length,
     roundTripMs: options.roundTripMs,
     links: options.means.packets ? 'packets' : 'connections',
   };

@@ -16,7 +16,8 @@ type AgentStatus = {
   readonly problems?: readonly string[];
   readonly lease?: { readonly kind: string; readonly term?: number };
   readonly succession?: { readonly history?: readonly { readonly term: number }[] };
-  readonly sync?: { readonly alone?: boolean };
+  readonly sync?: { readonly alone?: boolean; readonly recorded?: readonly string[] };
+  readonly relay?: { readonly slots?: readonly { readonly complete: boolean | null }[] } | null;
   readonly rejoin?: unknown;
 };
 
@@ -96,9 +97,17 @@ export class Watch {
       if (status === undefined) return [`the agent of ${name} does not answer`];
       if (status.lease?.kind !== 'held') return [`${name} has no lease`];
       if (status.rejoin !== null && status.rejoin !== undefined) return [`${name} is on its way back`];
-      if (status.sync?.alone !== true) return [];
+      const held = status.sync?.alone === true ? 0 : (status.sync?.recorded?.length ?? 0);
+      const keeps = (status.relay?.slots ?? []).filter(({ complete }) => complete === true).length;
+      if (held >= names.length - 1) {
+        return names.length > 2 && keeps < names.length - 1
+          ? [`${name} does not keep everything yet that the others may lack of a third`]
+          : [];
+      }
       const why = (status.problems ?? []).filter((problem) => problem.startsWith('no moves'));
-      return [`nobody else holds what ${name} writes${why.length === 0 ? '' : ` (${why.join('; ')})`}`];
+      return [
+        `${held === 0 ? 'nobody else holds' : 'not all of the others hold'} what ${name} writes${why.length === 0 ? '' : ` (${why.join('; ')})`}`,
+      ];
     });
   }
 

@@ -57,7 +57,14 @@ export type MeasureOptions = {
 
 export async function measureApproach(options: MeasureOptions): Promise<ApproachResult> {
   const { approach, roundTripsMs, failureRoundTripMs, env, onNote } = options;
-  const lab = await startOwnLab({ roundTripMs: roundTripsMs[0] ?? 0, env, kind: 'plain', clocks: null, approach });
+  const lab = await startOwnLab({
+    dataCenters: ['ny', 'la'],
+    roundTripMs: roundTripsMs[0] ?? 0,
+    env,
+    kind: 'plain',
+    clocks: null,
+    approach,
+  });
   try {
     const urls = superusers(lab.description);
     await startLogs(urls);

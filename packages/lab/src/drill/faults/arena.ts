@@ -17,6 +17,8 @@ export type Arena = {
   /** Where the fault is, and the other one. */
   readonly at: string;
   readonly other: string;
+  /** Where there are three. */
+  readonly third: string | null;
   readonly load: Load;
   readonly random: () => number;
   readonly links: LinksClient;
@@ -113,13 +115,17 @@ export function freeze(arena: Arena, pids: readonly number[]): () => Promise<voi
 }
 
 /** Kills everything in the data center of the fault at once; it is started again in the end, the database first. */
-export async function killAll(arena: Arena): Promise<void> {
-  const names = (await processesIn(arena, arena.at)).map(({ name }) => name);
+export function killAll(arena: Arena): Promise<void> {
+  return killEverythingIn(arena, arena.at);
+}
+
+export async function killEverythingIn(arena: Arena, site: string): Promise<void> {
+  const names = (await processesIn(arena, site)).map(({ name }) => name);
   arena.undo(async () => {
-    await turn(arena, arena.at, 'postgres', 'start');
-    await Promise.all(names.filter((name) => name !== 'postgres').map((name) => turn(arena, arena.at, name, 'start')));
+    await turn(arena, site, 'postgres', 'start');
+    await Promise.all(names.filter((name) => name !== 'postgres').map((name) => turn(arena, site, name, 'start')));
   });
-  await Promise.all(names.map((name) => turn(arena, arena.at, name, 'kill')));
+  await Promise.all(names.map((name) => turn(arena, site, name, 'kill')));
 }
 
 /** Changes both directions of a link, or one; everything is as it was at the end. */

@@ -34,6 +34,8 @@ export type FaultNeeds = {
   readonly etcd?: true;
   /** Clocks that can be set (libfaketime), in a lab that was started with them. */
   readonly clocks?: true;
+  /** Three data centers. */
+  readonly third?: true;
   /** Disks that are small, in a lab that was started on them. */
   readonly smallDisk?: true;
 };

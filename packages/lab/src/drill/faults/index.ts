@@ -1,6 +1,6 @@
 /**
  * The faults that can be drilled, by name. `fault.ts` what one is · `arena.ts` what it may touch · `repair.ts` what an operator
- * does about it · one file for each group, and `packets.ts` for links that the kernel breaks.
+ * does about it · one file for each group, `packets.ts` for links that the kernel breaks, and `three.ts` for what needs three data centers.
  */
 import { clockFaults } from './clocks.ts';
 import { dataFaults } from './data.ts';
@@ -10,6 +10,7 @@ import { packetFaults } from './packets.ts';
 import { processFaults } from './processes.ts';
 import { protocolFaults } from './protocol.ts';
 import { storageFaults } from './storage.ts';
+import { threeFaults } from './three.ts';
 import { trafficFaults } from './traffic.ts';
 
 export { type Arena, superusers } from './arena.ts';
@@ -24,6 +25,7 @@ export const faults: readonly Fault[] = [
   ...storageFaults,
   ...protocolFaults,
   ...trafficFaults,
+  ...threeFaults,
 ];
 
 export function findFault(name: string): Fault | undefined {

@@ -123,13 +123,16 @@ export class Customer {
 
   async #travel(): Promise<void> {
     await sleepMs(restMs);
-    if (!this.#pinned && this.#options.dns.names(this.#elsewhere())) this.lead(this.#elsewhere());
+    this.#turn();
     await this.signIn();
   }
 
-  #elsewhere(): string {
+  /** To the next edge that DNS names, if there is one. */
+  #turn(): void {
     const names = Object.keys(this.#options.edges);
-    return names[(names.indexOf(this.#via) + 1) % names.length] as string;
+    const at = names.indexOf(this.#via);
+    const next = [...names.slice(at + 1), ...names.slice(0, at)].find((name) => this.#options.dns.names(name));
+    if (!this.#pinned && next !== undefined) this.lead(next);
   }
 
   #sku(index: number): string {
@@ -188,7 +191,7 @@ export class Customer {
     this.#refusals += 1;
     const silent = outcome.kind === 'unknown' || (outcome.kind === 'refused' && /^E[A-Z]+$/.test(outcome.code));
     if (this.#pinned || (!silent && this.#refusals < refusalsBeforeTurning)) return;
-    if (this.#options.dns.names(this.#elsewhere())) this.lead(this.#elsewhere());
+    this.#turn();
     this.#refusals = 0;
   }
 

@@ -15,9 +15,9 @@ export function renderMarkdown(runs: readonly DrillReport[], chart: string): str
     run.recoveries.flatMap(({ lastClientMs }) => (lastClientMs === null ? [] : [lastClientMs])),
   );
   const lines = [
-    `# Drill: ${first.name}`,
+    `# Drill: ${pageName(first)}`,
     '',
-    `Written by \`lanekeeper drill ${first.name} --report\`; not edited.`,
+    `Written by \`lanekeeper drill ${first.name}${ofThree(first) ? ' --data-centers ny,la,fra' : ''} --report\`; not edited.`,
     '',
     `What is done: ${first.description}. Expected: ${first.expectation}.`,
     '',
@@ -52,7 +52,7 @@ export function renderMarkdown(runs: readonly DrillReport[], chart: string): str
       ),
     ),
     '',
-    'Detect: until the other data center’s agent said that its peer does not answer. Lease wait: from then until the lease store',
+    'Detect: until another data center’s agent said that its peer does not answer. Lease wait: from then until the lease store',
     'had a new view. Promote: from then until the successor could write. The last two columns count from the fault.',
     '',
     '## Verdicts',
@@ -73,10 +73,19 @@ export function renderMarkdown(runs: readonly DrillReport[], chart: string): str
     '## How it was run',
     '',
     `Commit ${environment.commit ?? 'unknown'}${environment.changed ? ' with changes on top' : ''}, Node ${environment.node}, PostgreSQL ${environment.postgres}, leases in ${environment.leases}, ${environment.roundTripMs} ms between`,
-    `data centers; links broken by ${environment.links === 'packets' ? 'the kernel, packet by packet' : 'the lab’s process, connection by connection'}. ${runs.length} ${runs.length === 1 ? 'run' : 'runs'}, seeds ${runs.map(({ seed }) => seed).join(', ')}, ${new Date(first.startedAtMs).toISOString().slice(0, 10)}.`,
+    `${environment.dataCenters === 2 ? 'two' : 'three'} data centers; links broken by ${environment.links === 'packets' ? 'the kernel, packet by packet' : 'the lab’s process, connection by connection'}. ${runs.length} ${runs.length === 1 ? 'run' : 'runs'}, seeds ${runs.map(({ seed }) => seed).join(', ')}, ${new Date(first.startedAtMs).toISOString().slice(0, 10)}.`,
     '',
   ];
   return lines.join('\n');
+}
+
+/** What was drilled in two data centers has a page of its own when it is drilled in three. */
+export function pageName(report: DrillReport): string {
+  return ofThree(report) ? `${report.name}-of-three` : report.name;
+}
+
+function ofThree({ environment, needsThree }: DrillReport): boolean {
+  return environment.dataCenters > 2 && !needsThree;
 }
 
 /** The list of all pages in one folder: `text` is what is in each. Pure. */

@@ -50,6 +50,8 @@ export type DrillReport = {
   readonly name: string;
   readonly group: string;
   readonly description: string;
+  /** Whether it has a meaning in three data centers only. */
+  readonly needsThree: boolean;
   readonly expectation: string;
   readonly passed: boolean;
   /** Why it failed, in words; empty when it passed. */
@@ -89,6 +91,7 @@ export type Environment = {
   readonly node: string;
   readonly postgres: string;
   readonly leases: string;
+  readonly dataCenters: number;
   readonly roundTripMs: number;
   /** What breaks links: the lab's process, which works on connections, or the kernel, which works on packets. */
   readonly links: 'connections' | 'packets';
