@@ -192,6 +192,9 @@ test('the others go on reading from a promoted standby, nothing acknowledged is 
   await agents.start('ny');
   await expect.poll(() => problems('ny'), until).toContain('a standby of this database was promoted');
   await expect(write(at(front, 'application'), 'by_the_old_one')).rejects.toMatchObject({ code: 'LK003' });
+  // Nor does it take from others what the promoted one is to have.
+  const enabled = `SELECT count(*)::int AS n FROM pg_subscription WHERE subenabled`;
+  await expect.poll(() => runSql(ny.cluster.superuserUrl(), enabled), until).toEqual([{ n: 0 }]);
   await agents.stop();
   await ny.cluster.stop('immediate');
   front.lead(standby);

@@ -155,7 +155,7 @@ export class Handover {
         }
         await setStandbyNames(client, members, standbys);
       }
-      const synchronous = await waitUntilSynchronous(client, members, peers, synchronousWithinMs, own.names);
+      const synchronous = await waitUntilSynchronous(client, members, peers, synchronousWithinMs, own.all);
       context.onSyncProblem(synchronous.kind === 'late' ? `${synchronous.peer}: ${synchronous.reason}` : null);
       if (synchronous.kind === 'late') return false;
       await setSyncMembers(client, members.length);

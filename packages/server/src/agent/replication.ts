@@ -7,6 +7,7 @@ import {
   type ReplicationReport,
   type ReplyMemory,
   readReplication,
+  stopReading,
 } from '../postgres/index.ts';
 import type { LocalDatabase } from './database.ts';
 import { message } from './effect-context.ts';
@@ -63,9 +64,12 @@ export class ReplicationWatch {
 
   async #look(reign: Reign): Promise<void> {
     const { database, others, standbys, log } = this.#options;
-    const { sync } = reign.state;
+    const { sync, lease } = reign.state;
+    if ('reasons' in lease && lease.reasons.some(({ code }) => code === 'demoted'))
+      if (await database.run((client) => stopReading(client, others)))
+        log('error', 'a standby of this database was promoted: it reads from nobody any more');
     const report = await database.run((client) =>
-      readReplication(client, others, this.#memory, performance.now(), standbys.names),
+      readReplication(client, others, this.#memory, performance.now(), standbys.all),
     );
     this.report = report;
     const nowMs = performance.now();

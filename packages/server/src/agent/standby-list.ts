@@ -4,7 +4,7 @@
  * lost peer does.
  */
 import type { Configuration } from 'lanekeeper/config';
-import { comparePositions } from 'lanekeeper/model';
+import { bytesBetween, comparePositions } from 'lanekeeper/model';
 import {
   membersIn,
   type Queryable,
@@ -17,7 +17,9 @@ import type { LocalDatabase } from './database.ts';
 import type { Log } from './options.ts';
 
 export class StandbyList {
-  /** Whose `remote` commits they hold as well. */
+  /** All that are configured. */
+  readonly all: readonly string[];
+  /** Those that `remote` commits wait for as well. */
   readonly names: readonly string[];
   readonly #peerTimeoutMs: number;
   #last: Promise<unknown> = Promise.resolve();
@@ -25,7 +27,9 @@ export class StandbyList {
   #differed = '';
 
   constructor({ here, dataCenters, durability }: Pick<Configuration, 'here' | 'dataCenters' | 'durability'>) {
-    this.names = (dataCenters[here]?.standbys ?? []).filter(({ sync }) => sync).map(({ name }) => name);
+    const standbys = dataCenters[here]?.standbys ?? [];
+    this.all = standbys.map(({ name }) => name);
+    this.names = standbys.filter(({ sync }) => sync).map(({ name }) => name);
     this.#peerTimeoutMs = durability.peerTimeoutMs;
   }
 
@@ -63,4 +67,32 @@ export class StandbyList {
     const set = await this.alone(() => database.run((client) => relistStandbys(client, well)));
     if (set?.kind === 'set') log('info', 'remote commits wait for standbys of our own', { standbys: well });
   }
+}
+
+export type StandbyStatus = {
+  readonly name: string;
+  /** `pg_stat_replication.state`; `absent` when it does not read. */
+  readonly state: string;
+  /** `remote` commits wait for it. */
+  readonly waitedFor: boolean;
+  /** How much of our log it has yet to store; null while that is not known. */
+  readonly behindBytes: number | null;
+};
+
+export function standbyStatus(report: ReplicationReport | null): readonly StandbyStatus[] {
+  if (report === null) return [];
+  const waitedFor = standbysIn(report.standbyNames);
+  return Object.entries(report.standbys).map(([name, { state, flushedLsn }]) => ({
+    name,
+    state,
+    waitedFor: waitedFor.includes(name),
+    behindBytes: flushedLsn === null ? null : bytesBetween(flushedLsn, report.currentLsn),
+  }));
+}
+
+/** In words, for a person; empty when all are there. */
+export function standbyProblems(standbys: readonly StandbyStatus[]): readonly string[] {
+  return standbys.flatMap(({ name, state }) =>
+    state === 'absent' ? [`the standby ${name} does not read: promoted now, it would lack what was written since`] : [],
+  );
 }

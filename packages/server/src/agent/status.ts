@@ -26,6 +26,7 @@ import {
 } from '../postgres/index.ts';
 import { type BufferStatus, bufferProblems } from './buffering.ts';
 import type { RelayStatus } from './relay-slots.ts';
+import { type StandbyStatus, standbyProblems, standbyStatus } from './standby-list.ts';
 
 export type AgentStatus = {
   readonly dataCenter: DataCenterName;
@@ -58,6 +59,8 @@ export type AgentStatus = {
     readonly atRiskBytes: Readonly<Record<DataCenterName, number | null>>;
     readonly problem: string | null;
   };
+  /** Physical standbys of this data center's own, as configured. */
+  readonly standbys: readonly StandbyStatus[];
   /** With three data centers: what is kept here for each other one, should the third fail; null with two. */
   readonly relay: RelayStatus | null;
   /** How far this data center has come back after it was taken over; null when it was not. */
@@ -171,6 +174,7 @@ export function buildStatus(input: StatusInput): AgentStatus {
     streams,
     succession: { history: input.successions, underWay: underWay(state), others: standings(state) },
     sync: syncStatus(input),
+    standbys: standbyStatus(input.replication),
     rejoin: rejoinStatus(state),
     stranded: input.stranded,
     relay: input.relay,
@@ -250,6 +254,7 @@ function problemsIn(
     mayFreeze,
     transactionProblem,
     syncProblem,
+    replication,
     stranded,
     relay,
     buffer,
@@ -285,6 +290,7 @@ function problemsIn(
   problems.push(...(merge?.problems ?? []), ...classes.problems, ...hookProblems);
   if (!mayFreeze) problems.push(`nothing can be taken over: ${explain(reason('cannot-freeze'))}`);
   if (transactionProblem !== null) problems.push(transactionProblem);
+  problems.push(...standbyProblems(standbyStatus(replication)));
   if (syncProblem !== null) problems.push(`\`remote\` commits cannot wait: ${syncProblem}`);
   else if (lease.kind === 'held' && state.sync.waits.length === 0 && joined.length > 0)
     problems.push('alone: what is acknowledged now is held in this data center only');

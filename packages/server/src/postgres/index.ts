@@ -245,7 +245,7 @@ export {
 } from './remove/remove.ts';
 export { noteRollout, type RolloutEntry, readRollout } from './rollout/rollout.ts';
 export { type EndedTimelines, readEndedTimelines } from './standbys/history.ts';
-export { notePromotion, readReaders, type SlotReader } from './standbys/promotion.ts';
+export { notePromotion, readReaders, type SlotReader, stopReading } from './standbys/promotion.ts';
 export {
   type AutomaticReport,
   countOpenStranded,

@@ -3,7 +3,13 @@ import type { StandbyFacts } from '../standbys/read.ts';
 import { judgeStandbys } from './standbys.ts';
 
 const slot = { name: 'ny_b', active: true, feedback: true, keepsSlots: true };
-const well: StandbyFacts = { version: 180_000, slots: [slot], synchronized: ['ny_b'], withoutFailover: [] };
+const well: StandbyFacts = {
+  version: 180_000,
+  name: 'ny_a',
+  slots: [slot],
+  synchronized: ['ny_b'],
+  withoutFailover: [],
+};
 const standbys = [{ name: 'ny_b', sync: false }];
 const codes = (changes: Partial<StandbyFacts> = {}, declared = standbys) =>
   judgeStandbys({ ...well, ...changes }, 'ny', declared).map(({ code }) => code);
@@ -34,6 +40,10 @@ test.each([
   ['has a neighbour that nobody has declared', { slots: [slot, { ...slot, name: 'ny_x' }] }, ['standby-undeclared']],
 ])('one that %s is', (_, changes, expected) => {
   expect(codes(changes)).toEqual(expected);
+});
+
+test('the one that was promoted is no standby of itself', () => {
+  expect(codes({ name: 'ny_b', slots: [], synchronized: [] })).toEqual([]);
 });
 
 test('what is waited for in vain is taken out of the setting, and what should be waited for is put in', () => {

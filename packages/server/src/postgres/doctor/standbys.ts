@@ -12,7 +12,7 @@ export function judgeStandbys(facts: StandbyFacts, here: DataCenterName, standby
     ...judgeSynchronized(facts),
     ...judgeUndeclared(facts, here, standbys),
     ...(standbys.length === 0 ? [] : [...judgeVersion(facts), ...judgeSlots(facts)]),
-    ...standbys.flatMap(({ name }) => judgeOne(facts, name)),
+    ...standbys.flatMap(({ name }) => (name === facts.name ? [] : judgeOne(facts, name))),
   ];
 }
 

@@ -1,7 +1,8 @@
 /** What a promoted standby has to show before it may write in the place of the primary before. */
 import type { DataCenterName } from 'lanekeeper/model';
+import { quoteName } from '../fence/names.ts';
 import type { Queryable } from '../queryable.ts';
-import { slotName, streamNames } from '../streams/names.ts';
+import { slotName, streamNames, subscriptionName } from '../streams/names.ts';
 
 /** Of both streams of a peer. */
 export type SlotReader = 'reads' | 'away' | 'no-slot';
@@ -22,6 +23,20 @@ export async function readReaders(
       return [peer, own.every(({ active }) => active) ? 'reads' : 'away'];
     }),
   );
+}
+
+/**
+ * A primary whose standby was promoted reads from nobody any more: what another data center sends it, and it confirms, would
+ * never be sent to the promoted one. True when something was disabled.
+ */
+export async function stopReading(client: Queryable, peers: readonly DataCenterName[]): Promise<boolean> {
+  const { rows } = await client.query<{ name: string }>(
+    `SELECT s.subname AS name FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
+      WHERE d.datname = current_database() AND s.subenabled AND s.subname = ANY ($1)`,
+    [peers.flatMap((peer) => streamNames.map((stream) => subscriptionName(peer, stream)))],
+  );
+  for (const { name } of rows) await client.query(`ALTER SUBSCRIPTION ${quoteName(name)} DISABLE`);
+  return rows.length > 0;
 }
 
 /** Notes once that this database was promoted: `verify` has to answer for it. True when that was new. */

@@ -14,6 +14,8 @@ export type PhysicalSlot = {
 export type StandbyFacts = {
   /** `server_version_num` */
   readonly version: number;
+  /** `cluster_name`: among the configured names the one of this server, which was promoted; empty when it has none. */
+  readonly name: string;
   readonly slots: readonly PhysicalSlot[];
   /** `synchronized_standby_slots`: what they lack is sent to no logical reader of a failover slot. Empty before 17. */
   readonly synchronized: readonly string[];
@@ -23,13 +25,13 @@ export type StandbyFacts = {
 
 export async function readStandbys(client: Queryable): Promise<StandbyFacts> {
   const { rows } = await client.query<Omit<StandbyFacts, 'synchronized'> & { synchronized: string | null }>(
-    `SELECT current_setting('server_version_num')::integer AS version,
+    `SELECT current_setting('server_version_num')::integer AS version, current_setting('cluster_name') AS name,
         current_setting('synchronized_standby_slots', true) AS synchronized,
         (SELECT coalesce(json_agg(json_build_object('name', s.slot_name, 'active', s.active, 'feedback', s.xmin IS NOT NULL,
             'keepsSlots', s.catalog_xmin IS NOT NULL) ORDER BY s.slot_name), '[]')
           FROM pg_catalog.pg_replication_slots s WHERE s.slot_type = 'physical' AND NOT s.temporary) AS slots,
         (SELECT coalesce(json_agg(s.slot_name ORDER BY s.slot_name), '[]') FROM pg_catalog.pg_replication_slots s
-          WHERE s.database = current_database() AND s.slot_name LIKE 'lanekeeper\\_%' AND NOT s.temporary
+          WHERE s.database = current_database() AND s.slot_name ~ '^lanekeeper_.*_(homed|rest)$' AND NOT s.temporary
             AND to_jsonb(s)->>'failover' IS DISTINCT FROM 'true') AS "withoutFailover"`,
   );
   const row = rows[0];

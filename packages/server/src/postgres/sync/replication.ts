@@ -32,7 +32,7 @@ export type ReplicationReport = {
   /** Whom a `remote` commit waits for, or the application after it: what the list and the number both say. */
   readonly waitsFor: readonly DataCenterName[];
   readonly peers: Readonly<Record<DataCenterName, PeerReplication>>;
-  /** Standbys of this data center's own, by the names that were asked for. */
+  /** Standbys of this data center's own, by the names that were asked for; without the server's own (`cluster_name`). */
   readonly standbys: Readonly<Record<string, PeerReplication>>;
 };
 
@@ -63,13 +63,14 @@ export async function readReplication(
   const { rows } = await client.query<{
     currentLsn: string;
     standbyNames: string;
+    clusterName: string;
     members: number;
     view: number;
     awaited: readonly string[];
     walsenders: readonly WalsenderRow[];
   }>(
     `SELECT pg_catalog.pg_current_wal_flush_lsn()::text AS "currentLsn", s.members, s.view::float8 AS view,
-        current_setting('synchronous_standby_names') AS "standbyNames",
+        current_setting('synchronous_standby_names') AS "standbyNames", current_setting('cluster_name') AS "clusterName",
         (SELECT coalesce(json_agg(p.slot), '[]') FROM lanekeeper.sync_peer p) AS awaited,
         (SELECT coalesce(json_agg(json_build_object('name', application_name, 'state', state, 'syncState', sync_state,
             'priority', sync_priority, 'reply', reply_time::text, 'sent', sent_lsn::text, 'flushed', flush_lsn::text)), '[]')
@@ -79,7 +80,7 @@ export async function readReplication(
   );
   const row = rows[0];
   if (row === undefined) throw new Error('lanekeeper.sync_state() has no row');
-  const { walsenders, awaited, ...rest } = row;
+  const { walsenders, awaited, clusterName, ...rest } = row;
   const listed = membersIn(row.standbyNames) ?? [];
   // A number that the list does not bear out is believed by nobody (`check_commit`).
   const waitedFor = row.members === 0 ? awaited : listed.length === row.members ? listed : [];
@@ -92,7 +93,9 @@ export async function readReplication(
     ...rest,
     waitsFor: peers.filter((peer) => waitedFor.includes(slotName(peer, 'homed'))),
     peers: Object.fromEntries(peers.map((peer) => [peer, replicationOf(slotName(peer, 'homed'))])),
-    standbys: Object.fromEntries(standbys.map((name) => [name, replicationOf(name)])),
+    standbys: Object.fromEntries(
+      standbys.filter((name) => name !== clusterName).map((name) => [name, replicationOf(name)]),
+    ),
   };
 }
 
