@@ -2,6 +2,7 @@
  * A third data center joins two that sell: raw writers in both, shared rows changed in both, moves between them. Real clusters, real
  * agents, the command as a person types it. Short by default; LANEKEEPER_TEST_JOIN_SECONDS=60 for a minute of load.
  */
+import type { Agent } from '@lanekeeper/server/agent';
 import { applyChanges, ensureStreams, verifyTables } from '@lanekeeper/server/postgres';
 import type { WrittenConfiguration } from 'lanekeeper/config';
 import { Client } from 'pg';
@@ -9,7 +10,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type TestAgents, testAgents } from '../support/agents.ts';
 import { connectAs, publish } from '../support/applied.ts';
 import { runSql } from '../support/clusters.ts';
-import { type TestPair, testPair } from '../support/pair.ts';
+import { onlyThese, type TestPair, testPair } from '../support/pair.ts';
 import { connectTo } from '../support/taken-over.ts';
 
 const loadSeconds = Number(process.env.LANEKEEPER_TEST_JOIN_SECONDS ?? 4);
@@ -41,16 +42,7 @@ const schema = `
 
 let pair: TestPair;
 let agents: TestAgents;
-
-/** As it was while there were only these. */
-const only = (names: readonly string[]) => (written: WrittenConfiguration) => ({
-  ...written,
-  dataCenters: Object.fromEntries(Object.entries(written.dataCenters).filter(([name]) => names.includes(name))),
-  sessions: {
-    ...written.sessions,
-    keys: written.sessions.keys.filter(({ kid }) => names.some((name) => String(kid).startsWith(name))),
-  },
-});
+let fra: Agent | null = null;
 
 async function applyAs(here: string, change: (written: WrittenConfiguration) => WrittenConfiguration) {
   const dc = pair.dc(here);
@@ -67,7 +59,7 @@ async function applyAs(here: string, change: (written: WrittenConfiguration) => 
 beforeAll(async () => {
   pair = await testPair({ schema, dataCenters: ['ny', 'la', 'fra'], configuration: { tables } });
   for (const round of [1, 2])
-    for (const here of ['ny', 'la']) await applyAs(here, only(['ny', 'la'])).then(() => round);
+    for (const here of ['ny', 'la']) await applyAs(here, onlyThese(['ny', 'la'])).then(() => round);
   agents = await testAgents(pair, {
     change: (written) => ({ ...written, leases: { ...written.leases, ttl: '3s', renewEvery: '500ms', skew: '500ms' } }),
   });
@@ -142,7 +134,7 @@ test(`a third one joins during ${loadSeconds} s of load, and all hold the same`,
   await sleep((loadSeconds / 4) * 1000);
   const joining = agents.command('fra', 'join', 'fra', '--from', 'ny', '--yes', '--json');
   // A move under way meanwhile: its deed and its acceptance are in different streams.
-  const moved = await agents.move('la', 'ny_1_7');
+  const moved = await agents.move('la', 'ny_1_6');
   const done = await joining;
   await sleep((loadSeconds / 2) * 1000);
   const results = await Promise.all(loads.map((one) => one.stop()));
@@ -163,7 +155,7 @@ test(`a third one joins during ${loadSeconds} s of load, and all hold the same`,
     }),
   );
 
-  await agents.start('fra');
+  fra = await agents.start('fra');
   await agents.untilReady('ny', 'la', 'fra');
   await expectEqual();
   for (const dc of ['ny', 'la', 'fra']) expect(await incidents(dc)).toEqual([]);
@@ -212,3 +204,51 @@ test('streams that a killed join left standing are enabled again by the agent', 
     .toEqual([{ subenabled: true }]);
   expect(await runSql(urls.agent, 'SELECT FROM lanekeeper.paused')).toEqual([]);
 });
+
+test('it leaves for good, and comes back as a later generation', async () => {
+  const leave = (...more: string[]) => agents.command('ny', 'leave', 'fra', ...more);
+  expect(await leave('--yes')).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('leads in fra') });
+  expect(await agents.command('ny', 'switchover', '--from', 'fra', '--to', 'ny')).toMatchObject({ exitCode: 0 });
+  await runSql(pair.dc('fra').urls.application, "INSERT INTO accounts (id) VALUES ('fra_2')");
+  await fra?.close();
+  const refused = await leave('--yes');
+  expect(refused).toMatchObject({
+    exitCode: 1,
+    stderr: expect.stringContaining('fra is the home of 1 account (fra_2)'),
+  });
+  fra = await agents.start('fra');
+  await agents.untilReady('ny', 'la', 'fra');
+  expect(await agents.command('ny', 'switchover', '--from', 'fra', '--to', 'ny')).toMatchObject({ exitCode: 0 });
+  await fra.close();
+  const shown = await leave();
+  expect(shown, shown.stderr).toMatchObject({
+    exitCode: 0,
+    stdout: expect.stringContaining('fra may leave ny and la'),
+  });
+  for (const again of ['', ' again']) {
+    const left = await leave('--yes');
+    expect(left, again + left.stderr).toMatchObject({ exitCode: 0, stdout: expect.stringContaining('fra has left') });
+    expect(left.stdout).toContain('take `dataCenters.fra` away');
+  }
+  for (const dc of ['ny', 'la', 'fra']) {
+    const { agent } = pair.dc(dc).urls;
+    const slots = await runSql<{ name: string }>(
+      agent,
+      'SELECT slot_name AS name FROM pg_replication_slots ORDER BY 1',
+    );
+    expect(slots.map(({ name }) => name).filter((name) => /fra|relay/.test(name))).toEqual([]);
+    const subscriptions = await runSql(agent, "SELECT subname FROM pg_subscription WHERE subname LIKE '%fra%'");
+    expect(subscriptions).toEqual([]);
+  }
+  await expect.poll(async () => (await agents.status('la')).problems, { timeout: 30_000, interval: 250 }).toEqual([]);
+  await runSql(pair.dc('ny').urls.application, "UPDATE accounts SET note = 'without fra' WHERE id = 'fra_2'");
+  // As it was it gets no lease; seeded again it does.
+  const joined = await agents.command('fra', 'join', 'fra', '--from', 'la', '--yes');
+  expect(joined, joined.stdout + joined.stderr).toMatchObject({
+    exitCode: 0,
+    stdout: expect.stringContaining('it may ask for its first lease (generation 2)'),
+  });
+  fra = await agents.start('fra');
+  await agents.untilReady('ny', 'la', 'fra');
+  await expectEqual();
+}, 240_000);

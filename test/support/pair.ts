@@ -166,6 +166,18 @@ export async function testPair(options: PairOptions): Promise<TestPair> {
   }
 }
 
+/** For `configure`: as it was while there were only these data centers. */
+export function onlyThese(names: readonly string[]): (written: WrittenConfiguration) => WrittenConfiguration {
+  return (written) => ({
+    ...written,
+    dataCenters: Object.fromEntries(Object.entries(written.dataCenters).filter(([name]) => names.includes(name))),
+    sessions: {
+      ...written.sessions,
+      keys: written.sessions.keys.filter((key) => names.includes(String(key.kid).replace(/-\d+$/, ''))),
+    },
+  });
+}
+
 /** What a person in `here` would write. */
 async function write(
   here: string,

@@ -14,7 +14,7 @@ import { type CopyProgress, copySnapshot } from './copy.ts';
 import { compare, isWhole, leaveNumbersOut, raiseGeneration, readBack, readmit } from './finish.ts';
 import { refusalOf, type Standing, standingOf } from './inspect.ts';
 import { type KeepResult, keep } from './keep.ts';
-import { handOverShared, seedShared } from './merged-rows.ts';
+import { handOverShared, keepMerging, seedShared } from './merged-rows.ts';
 import {
   eraseMark,
   type JoinMark,
@@ -149,10 +149,15 @@ class Join {
     await this.#keep(standing);
     const generation = await this.#clear(standing);
     await this.#copy();
-    await this.#resend();
-    await this.#readBack();
-    const differing = await this.#compare();
-    if (differing !== null) return { kind: 'differs', ...differing };
+    const endMerging = await keepMerging(this.#sessions, this.#options);
+    try {
+      await this.#resend();
+      await this.#readBack();
+      const differing = await this.#compare();
+      if (differing !== null) return { kind: 'differs', ...differing };
+    } finally {
+      await endMerging();
+    }
     await this.#sameView();
     if (standing.takenOver !== null && !(await readmit(this.#sessions, this.#options, store, standing.takenOver))) {
       throw new Stopped('the lease store does not readmit it', 'Run it again.');

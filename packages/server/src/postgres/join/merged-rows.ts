@@ -3,12 +3,32 @@
  * What only the seeded one has is no stranded write but a late one: it is handed over before its tables are emptied.
  */
 import { waitUntilConfirmed } from '../deeds/successions.ts';
-import { announceMerged, markMerged, mergedNames, noteAnnounced } from '../merge/index.ts';
+import { announceMerged, finishPending, hasPending, markMerged, mergedNames, noteAnnounced } from '../merge/index.ts';
 import type { JoinSides, Sessions } from './sides.ts';
 
 /** A stream that stands still for so long does not come on. */
 const arriveWithinMs = 10 * 60_000;
 const rowsAtOnce = 500;
+const mergeEveryMs = 250;
+
+/** What an agent does where one runs: changes whose row was locked when they arrived are merged a moment later. */
+export async function keepMerging(sessions: Sessions, { target }: JoinSides): Promise<() => Promise<void>> {
+  if (mergedNames(target.configuration).length === 0) return async () => {};
+  const client = await sessions.open(target, 'agent', 'lanekeeper join');
+  let on = true;
+  const running = (async () => {
+    while (on) {
+      // What cannot be merged now is counted by the comparison.
+      if (await hasPending(client).catch(() => false)) await finishPending(client).catch(() => 0);
+      await new Promise((resolve) => setTimeout(resolve, mergeEveryMs));
+    }
+  })();
+  return async () => {
+    on = false;
+    await running;
+    await client.end().catch(() => {});
+  };
+}
 
 /** Gives the source every version that the target has, to be merged by its agent. Returns how many rows that are not known there. */
 export async function handOverShared(sessions: Sessions, { target }: JoinSides): Promise<number> {
