@@ -1,18 +1,19 @@
 /** What drives the storefront in the process of its test, one after the other, since loading all of it takes longer than many a test. */
 import { describe } from 'vitest';
+import { approachToTest } from '../support/approach.ts';
 
-describe('shop', async () => {
+describe(`${approachToTest}: shop`, async () => {
   await import('../service/storefront/shop.test.ts');
 });
-describe('both-coasts', async () => {
+describe(`${approachToTest}: both-coasts`, async () => {
   await import('../service/storefront/both-coasts.test.ts');
 });
-describe('payments', async () => {
+describe(`${approachToTest}: payments`, async () => {
   await import('../service/storefront/payments.test.ts');
 });
-describe('killed', async () => {
+describe(`${approachToTest}: killed`, async () => {
   await import('../service/storefront/killed.test.ts');
 });
-describe('process', async () => {
+describe(`${approachToTest}: process`, async () => {
   await import('../service/storefront/process.test.ts');
 });

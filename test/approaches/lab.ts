@@ -1,5 +1,6 @@
 /** What drives the storefront in the lab, one after the other in one lab, since starting one is most of the work. The last one breaks it. */
 import { afterAll, beforeAll, describe } from 'vitest';
+import { approachToTest } from '../support/approach.ts';
 import type { TestLab } from '../support/lab.ts';
 import { storefrontLab } from '../support/storefront-lab.ts';
 
@@ -9,12 +10,12 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(() => lab?.stop(), 60_000);
 
-describe('two-data-centers', async () => {
+describe(`${approachToTest}: two-data-centers`, async () => {
   await import('../service/two-data-centers.test.ts');
 });
-describe('browser', async () => {
+describe(`${approachToTest}: browser`, async () => {
   await import('../service/browser.test.ts');
 });
-describe('failover', async () => {
+describe(`${approachToTest}: failover`, async () => {
   await import('../service/storefront/failover.test.ts');
 });
