@@ -6,6 +6,7 @@ import {
   advanceRelaySlot,
   beginSample,
   coveredSample,
+  doctor,
   ensureRelaySlots,
   finishSample,
   freezeStreams,
@@ -324,6 +325,15 @@ describe('what one data center lacks of one that is gone', () => {
     );
     expect(await orders()).toBe(40);
 
+    // A right that only three data centers need is missing: doctor says which.
+    const right = 'EXECUTE ON FUNCTION pg_replication_origin_xact_setup(pg_lsn, timestamptz)';
+    await runSql(urls('fra').superuser, `REVOKE ${right} FROM lanekeeper_agent`);
+    expect(await replay(upTo)).toEqual({ kind: 'not-yet', problem: expect.stringContaining('[42501]') });
+    const { findings } = await doctor({ configuration: trio.dc('fra').configuration, env: passwordsOf('fra') });
+    const missing = findings.find(({ code }) => code === 'role-replay');
+    expect(missing).toMatchObject({ severity: 'error', runAs: 'superuser' });
+    await runSql(urls('fra').superuser, missing?.mend ?? '');
+
     // Somebody has taken a row away.
     await here(`CREATE TABLE aside AS SELECT * FROM accounts WHERE id = 'a2'; DELETE FROM accounts WHERE id = 'a2'`);
     expect(await replay(upTo)).toEqual({
@@ -423,6 +433,13 @@ describe('a relay slot that is moved on', () => {
     expect(slot).toEqual({ passed: true });
   }, 300_000);
 });
+
+function passwordsOf(name: string): Record<string, string> {
+  const roles = ['owner', 'agent', 'application', 'replication'] as const;
+  return Object.fromEntries(
+    roles.map((role) => [`LANEKEEPER_${role.toUpperCase()}_PASSWORD`, new URL(urls(name)[role]).password]),
+  );
+}
 
 async function enableAll(): Promise<void> {
   for (const stream of ['homed', 'rest'])
