@@ -13,6 +13,7 @@ import {
   subscriptionName,
   verifyTables,
 } from '@lanekeeper/server/postgres';
+import type { RoleName } from 'lanekeeper/config';
 import type { LeaseRecord, LeaseStore, Succession } from 'lanekeeper/model';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { LocalDatabase } from '../../packages/server/src/agent/database.ts';
@@ -75,6 +76,8 @@ beforeAll(async () => {
 afterAll(() => trio?.stop(), 60_000);
 
 const urls = (name: string) => trio.dc(name).urls;
+const as = (name: string, role: RoleName) =>
+  connectAs(trio.dc(name) as Parameters<typeof connectAs>[0], role as 'agent' | 'replication');
 const write = (name: string, sql: string) => runSql(urls(name).application, sql);
 const line = (name: string, account: string, what: string) =>
   write(name, `INSERT INTO lines (account_id, what) VALUES ('${account}', '${what}')`);
@@ -182,22 +185,34 @@ function returningOf(name: Name): RejoinEffects {
   const { configuration } = trio.dc(name);
   return new RejoinEffects({
     configuration,
-    database: { run: (work) => using(urls(name).agent, work) } as LocalDatabase,
+    database: { run: (work) => using(urls(name).agent, (client) => work(client as never)) } as LocalDatabase,
     store,
-    connect: (dc, role) => connectAs(trio.dc(dc) as Parameters<typeof connectAs>[0], role as 'agent'),
+    connect: as,
     subscriptions: subscriptionsOf(name),
-    mend: async ({ of, term, from, upTo }) => {
-      const there = {
-        name: from,
-        agent: connectAs(trio.dc(from) as Parameters<typeof connectAs>[0], 'agent'),
-        replication: connectAs(trio.dc(from) as Parameters<typeof connectAs>[0], 'replication'),
-      };
-      const here = { name, agent: connectAs(trio.dc(name) as Parameters<typeof connectAs>[0], 'agent') };
-      const result = await replayTail({ here, there, of, term, upTo });
-      return result.kind === 'reached' ? { kind: 'reached', cut: result } : result;
-    },
+    mend: (request) => fetchInto(name, request),
     log: () => {},
   });
+}
+
+/** What `from` has of the log of `of`, and `name` has not. */
+async function fetchInto(name: Name, { of, term, from, upTo }: { of: string; term: number; from: string; upTo: Tail }) {
+  const there = { name: from, agent: as(from, 'agent'), replication: as(from, 'replication') };
+  const result = await replayTail({ here: { name, agent: as(name, 'agent') }, there, of, term, upTo });
+  return result.kind === 'reached' ? ({ kind: 'reached', cut: result } as const) : result;
+}
+
+/** Of those who are away the agent fetches it by itself, beside the return. */
+async function fetchOfAway(name: Name, from: Name): Promise<void> {
+  const [row] = await runSql<{ cuts: Record<string, Tail> }>(
+    urls(from).agent,
+    'SELECT cuts FROM lanekeeper.succession ORDER BY term DESC LIMIT 1',
+  );
+  for (const [of, upTo] of Object.entries(row?.cuts ?? {})) {
+    const term = records.get(of)?.takenOver ?? null;
+    if (of === name || term === null) continue;
+    await using(urls(name).agent, (client) => freezeStreams(client, of, term, 10_000));
+    await fetchInto(name, { of, term, from, upTo });
+  }
 }
 
 /** As its agent asks for one stage after the other; what is not yet there is asked for again. */
@@ -206,6 +221,7 @@ async function comesBack(name: Name, at: { term: number; successor: Name }): Pro
   const effects = returningOf(name);
   for (const stage of rejoinStages) {
     await eventually(`${name} ${stage}`, async () => {
+      await fetchOfAway(name, at.successor);
       const result = await effects.perform({ kind: 'rejoin', round: 1, ...at, takenOver, stage });
       expect(result).toMatchObject({ kind: 'reached' });
     });
@@ -223,7 +239,7 @@ async function expectEqual(): Promise<void> {
       configuration: trio.dc(here).configuration,
       here,
       there,
-      connect: (dc) => connectAs(trio.dc(dc) as Parameters<typeof connectAs>[0], 'agent'),
+      connect: (dc) => as(dc, 'agent'),
     });
     if (result.kind !== 'verified') throw new Error(JSON.stringify(result));
     expect({ here, there, differences: result.differences, clean: result.clean }).toEqual({
@@ -338,4 +354,36 @@ test('one that was away while another one failed and came back gets what it miss
     expect(await linesOf(name, 'la9')).toEqual(['new']);
     expect(await ledgerIn(name)).toContain('la nobody has it of la, later');
   }
+}, 120_000);
+
+test('the first one comes back at the third, and has to hear of what the second one wrote to its accounts, while that is away', async () => {
+  await everywhere();
+  await apart('ny', 'la');
+  await apart('ny', 'fra');
+  await note('ny', 'ny1', 'nobody has it either');
+  await note('ny', 'ny4', 'nobody has it either');
+  await fails('ny', 'la');
+  await writesDown('la');
+  for (const account of ['ny1', 'ny2']) await note('la', account, 'by la, and fra has it');
+  await line('la', 'ny1', 'by la, and fra has it');
+  await arrived('la', 'fra');
+  await apart('la', 'fra');
+  await note('la', 'ny2', 'nobody has it of la in the end');
+  await fails('la', 'fra');
+  await writesDown('fra');
+  await note('fra', 'ny4', 'by fra in the end');
+
+  await comesBack('ny', { term: 7, successor: 'fra' });
+  const notes = async (name: Name) =>
+    runSql(urls(name).agent, "SELECT id, note FROM accounts WHERE id IN ('ny1', 'ny2', 'ny4') ORDER BY id");
+  const expected = [
+    { id: 'ny1', note: 'by la, and fra has it' },
+    { id: 'ny2', note: 'by la, and fra has it' },
+    { id: 'ny4', note: 'by fra in the end' },
+  ];
+  expect(await notes('ny')).toEqual(expected);
+  await comesBack('la', { term: 7, successor: 'fra' });
+  await everywhere();
+  await expectEqual();
+  for (const name of names) expect(await ledgerIn(name)).toContain('ny nobody has it either');
 }, 120_000);

@@ -29,6 +29,8 @@ export type ApplierOptions = {
   readonly stream: StreamName;
   /** Of our subscription from there, which is off. */
   readonly origin: string;
+  /** Rows may be missing here that were taken away, and are sent again: this data center is coming back. */
+  readonly mayLackRows: boolean;
 };
 
 /** Of one INSERT: at most so many rows, and so many values. */
@@ -135,6 +137,7 @@ export class Applier {
     const statement = change.kind === 'update' ? updateStatement(target, change) : deleteStatement(target, change);
     if ((await this.#run(statement)) > 0) return;
     // A trigger may have kept it as it is (a deed that is newer); a row that is missing is a gap.
+    if (this.#options.mayLackRows) return;
     if ((await this.#run(existsStatement(target, change))) > 0) return;
     throw new ReplayProblem(
       `a row of ${nameOf(change)} is missing here that ${this.#options.of} had ${change.kind === 'update' ? 'changed' : 'deleted'}`,

@@ -13,7 +13,7 @@
  * 1. A slot holds at least what `lanekeeper.relay` says. What is not known to be there is lost, never passed over (X1).
  * 2. A slot is moved past a transaction only when its reader has said, of what is on disk there, that it has it.
  * 3. A replayed transaction and how far that log has come are one commit. A crash in the middle goes on where it was.
- * 4. A row that is missing for a change is a gap, and ends the replay.
+ * 4. A row that is missing for a change is a gap, and ends the replay; but for a data center that is coming back, which is compared.
  */
 export { coveredSample, type PeerTails, stillNeeded, withSample } from './decide.ts';
 export { type BegunSample, beginSample, finishSample, type RelaySample, takeSample } from './measure.ts';

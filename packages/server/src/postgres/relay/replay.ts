@@ -82,10 +82,11 @@ async function replay(options: ReplayOptions, open: Open): Promise<ReplayResult>
 
   const agent = await open(there.agent);
   const relay = await readRelay(agent, options, tail, behind);
+  const mayLackRows = await isComingBack(own);
   const appliers = new Map<string, { readonly stream: StreamName; readonly applier: Applier }>();
   for (const stream of behind) {
     const origin = await ownOrigin(own, of, stream);
-    const applier = await Applier.open({ client: await open(here.agent), of, term, stream, origin });
+    const applier = await Applier.open({ client: await open(here.agent), of, term, stream, origin, mayLackRows });
     appliers.set(relay.origins[stream], { stream, applier });
   }
   const peeked = await peekTransactions(await open(there.replication), {
@@ -126,6 +127,14 @@ async function readOwnTail(own: Queryable, of: DataCenterName, term: number): Pr
   }
   if (row.lost) throw new Lost(`what is missing here of ${of} was found to be lost`);
   return { homed: row.homed, rest: row.rest };
+}
+
+/** It has taken rows away that will be sent again when it reads others, and all of it is compared before it gets a lease. */
+async function isComingBack(own: Queryable): Promise<boolean> {
+  const { rows } = await own.query<{ stage: string }>(
+    'SELECT stage FROM lanekeeper.rejoining JOIN lanekeeper.generation USING (generation) ORDER BY term DESC LIMIT 1',
+  );
+  return ['undone', 'caught-up', 'streaming', 'verified'].includes(rows[0]?.stage ?? '');
 }
 
 async function ownOrigin(own: Queryable, of: DataCenterName, stream: StreamName): Promise<string> {
