@@ -88,6 +88,54 @@ END $$;
 CREATE TRIGGER hold_acceptance BEFORE INSERT ON lanekeeper.acceptance FOR EACH ROW EXECUTE FUNCTION lanekeeper.hold_acceptance();
 ALTER TABLE lanekeeper.acceptance ENABLE REPLICA TRIGGER hold_acceptance;
 
+-- A deed of a term goes by the succession of that term: a home that does not know it would give the account on with a smaller epoch.
+CREATE FUNCTION lanekeeper.hold_deed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  patience timestamptz := clock_timestamp() + make_interval(secs => lanekeeper.hold_ms() / 1000.0);
+BEGIN
+  -- Not what a repair puts in place: what it goes by may come behind it in the same stream.
+  IF pg_trigger_depth() > 1 OR cardinality(lanekeeper.dcs()) < 3 THEN
+    RETURN NEW;
+  END IF;
+  WHILE NEW.term > 1 AND NOT EXISTS (SELECT FROM lanekeeper.succession s WHERE s.term = NEW.term) LOOP
+    IF clock_timestamp() > patience THEN
+      RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('the succession of term %s, which the deed of account %s goes by, has not arrived in %s', NEW.term, NEW.account, lanekeeper.dc()),
+        HINT = 'It comes with another stream: see `lanekeeper status`.';
+    END IF;
+    PERFORM pg_sleep(0.01);
+  END LOOP;
+  RETURN NEW;
+END $$;
+CREATE TRIGGER await_succession BEFORE INSERT OR UPDATE ON lanekeeper.deed FOR EACH ROW EXECUTE FUNCTION lanekeeper.hold_deed();
+ALTER TABLE lanekeeper.deed ENABLE REPLICA TRIGGER await_succession;
+
+-- An account that was on its way when its destination was taken over, or gave everything away: the successor may have its deed and its
+-- rows before they are here. Its first write has been applied by now to rows that may be missing, so that all of the transaction is
+-- done once more when they are there.
+CREATE FUNCTION lanekeeper.hold_adoption() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  patience timestamptz := clock_timestamp() + make_interval(secs => lanekeeper.hold_ms() / 1000.0);
+  late boolean := false;
+BEGIN
+  IF pg_trigger_depth() > 1 OR cardinality(lanekeeper.dcs()) < 3 THEN
+    RETURN NEW;
+  END IF;
+  WHILE NOT EXISTS (SELECT FROM lanekeeper.deed d, lanekeeper.present(d) p WHERE d.account = NEW.account AND p.term >= NEW.term) LOOP
+    late := true;
+    EXIT WHEN clock_timestamp() > patience;
+    PERFORM pg_sleep(0.01);
+  END LOOP;
+  IF late THEN
+    RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('account %s was written in its new home before its deed had arrived in %s', NEW.account, lanekeeper.dc()),
+      HINT = 'It is applied again, as soon as what comes before it is there.';
+  END IF;
+  RETURN NEW;
+END $$;
+CREATE TRIGGER hold_adoption BEFORE INSERT ON lanekeeper.adoption FOR EACH ROW EXECUTE FUNCTION lanekeeper.hold_adoption();
+ALTER TABLE lanekeeper.adoption ENABLE REPLICA TRIGGER hold_adoption;
+
 -- As before (000005.sql), and: with a mark, so that a third data center has the deed that is given back before it hears that it was.
 -- Otherwise the one who gives it back would not be entitled to over there.
 CREATE OR REPLACE FUNCTION lanekeeper.decline(given_account text, expected_term bigint, expected_counter bigint,
@@ -179,7 +227,8 @@ BEGIN
   END IF;
 END $$;
 
-REVOKE ALL ON FUNCTION lanekeeper.landed(bigint), lanekeeper.land(), lanekeeper.hold_acceptance(), lanekeeper.hold_ms() FROM PUBLIC;
+REVOKE ALL ON FUNCTION lanekeeper.landed(bigint), lanekeeper.land(), lanekeeper.hold_acceptance(), lanekeeper.hold_deed(), lanekeeper.hold_adoption(),
+  lanekeeper.hold_ms() FROM PUBLIC;
 
 -- ── Relay slots ──────────────────────────────────────────────────────────────────────────────────────────────────────
 --

@@ -5,11 +5,13 @@
 
 CREATE TABLE lanekeeper.thawed (
   publisher text PRIMARY KEY,
+  term bigint NOT NULL,
   homed pg_lsn,
   rest pg_lsn,
   at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 COMMENT ON TABLE lanekeeper.thawed IS 'How far the log of a data center that was taken over was here when its streams went on: a succession that tells of it may arrive later. Never replicated.';
+COMMENT ON COLUMN lanekeeper.thawed.term IS 'Nobody ends these streams on account of this succession, or of an earlier one, any more.';
 
 -- As before (000014.sql), and: also of those that have been thawed since.
 CREATE OR REPLACE FUNCTION lanekeeper.has_tails(cuts jsonb) RETURNS boolean

@@ -103,8 +103,8 @@ const pollMs = 20;
  * later, so it is terminated and seen gone. Returns how far each had applied, by that dc's log. Throws when a worker stays
  * for longer than `withinMs`, or when the role may not read `pg_replication_origin_progress`.
  *
- * What is recorded of `term` already was frozen before, and may have been thawed since: an agent that was stopped in the
- * middle and wakes up later ends nothing any more.
+ * One that was thawed since it was taken over in `term` is read again: an agent that was stopped in the middle and wakes up later
+ * ends nothing any more.
  */
 export async function freezeStreams(
   client: ClientBase,
@@ -117,7 +117,7 @@ export async function freezeStreams(
   const frozen = await together(client, async () => {
     const { rowCount } = await client.query(
       `INSERT INTO lanekeeper.frozen (publisher, term) SELECT $1, $2
-        WHERE NOT EXISTS (SELECT FROM lanekeeper.succession s WHERE s.term = $2)
+        WHERE NOT EXISTS (SELECT FROM lanekeeper.thawed t WHERE t.publisher = $1 AND t.term >= $2)
         ON CONFLICT (publisher) DO UPDATE SET term = excluded.term, at = excluded.at`,
       [publisher, term],
     );
@@ -187,17 +187,21 @@ export async function landSuccessions(client: Queryable): Promise<number> {
 /** The opposite of `freezeStreams`, for all of them at once: the streams go on from where they were. */
 export async function thawStreams(client: ClientBase, ...publishers: readonly DataCenterName[]): Promise<void> {
   await together(client, async () => {
-    // A succession that tells of them may have to be let in later (`has_tails`).
-    await client.query(
-      `WITH gone AS (DELETE FROM lanekeeper.frozen WHERE publisher = ANY ($1) RETURNING publisher, homed, rest)
-      INSERT INTO lanekeeper.thawed (publisher, homed, rest) SELECT publisher, homed, rest FROM gone
-        ON CONFLICT (publisher) DO UPDATE SET homed = excluded.homed, rest = excluded.rest, at = excluded.at`,
-      [publishers],
-    );
+    await forgetFrozen(client, publishers);
     for (const publisher of publishers)
       for (const stream of streamNames)
         await client.query(`ALTER SUBSCRIPTION ${quoteName(subscriptionName(publisher, stream))} ENABLE`);
   });
+}
+
+/** Its tail stays known: a succession that tells of it may have to be let in later (`has_tails`). */
+export async function forgetFrozen(client: Queryable, publishers: readonly DataCenterName[]): Promise<void> {
+  await client.query(
+    `WITH gone AS (DELETE FROM lanekeeper.frozen WHERE publisher = ANY ($1) RETURNING publisher, term, homed, rest)
+    INSERT INTO lanekeeper.thawed (publisher, term, homed, rest) SELECT publisher, term, homed, rest FROM gone
+      ON CONFLICT (publisher) DO UPDATE SET term = excluded.term, homed = excluded.homed, rest = excluded.rest, at = excluded.at`,
+    [publishers],
+  );
 }
 
 async function together<T>(client: ClientBase, work: () => Promise<T>): Promise<T> {

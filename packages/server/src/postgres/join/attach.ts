@@ -1,6 +1,7 @@
 /** Streams into the one that joins: made by the slots that are there, and begun where the snapshot ends. */
 import { databaseUrl } from 'lanekeeper/config';
 import type { Client } from 'pg';
+import { forgetFrozen } from '../deeds/successions.ts';
 import { quoteName } from '../fence/names.ts';
 import { subscribe } from '../streams/ensure.ts';
 import { publicationNames, slotName, streamNames, subscriptionName } from '../streams/names.ts';
@@ -16,7 +17,7 @@ export async function attach(sessions: Sessions, sides: JoinSides, positions: Po
 async function attachTo(agent: Client, { target, peers = [] }: JoinSides, side: JoinSide, positions: Positions) {
   const there = side.configuration.here;
   const here = target.configuration.here;
-  await agent.query('DELETE FROM lanekeeper.frozen WHERE publisher = $1', [there]);
+  await forgetFrozen(agent, [there]);
   for (const stream of streamNames) {
     const name = subscriptionName(there, stream);
     const { rows } = await agent.query<{ enabled: boolean }>(

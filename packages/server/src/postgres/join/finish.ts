@@ -2,7 +2,7 @@
 import { comparePositions, type DataCenterName, type LeaseStore } from 'lanekeeper/model';
 import { answerConflicts, readUnanswered } from '../deeds/index.ts';
 import { readProof } from '../deeds/lease.ts';
-import { waitUntilRead } from '../deeds/successions.ts';
+import { forgetFrozen, waitUntilRead } from '../deeds/successions.ts';
 import { quoteTable } from '../fence/names.ts';
 import { readCatalog } from '../inspect/read-catalog.ts';
 import { sequencesToStride } from '../plan/sequences.ts';
@@ -41,7 +41,7 @@ export async function readBack(sessions: Sessions, sides: JoinSides): Promise<re
     const agent = await sessions.of(side, 'agent');
     await addMembers(agent, names);
     const isTarget = side === sides.target;
-    await agent.query('DELETE FROM lanekeeper.frozen WHERE publisher = ANY ($1)', [isTarget ? names : [here]]);
+    await forgetFrozen(agent, isTarget ? names : [here]);
     const { configuration, env } = side;
     const ensured = await ensureStreams({ connect: side.connect('agent'), configuration, env });
     if (ensured.kind === 'unavailable') throw new SideUnavailable(configuration.here, 'agent', ensured);
