@@ -149,7 +149,8 @@ async function fill(ny, rows) {
       [rows],
     );
     await client.query('COMMIT');
-    await client.query('VACUUM ANALYZE; CHECKPOINT');
+    await client.query('VACUUM ANALYZE');
+    await client.query('CHECKPOINT');
   });
 }
 

@@ -1,7 +1,7 @@
 /**
  * Whatever ends a join of a third data center, the next run goes on or begins again, and in the end all hold the same: `kill -9` of
  * the command after every step, and of each of the three databases while it works, with writers in both old ones all the while.
- * Without agents; LANEKEEPER_TEST_JOIN_CRASHES=all kills every database after every step.
+ * Without agents; LANEKEEPER_TEST_JOIN_CRASHES=all kills all of them after every step.
  */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -30,14 +30,15 @@ const stages = ['begun', 'kept', 'cleared', 'copying', 'copied', 'reading', 'ver
 type Stage = (typeof stages)[number];
 type Victim = 'ny' | 'la' | 'fra';
 
-/** The source while its snapshot is read, a peer and the newcomer when streams begin. */
+/** The source while its snapshot is read, a peer when its stream begins. */
 const few: readonly (readonly [Victim, Stage])[] = [
   ['ny', 'copying'],
   ['la', 'copied'],
-  ['fra', 'reading'],
 ];
-const all = stages.flatMap((stage) => (['ny', 'la', 'fra'] as const).map((victim) => [victim, stage] as const));
-const crashes = process.env.LANEKEEPER_TEST_JOIN_CRASHES === 'all' ? all : few;
+const everyone = stages.flatMap((stage) => (['ny', 'la', 'fra'] as const).map((victim) => [victim, stage] as const));
+const all = process.env.LANEKEEPER_TEST_JOIN_CRASHES === 'all';
+const crashes = all ? everyone : few;
+const killed = all ? stages : (['cleared', 'copying', 'copied', 'reading'] as const);
 
 const tables = {
   accounts: { class: 'system-of-record', account: 'id', root: true },
@@ -190,7 +191,7 @@ async function killAfter(stage: Stage): Promise<void> {
 test('killed after every step, and with each database crashed: all hold the same in the end', async () => {
   const writers = old.map(write);
   const mergers = old.map(merge);
-  for (const stage of stages) await killAfter(stage);
+  for (const stage of killed) await killAfter(stage);
   // Nothing that was killed has left the source standing still for good.
   const reached: string[] = [];
   for (const [victim, stage] of crashes) {
