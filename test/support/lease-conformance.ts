@@ -440,6 +440,17 @@ export function leaseStoreConforms(open: (cluster: string) => LeaseStore): void 
       expect(await store.succeed({ ...back, kind: 'switch' })).toEqual(refused('taken-over'));
     }));
 
+  it('does not readmit the primary before a promotion, as whatever generation', () =>
+    withStores(1, async (store) => {
+      const request = await broken(store, { incarnation: { ...incarnation, timeline: 2 } });
+      await store.succeed(request);
+      expect(await store.readmit(readmission)).toBe(false);
+      expect((await recordOf(store, 'ny'))?.takenOver).toBe(2);
+      expect(await store.readmit({ ...readmission, incarnation: { ...readmission.incarnation, timeline: 3 } })).toBe(
+        true,
+      );
+    }));
+
   it('readmits who was taken over as a new incarnation, once', () =>
     withStores(2, async (store, other) => {
       const request = await broken(store);

@@ -3,6 +3,7 @@
  * it, and the conformance suite holds it to the same rules as the real adapters.
  */
 import {
+  isDemoted,
   judgeStanding,
   type LeaseClaim,
   type LeaseCredential,
@@ -94,6 +95,7 @@ export class ModelLeaseStore {
     const present = this.#records.get(dataCenter);
     if (present === undefined || present.takenOver !== takenOver) return false;
     if (incarnation.generation <= present.incarnation.generation) return false;
+    if (isDemoted(incarnation, present.incarnation)) return false;
     const revision = present.revision + 1;
     const back = { incarnation, positions, revision, takenOver: null, inSync: [], ended: 'released' as const };
     this.#records.set(dataCenter, { ...present, ...back });

@@ -19,7 +19,7 @@ export {
   type SuccessionResult,
   type Tail,
 } from './lease-store.ts';
-export { judgeStanding, type Missing, type Standing } from './promotion.ts';
+export { isDemoted, judgeStanding, type Missing, type Standing } from './promotion.ts';
 export { resolveHome, type Succession, type SuccessionKind } from './succession.ts';
 export {
   type AccountId,

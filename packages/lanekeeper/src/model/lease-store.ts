@@ -169,7 +169,8 @@ export interface LeaseStore {
   succeed(request: SuccessionRequest): Promise<SuccessionResult>;
   /**
    * Lets a dc that was taken over ask for a lease again. False unless it was taken over in that very term and the
-   * generation is higher; also when it was readmitted already, so compare the view.
+   * generation is higher; also when it was readmitted already, so compare the view. Never an earlier timeline of the recorded
+   * database: a standby of it was promoted since.
    */
   readmit(readmission: Readmission): Promise<boolean>;
   /**

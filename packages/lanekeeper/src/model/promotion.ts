@@ -67,6 +67,11 @@ export function judgeStanding(
   return { kind: 'promoted', missing };
 }
 
+/** A standby of this database was promoted since: whatever its generation, it is the one before. */
+export function isDemoted(incarnation: Incarnation, known: Incarnation): boolean {
+  return incarnation.systemIdentifier === known.systemIdentifier && incarnation.timeline < known.timeline;
+}
+
 /** Where a timeline ended that this database went on from; null when it did not, or that is not known. */
 function endOf({ ended = [] }: Incarnation, timeline: number): string | null {
   return ended.find((one) => one.timeline === timeline)?.at ?? null;

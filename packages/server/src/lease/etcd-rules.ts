@@ -1,5 +1,6 @@
 /** The rules of the port, decided on a snapshot of etcd. Pure: what is decided holds only if nothing has changed since. */
 import {
+  isDemoted,
   judgeStanding,
   type LeaseClaim,
   type LeaseCredential,
@@ -125,7 +126,8 @@ export function decideReadmission(snapshot: Snapshot, readmission: Readmission):
   const before = snapshot.entries.get(dataCenter);
   if (before === undefined || before.record.takenOver !== takenOver) return null;
   const { record } = before;
-  if (incarnation.generation <= record.incarnation.generation) return null;
+  if (incarnation.generation <= record.incarnation.generation || isDemoted(incarnation, record.incarnation))
+    return null;
   const back = { incarnation, positions, takenOver: null, inSync: [], ended: 'released' as const };
   return { before, after: { ...record, ...back, revision: record.revision + 1 }, alive: 'removed' };
 }

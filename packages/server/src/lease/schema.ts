@@ -238,7 +238,8 @@ BEGIN
     system_identifier = incarnation->>'systemIdentifier', timeline = (incarnation->>'timeline')::integer,
     generation = (incarnation->>'generation')::integer, positions = readmission->'positions'
     WHERE cluster = asked_cluster AND dc = readmission->>'dataCenter' AND NOT departed AND taken_over = (readmission->>'takenOver')::bigint
-      AND generation < (incarnation->>'generation')::integer;
+      AND generation < (incarnation->>'generation')::integer
+      AND NOT (system_identifier = incarnation->>'systemIdentifier' AND timeline > (incarnation->>'timeline')::integer);
   RETURN to_jsonb(FOUND);
 END $$;
 
