@@ -1,6 +1,6 @@
 /** Faults that only three data centers can have: unequal links, unequal tails, two of three at once or one after the other. */
 import { type Arena, bend, freeze, killEverythingIn, pidOf, sql, until } from './arena.ts';
-import { type Expectation, type Fault, longerThanLeaseMs, takeoverExpectation } from './fault.ts';
+import { backAfterTakeoverMs, type Expectation, type Fault, longerThanLeaseMs, takeoverExpectation } from './fault.ts';
 import { keepMoving, termIn } from './moving.ts';
 import { command } from './repair.ts';
 
@@ -91,9 +91,13 @@ export const threeFaults: readonly Fault[] = [
     holdMs: longerThanLeaseMs,
     takesOver: true,
     needs,
-    expectation: takeoverExpectation(
-      'who takes over and who does not hold the same of it before anything goes on, fetched from each other',
-    ),
+    expectation: {
+      ...takeoverExpectation(
+        'who takes over and who does not hold the same of it before anything goes on, fetched from each other',
+      ),
+      // It lives for a while after the cut, and what is missing is fetched.
+      writesAgainMs: backAfterTakeoverMs + 3_000,
+    },
     async inject(arena) {
       // Shorter than a peer is waited for: both are still in its sync set when it dies.
       await bend(arena, arena.at, thirdOf(arena), { mode: 'cut' });

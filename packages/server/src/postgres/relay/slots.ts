@@ -40,6 +40,7 @@ export type RelayOutcome = {
 
 /** Making a slot and measuring wait for running transactions. */
 const measureWithinMs = 5_000;
+const relayLock = "pg_catalog.hashtextextended('lanekeeper.relay', 0)";
 
 /**
  * Makes the relay slots that are missing or have lost their log, and finds out from where on they are complete. Nothing is
@@ -57,7 +58,7 @@ export async function ensureRelaySlots(
   for (const peer of peersOf(configuration)) {
     if (!publishers.some((one) => one !== peer) || !(await readsUs(sessions.agent, peer))) continue;
     try {
-      outcomes.push({ peer, ...(await ensureOne(sessions, peer, publishers)) });
+      outcomes.push({ peer, ...(await alone(sessions.agent, () => ensureOne(sessions, peer, publishers))) });
     } catch (thrown) {
       const problem = databaseProblem(thrown);
       if (problem === null) throw thrown;
@@ -140,8 +141,23 @@ export async function renewRelaySlot(
   configuration: Configuration,
   peer: DataCenterName,
 ): Promise<boolean> {
-  await makeSlot(sessions, peer);
-  return measure(sessions.agent, peer, await readPublishers(sessions.agent, configuration));
+  return alone(sessions.agent, async () => {
+    await makeSlot(sessions, peer);
+    return measure(sessions.agent, peer, await readPublishers(sessions.agent, configuration));
+  });
+}
+
+/**
+ * One after another: whoever measured between the end of one slot and the beginning of the next would write down a place that
+ * the next one does not have.
+ */
+async function alone<T>(agent: Queryable, work: () => Promise<T>): Promise<T> {
+  await agent.query(`SELECT pg_catalog.pg_advisory_lock(${relayLock})`);
+  try {
+    return await work();
+  } finally {
+    await agent.query(`SELECT pg_catalog.pg_advisory_unlock(${relayLock})`);
+  }
 }
 
 /** For `leave`, and for whatever seeds a data center anew: the slot for `peer`, and what is known of it. */
