@@ -172,6 +172,47 @@ BEGIN
   END IF;
 END $$;
 
+-- As before (000005.sql), but the mark comes first: what it waits for elsewhere brings the marks that are deleted behind it.
+CREATE OR REPLACE FUNCTION lanekeeper.accept(given_account text, expected_term bigint, expected_counter bigint,
+  OUT kind text, OUT digest_here text, OUT digest_given text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  d lanekeeper.deed;
+  p record;
+BEGIN
+  SELECT * INTO d FROM lanekeeper.deed WHERE account = given_account FOR UPDATE;
+  IF NOT FOUND THEN
+    kind := 'unknown';
+    RETURN;
+  END IF;
+  SELECT * INTO p FROM lanekeeper.present(d);
+  IF d.home <> lanekeeper.dc() OR p.term <> d.term OR d.term <> expected_term OR d.counter <> expected_counter THEN
+    kind := 'stale';
+    RETURN;
+  ELSIF p.accepted THEN
+    kind := 'already';
+    RETURN;
+  ELSIF coalesce(lanekeeper.lease_left_ms(), 0) < lanekeeper.lease_margin_ms() THEN
+    kind := 'no-lease';
+    RETURN;
+  END IF;
+  digest_given := d.digest;
+  IF d.digest IS NOT NULL THEN
+    digest_here := lanekeeper.digest(given_account);
+    IF digest_here IS DISTINCT FROM d.digest THEN
+      kind := 'digest-differs';
+      INSERT INTO lanekeeper.incident (kind, detail) VALUES ('digest-differs',
+        json_build_object('account', given_account, 'giver', d.giver, 'term', d.term, 'counter', d.counter, 'here', digest_here, 'given', d.digest));
+      RETURN;
+    END IF;
+  END IF;
+  kind := 'accepted';
+  INSERT INTO lanekeeper.acceptance (account, term, counter, dc) VALUES (given_account, expected_term, expected_counter, lanekeeper.dc());
+  DELETE FROM lanekeeper.acceptance a WHERE a.account = given_account AND (a.term, a.counter) < (expected_term, expected_counter);
+  PERFORM lanekeeper.tick();
+  PERFORM pg_notify('lanekeeper_app', json_build_object('kind', 'deed', 'account', given_account, 'home', d.home, 'term', d.term, 'counter', d.counter)::text);
+END $$;
+
 -- ── Switchover and hand-back ─────────────────────────────────────────────────────────────────────────────────────────
 
 -- Whether what a succession brought here may be written: a takeover is its own mark, the others need one where a third reads both.
