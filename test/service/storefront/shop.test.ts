@@ -27,7 +27,7 @@ async function registered(dc: 'ny' | 'la' = 'ny'): Promise<{ shopper: Shopper; e
   const shopper = new Shopper(coasts);
   const address = email();
   const answer = await shopper.post(dc, '/register', { email: address, password, name: 'Ada' });
-  expect(answer.status).toBe(201);
+  expect(answer.status, answer.body).toBe(201);
   return { shopper, email: address, id: answer.json.account.id };
 }
 
