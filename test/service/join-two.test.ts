@@ -77,6 +77,11 @@ test('a cluster of one sells, is joined by a second data center, and goes on', a
   const status = await both.command('la', 'status');
   expect(status).toMatchObject({ exitCode: 0, stdout: expect.stringContaining('not joined yet') });
 
+  const examined = JSON.parse((await both.command('ny', 'doctor', '--json')).stdout);
+  const ofLa = examined.findings.filter(({ dataCenter }: { dataCenter: string }) => dataCenter === 'la');
+  expect(ofLa).toContainEqual(expect.objectContaining({ code: 'not-joined', severity: 'advice' }));
+  expect(ofLa.filter(({ severity }: { severity: string }) => severity !== 'advice')).toEqual([]);
+
   let on = true;
   const writing = (async () => {
     let n = 0;

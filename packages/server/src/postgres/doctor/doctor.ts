@@ -10,6 +10,7 @@ import { connect } from '../connect.ts';
 import { readHazards } from '../inspect/hazards.ts';
 import { readCatalog } from '../inspect/read-catalog.ts';
 import { readStandbys } from '../standbys/read.ts';
+import { absentPeers, readMembers } from '../streams/members.ts';
 import { peersOf } from '../streams/names.ts';
 import { databaseProblem } from '../transaction.ts';
 import { bySeverity, type Finding, type Found, finding } from './finding.ts';
@@ -46,9 +47,10 @@ export async function doctor({ configuration, env, askStore }: DoctorOptions): P
   add(here, own.found);
   findings.push(...judgePlaces(configuration));
   const peers: Seen[] = [];
+  const absent = await readAbsent(configuration, env);
   for (const dc of peersOf(configuration)) {
     const peer = await lookAtPeer(configuration, env, dc);
-    add(dc, peer.found);
+    add(dc, absent.includes(dc) ? [notJoined(dc), ...peer.found.map(asAdvice)] : peer.found);
     if (peer.identity) peers.push({ dc, identity: peer.identity });
   }
   if (own.identity) add(here, judgeIdentities(configuration, { dc: here, identity: own.identity }, peers));
@@ -60,6 +62,30 @@ export async function doctor({ configuration, env, askStore }: DoctorOptions): P
   );
   findings.sort(bySeverity);
   return { dataCenter: here, healthy: findings.every(({ severity }) => severity !== 'error'), findings };
+}
+
+/** As this data center has it; nobody, where that cannot be read. */
+async function readAbsent(configuration: Configuration, env: Environment): Promise<readonly DataCenterName[]> {
+  const connected = await connect(databaseUrl(configuration, configuration.here, 'agent', env), { applicationName });
+  if (connected.kind === 'unavailable') return [];
+  try {
+    return absentPeers(configuration, await readMembers(connected.client));
+  } catch (thrown) {
+    if (databaseProblem(thrown) === null) throw thrown;
+    return [];
+  } finally {
+    await connected.client.end();
+  }
+}
+
+function notJoined(dc: DataCenterName): Found {
+  const why = `nobody reads it or waits for it until \`lanekeeper join ${dc}\``;
+  return { severity: 'advice', code: 'not-joined', subject: dc, what: `${dc} has not joined yet`, why };
+}
+
+/** What has to be right before it joins stops nobody now. */
+function asAdvice(found: Found): Found {
+  return { ...found, severity: 'advice' };
 }
 
 type Look = { readonly found: readonly Found[]; readonly identity: Identity | null };
