@@ -6,6 +6,7 @@ import type { DataCenterName } from 'lanekeeper/model';
 import type { Client } from 'pg';
 import {
   announceMerged,
+  asideSlotName,
   hasRelays,
   hasSuccession,
   isCovered,
@@ -13,8 +14,10 @@ import {
   renewRelaySlot,
   renewSlot,
   resendStranded,
+  setSlotAside,
   slotName,
   streamNames,
+  takeSlotUp,
   thawStreams,
   waitUntilConfirmed,
   waitUntilRead,
@@ -51,7 +54,18 @@ async function readAgain(work: Work): Promise<void> {
   await fetchMissing(work);
   // From here on they hold what is read from now on; as long as nothing is read, there is nothing to lose.
   if (frozen.length === peers.length) await renewRelays(work);
+  for (const name of frozen) await takeUp(work, name);
   await thawStreams(own, ...frozen);
+}
+
+/** What a peer that came back while we were away has kept for us. */
+async function takeUp({ options, here }: Work, peer: DataCenterName): Promise<void> {
+  const there = await open(options, peer, 'replication');
+  try {
+    await takeSlotUp(there, here);
+  } finally {
+    await there.end().catch(() => {});
+  }
 }
 
 /** What the home had of others when it took over, and they cannot send again: the streams of those that are back begin later. */
@@ -97,7 +111,7 @@ export async function stream(work: Work): Promise<Readonly<Record<string, unknow
   try {
     for (const peer of peers) await beReadBy(work, peer.name, peer.client, replication);
     // Whoever is away fetches what it lacks from the living when it comes back; what it must not get is in the old slot.
-    for (const peer of away) if (await isReader(own, peer)) await renewSlot(replication, peer, 'homed');
+    for (const peer of away) if (await isReader(own, peer)) await setSlotAside(replication, peer);
   } finally {
     await replication.end().catch(() => {});
   }
@@ -125,8 +139,8 @@ async function beReadBy({ here, action, cut }: Work, peer: DataCenterName, there
 
 async function isReader(own: Client, peer: DataCenterName): Promise<boolean> {
   const { rows } = await own.query(
-    'SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = $1 AND database = current_database()',
-    [slotName(peer, 'homed')],
+    'SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = ANY ($1) AND database = current_database()',
+    [[slotName(peer, 'homed'), asideSlotName(peer)]],
   );
   return rows.length > 0;
 }

@@ -129,10 +129,12 @@ export {
   recordSuccessions,
   releaseClaim,
   renewSlot,
+  setSlotAside,
   settleView,
   sweep,
   sweepClaims,
   takeLead,
+  takeSlotUp,
   thawStreams,
   tryLeadLock,
   type UnacceptedDeed,
@@ -300,6 +302,7 @@ export {
 } from './streams/judge.ts';
 export { addMembers, joinedPeers, readMembers, setMembers } from './streams/members.ts';
 export {
+  asideSlotName,
   hasRelays,
   ownHomedTables,
   relaySlotName,

@@ -7,6 +7,7 @@
  *
  * Everything takes a connection and may throw what `pg` throws; what the SQL function decided is a returned `kind`.
  */
+
 export {
   type AgentRow,
   enrol,
@@ -17,6 +18,7 @@ export {
   unseatLeader,
   withdraw,
 } from './agents.ts';
+export { setSlotAside, takeSlotUp } from './aside.ts';
 export { type ClaimPlace, claimPlace, claimValue, releaseClaim, sweepClaims } from './claims.ts';
 export { type ClockReading, mayReadOrigins, type ProofReading, readClock, readProof, writeLease } from './lease.ts';
 export {

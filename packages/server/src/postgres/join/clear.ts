@@ -8,7 +8,7 @@ import { dropRelaySlot, forgetRelayed } from '../relay/index.ts';
 import { splitName } from '../sql-text.ts';
 import { asReplica } from '../stranded/undo.ts';
 import { dropSlot, dropSubscription } from '../streams/drop.ts';
-import { slotName, streamNames, subscriptionName } from '../streams/names.ts';
+import { asideSlotName, slotName, streamNames, subscriptionName } from '../streams/names.ts';
 import { databaseProblem, inTransaction } from '../transaction.ts';
 import { type JoinSides, othersOf, type Sessions, travellingTables } from './sides.ts';
 
@@ -26,6 +26,8 @@ export async function dropStreams(sessions: Sessions, sides: JoinSides): Promise
       await dropSlot(replication, slotName(here, stream));
       await dropSlot(targetReplication, slotName(there, stream));
     }
+    await dropSlot(replication, asideSlotName(here));
+    await dropSlot(targetReplication, asideSlotName(there));
     await dropRelaySlot({ replication, agent }, here);
     await dropRelaySlot({ replication: targetReplication, agent: targetAgent }, there);
     await forgetRelayed(agent, here);

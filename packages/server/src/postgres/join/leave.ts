@@ -16,7 +16,7 @@ import { waitUntilConfirmed } from '../deeds/successions.ts';
 import { dropRelaySlot, forgetRelayed } from '../relay/index.ts';
 import { dropSlot } from '../streams/drop.ts';
 import { joinedPeers, readMembers, setMembers } from '../streams/members.ts';
-import { slotName, streamNames } from '../streams/names.ts';
+import { asideSlotName, slotName, streamNames } from '../streams/names.ts';
 import { dropReading } from './clear.ts';
 
 export type LeaveOptions = {
@@ -126,6 +126,7 @@ async function leave(options: LeaveOptions, open: Open): Promise<LeaveResult> {
     await setMembers(agent, remaining);
     await dropReading(agent, leaving);
     for (const stream of streamNames) await dropSlot(replication, slotName(leaving, stream));
+    await dropSlot(replication, asideSlotName(leaving));
     await dropRelaySlot({ replication, agent }, leaving);
     await forgetRelayed(agent, leaving);
     // Two have nobody to relay for.
@@ -141,6 +142,7 @@ async function leave(options: LeaveOptions, open: Open): Promise<LeaveResult> {
     for (const dc of remaining) {
       await dropReading(own, dc);
       for (const stream of streamNames) await dropSlot(replication, slotName(dc, stream));
+      await dropSlot(replication, asideSlotName(dc));
       await dropRelaySlot({ replication, agent: own }, dc);
       await forgetRelayed(own, dc);
     }

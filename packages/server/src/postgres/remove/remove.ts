@@ -10,6 +10,7 @@ import { readCatalog } from '../inspect/read-catalog.ts';
 import { readPieces } from '../plan/state.ts';
 import { dropSlot, dropSubscription } from '../streams/drop.ts';
 import {
+  asideSlotName,
   peersOf,
   publicationNames,
   relayPublication,
@@ -132,7 +133,7 @@ async function readState(client: Client, configuration: Configuration): Promise<
   const { rows: slots } = await client.query<{ name: string; active: boolean }>(
     `SELECT slot_name AS name, active FROM pg_catalog.pg_replication_slots
       WHERE database = current_database() AND slot_name = ANY ($1) ORDER BY 1`,
-    [[...each(slotName), ...peers.map(relaySlotName)]],
+    [[...each(slotName), ...peers.map(asideSlotName), ...peers.map(relaySlotName)]],
   );
   const { rows: publications } = await client.query<{ name: string }>(
     'SELECT pubname AS name FROM pg_catalog.pg_publication WHERE pubname = ANY ($1) ORDER BY 1',

@@ -41,6 +41,11 @@ export function hasRelays(configuration: Configuration): boolean {
   return Object.keys(configuration.dataCenters).length > 2;
 }
 
+/** Where what a subscriber that is away has to read of the homed rows waits for its return (`deeds/aside.ts`). */
+export function asideSlotName(subscriber: DataCenterName): string {
+  return `${slotName(subscriber, 'homed')}_next`;
+}
+
 /** The subscription on the subscriber: named after the data center it reads from. */
 export function subscriptionName(publisher: DataCenterName, stream: StreamName): string {
   return `lanekeeper_${publisher}_${stream}`;

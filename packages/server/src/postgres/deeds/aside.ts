@@ -1,0 +1,39 @@
+/**
+ * Slots of readers that are away, kept under another name. A data center that comes back is to be read by all others from now on, also
+ * by one that is away itself. But that one's database may start at any time, with its streams as they were, and before its agent has
+ * heard of anything: by the old name it would read what is meant for later, and pass over what it lacks.
+ */
+import type { DataCenterName } from 'lanekeeper/model';
+import type { Queryable } from '../queryable.ts';
+import { asideSlotName, slotName } from '../streams/names.ts';
+import { createSlot } from '../streams/slots.ts';
+
+/** From here on everything waits for `subscriber`; what its slot held so far is let go. As a role that may replicate. */
+export async function setSlotAside(client: Queryable, subscriber: DataCenterName): Promise<void> {
+  const aside = asideSlotName(subscriber);
+  await dropIdle(client, aside);
+  await createSlot(client, aside);
+  await dropIdle(client, slotName(subscriber, 'homed'));
+}
+
+/** It is back, and reads on from what waited. Repeatable; where nothing waits, nothing is done. */
+export async function takeSlotUp(client: Queryable, subscriber: DataCenterName): Promise<void> {
+  const aside = asideSlotName(subscriber);
+  if (!(await exists(client, aside))) return;
+  const name = slotName(subscriber, 'homed');
+  await dropIdle(client, name);
+  await client.query('SELECT pg_catalog.pg_copy_logical_replication_slot($1, $2)', [aside, name]);
+  await dropIdle(client, aside);
+}
+
+async function exists(client: Queryable, slot: string): Promise<boolean> {
+  const { rows } = await client.query(
+    'SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = $1 AND database = current_database()',
+    [slot],
+  );
+  return rows.length > 0;
+}
+
+async function dropIdle(client: Queryable, slot: string): Promise<void> {
+  if (await exists(client, slot)) await client.query('SELECT pg_catalog.pg_drop_replication_slot($1)', [slot]);
+}
