@@ -273,38 +273,33 @@ describe('after a promotion', () => {
     expect(agent.reasons()).toEqual(['promotion-waits']);
   });
 
+  const gone = { ...own, state: 'yielded' } as const;
   const lagging = { ...promoted, ended: [{ timeline: 1, at: '0/FF' }] };
   it.each([
-    ['its own log is behind its record', [own, la], { incarnation: lagging }, 'promotion-lacks'],
+    ['its own log is behind its record', [gone, la], { incarnation: lagging }, 'promotion-lacks'],
     [
       'a peer has more of it',
-      [own, { ...la, positions: { log: '0/1', received: {}, applied: { ny: '0/181' } } }],
+      [gone, { ...la, positions: { log: '0/1', received: {}, applied: { ny: '0/181' } } }],
       {},
       'promotion-lacks',
     ],
     [
       'it had more of a peer',
-      [{ ...own, positions: { ...own.positions, applied: { la: '0/51' } } }, la],
+      [{ ...gone, positions: { ...own.positions, applied: { la: '0/51' } } }, la],
       {},
       'promotion-lacks',
     ],
     [
       'nothing says where it comes from',
-      [own, la],
+      [gone, la],
       { incarnation: { ...incarnation, timeline: 2 } },
       'promotion-unproved',
     ],
-    ['a peer has no slot', [own, la], { readers: { la: 'no-slot' } }, 'promotion-without-slots'],
-    ['a peer that lives reads elsewhere', [own, la], { readers: { la: 'away' } }, 'promotion-unread'],
-    ['it was taken over meanwhile', [{ ...own, takenOver: 2 }, la], { incarnation: lagging }, 'taken-over'],
+    ['a peer has no slot', [gone, la], { readers: { la: 'no-slot' } }, 'promotion-without-slots'],
+    ['a peer that lives reads elsewhere', [gone, la], { readers: { la: 'away' } }, 'promotion-unread'],
+    ['it was taken over meanwhile', [{ ...gone, takenOver: 2 }, la], { incarnation: lagging }, 'taken-over'],
   ])('it is not asked for when %s', (_, records, changes, code) => {
-    const agent = ask(
-      new Driver(),
-      records.map((one) =>
-        one === la ? one : ({ ...one, state: one.dataCenter === 'la' ? 'held' : 'yielded' } as const),
-      ),
-      changes,
-    );
+    const agent = ask(new Driver(), [...records], changes);
     expect(agent.has('acquire')).toBe(false);
     expect(agent.reasons()).toEqual([code]);
   });
