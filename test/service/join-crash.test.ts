@@ -18,6 +18,7 @@ import {
   verifyTables,
 } from '@lanekeeper/server/postgres';
 import { databaseUrl, type RoleName, witnessUrl } from 'lanekeeper/config';
+import type { LeaseStore } from 'lanekeeper/model';
 import { Client } from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { connectAs, lease } from '../support/applied.ts';
@@ -85,9 +86,15 @@ const side = (name: string) => ({
     connect(databaseUrl(pair.dc('fra').configuration, name, role, pair.dc('fra').env), { applicationName }),
 });
 
-async function joinHere(onEvent: (event: JoinEvent) => void): Promise<JoinResult> {
+async function joinHere(onEvent: (event: JoinEvent) => void, taken: () => boolean = () => false): Promise<JoinResult> {
   const { configuration, env } = pair.dc('fra');
-  const store = postgresLeaseStore({ url: witnessUrl(configuration, env, 'fra'), cluster: configuration.cluster });
+  const real = postgresLeaseStore({ url: witnessUrl(configuration, env, 'fra'), cluster: configuration.cluster });
+  const takeover = { term: 2, kind: 'take', from: 'la', to: 'ny', undoes: null } as const;
+  const read = async () => {
+    const view = await real.read();
+    return taken() ? { ...view, term: 2, successions: [takeover] } : view;
+  };
+  const store: LeaseStore = { ...real, read };
   try {
     const sides = { target: side('fra'), source: side('ny'), peers: [side('la')] };
     return await joinDataCenter({ ...sides, store, onEvent, copying: { pagesPerPart: 4 } });
@@ -207,7 +214,21 @@ test('killed after every step, and with each database crashed: all hold the same
     await pair.dc(victim).cluster.start();
     if (old.some((one) => one === victim)) await lease(pair.dc(victim), 600_000);
   }
-  const done = await joinHere(() => {});
+  // Whoever takes part says how far it had heard of one that is taken over; this one does not, and begins again.
+  await runSql(pair.dc('fra').urls.agent, 'DELETE FROM lanekeeper.joining');
+  let copied = false;
+  const overtaken = await joinHere(
+    (event) => {
+      copied ||= event.kind === 'reached' && event.stage === 'copied';
+    },
+    () => copied,
+  );
+  expect(overtaken).toMatchObject({ kind: 'stopped', why: 'ny has taken over la since this began (term 2)' });
+  const begun: string[] = [];
+  const done = await joinHere((event) => {
+    if (event.kind === 'reached') begun.push(event.stage);
+  });
+  expect(begun[0]).toBe('cleared');
   expect(done, JSON.stringify({ done, reached })).toMatchObject({ kind: 'joined' });
   const written = await Promise.all(writers.map((one) => one.stop()));
   for (const n of written) expect(n).toBeGreaterThan(20);

@@ -252,3 +252,45 @@ test('it leaves for good, and comes back as a later generation', async () => {
   await agents.untilReady('ny', 'la', 'fra');
   await expectEqual();
 }, 240_000);
+
+test('of three, one that was taken over is seeded again from its successor, and read by both', async () => {
+  const { urls, cluster } = pair.dc('fra');
+  await runSql(urls.application, "INSERT INTO accounts (id, note) VALUES ('fra_3', 'before')");
+  await expectEqual();
+  const before = Math.max(0, ...(await agents.status('ny')).succession.history.map(({ term }) => term));
+  await cluster.kill();
+  await Promise.race([fra?.close(), sleep(100)]);
+  const taken = async () =>
+    (await agents.status('ny')).succession.history.find(({ term, kind }) => kind === 'take' && term > before);
+  await expect.poll(taken, { timeout: 60_000, interval: 250 }).toMatchObject({ from: 'fra' });
+  const { to = '' } = (await taken()) ?? {};
+  await expect
+    .poll(
+      () =>
+        runSql(pair.dc(to).urls.application, "UPDATE accounts SET note = 'taken over' WHERE id = 'fra_3'").then(
+          () => true,
+          () => false,
+        ),
+      {
+        timeout: 30_000,
+        interval: 200,
+      },
+    )
+    .toBe(true);
+  await cluster.start();
+  const other = to === 'ny' ? 'la' : 'ny';
+  const elsewhere = await agents.command('fra', 'join', 'fra', '--from', other, '--yes');
+  expect(elsewhere).toMatchObject({ exitCode: 1, stderr: expect.stringContaining(`fra was taken over by ${to}`) });
+  const joined = await agents.command('fra', 'join', 'fra', '--from', to, '--yes');
+  expect(joined, joined.stdout + joined.stderr).toMatchObject({
+    exitCode: 0,
+    stdout: expect.stringContaining('(generation 3)'),
+  });
+  fra = await agents.start('fra');
+  await agents.untilReady('ny', 'la', 'fra');
+  await runSql(
+    pair.dc(other).urls.application,
+    `INSERT INTO accounts (id, note) VALUES ('${other}_late', 'heard by all')`,
+  );
+  await expectEqual();
+}, 240_000);

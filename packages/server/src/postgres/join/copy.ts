@@ -54,15 +54,16 @@ type Part = Relation & {
   readonly to: number | null;
 };
 
-/** Others' triggers look for what is in these. */
+/**
+ * Others' triggers look for what is in these, and their own hold what has overtaken something: as replica, since then it came by a
+ * stream. A snapshot is whole.
+ */
 const inOrder: readonly TableName[] = [
   'lanekeeper.succession',
   'lanekeeper.deed',
   'lanekeeper.acceptance',
   'lanekeeper.adoption',
 ];
-/** Hold what overtakes; a snapshot is whole. */
-const withMarks: readonly TableName[] = ['lanekeeper.succession', 'lanekeeper.acceptance'];
 const reportEveryMs = 500;
 const askEveryMs = 2_000;
 const pageBytes = 8_192;
@@ -96,8 +97,7 @@ export async function copySnapshot(sessions: Sessions, sides: JoinSides, options
     timer = setInterval(() => onProgress(report()), reportEveryMs);
     const copyPart = async (lane: Lane, part: Part) => {
       running.set(part.table, running.get(part.table) ?? 0);
-      const marks = withMarks.includes(part.table);
-      await lane.to.query(`SET session_replication_role = ${marks ? 'origin' : 'replica'}`);
+      await lane.to.query(`SET session_replication_role = ${isEarly(part) ? 'origin' : 'replica'}`);
       await pipeCopy({
         from: lane.from,
         to: lane.to,
