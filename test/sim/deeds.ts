@@ -65,7 +65,10 @@ export function decline(
   if (pg.leaseLeftMs() <= 0) return 'no-lease';
   const epoch = { term: deed.epoch.term, counter: deed.epoch.counter + 1 };
   const value = { home: deed.giver, epoch, giver: pg.here, digest: null };
-  pg.commit([{ op: 'update', table: 'deed', key: account, value }]);
+  const back = { op: 'update', table: 'deed', key: account, value } as const;
+  // A mark: a third one has to know that it was given before it hears that it comes back.
+  const mark = { op: 'insert', table: 'acceptance', key: epochKey(account, deed.epoch), value: pg.here } as const;
+  pg.commit(pg.marks && !pg.broken('declined without a mark') ? [mark, back] : [back]);
   return 'declined';
 }
 

@@ -22,7 +22,7 @@ describe('npm run sim', () => {
 
   it('replays some of one schedule and says what happened in it', () => {
     const lines = printed();
-    expect(main(['--from', '7', '--faults', '0', '--asked', 'none', '--trace'])).toBe(0);
+    expect(main(['--from', '7', '--data-centers', '2', '--faults', '0', '--asked', 'none', '--trace'])).toBe(0);
     expect(lines[0]).toMatch(/: 1 faults, 0 requests/);
     expect(lines.join('\n')).toContain('the lease is written');
     expect(lines.at(-1)).toMatch(/^holds; healed in/);
@@ -35,8 +35,15 @@ describe('npm run sim', () => {
     expect(lines.at(-1)).toBe('every mutant was caught');
   });
 
+  it('runs schedules of as many data centers as it is told to', () => {
+    const lines = printed();
+    expect(main(['--from', '7', '--data-centers', '3', '--faults', '0', '--asked', 'none'])).toBe(0);
+    expect(lines[0]).toMatch(/^seed 7, 3 data centers/);
+  });
+
   it('refuses a number that is none', () => {
     printed();
+    expect(() => main(['--data-centers', '4'])).toThrow(RangeError);
     expect(() => main(['--seeds', 'many'])).toThrow(RangeError);
   });
 });
@@ -44,7 +51,7 @@ describe('npm run sim', () => {
 describe('shrinking', () => {
   it('leaves out what a failure does not need', { timeout: 60_000 }, () => {
     const mutant = mutants.find(({ name }) => name === 'stranded by slot position, not by commit end') ?? null;
-    const schedule = scheduleOf(4);
+    const schedule = scheduleOf(4, 2);
     const invariant = run(schedule, { mutant }).violation?.invariant ?? '';
     expect(invariant).toBe('D1');
     const small = shrink(schedule, invariant, { mutant });

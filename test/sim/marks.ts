@@ -38,7 +38,9 @@ export function waitsFor(pg: ModelPostgres, changes: readonly Change[]): string 
         return `the deed of ${account} of ${epoch}`;
     } else if (table === 'adoption' && op === 'insert' && !pg.broken('no hold for adoptions')) {
       const [account, term] = key.split('@') as [string, string];
-      if ((pg.present(account)?.epoch.term ?? 0) < Number(term)) return `what ${term} takes ${account} from`;
+      const base = pg.deed(account) === undefined ? pg.bases.get(account) : undefined;
+      const present = base === undefined ? pg.present(account)?.epoch : fold(pg.successions, base.home, base.term);
+      if ((present?.term ?? 0) < Number(term)) return `what ${term} takes ${account} from`;
     } else if (table === 'deed' && op === 'update') {
       const deed = value as Deed;
       const present = pg.deed(key);
@@ -46,7 +48,7 @@ export function waitsFor(pg: ModelPostgres, changes: readonly Change[]): string 
       const { term } = deed.epoch;
       if (term > 1 && !pg.tables.succession.has(String(term)) && !pg.broken('no hold for terms'))
         return `the succession of term ${term}`;
-      if (pg.broken('no hold for declined deeds')) continue;
+      if (pg.broken('no hold for givers')) continue;
       const { home, epoch } = present;
       if (deed.giver !== home && deed.giver !== fold(pg.successions, home, epoch.term).home)
         return `what made ${deed.giver} the home of ${key}`;

@@ -12,8 +12,8 @@ export type Mutant = {
   /** A rule of the models that is left out: asked for by name where it is kept. */
   readonly hole?: string;
   readonly settings?: Partial<Settings>;
-  /** How many it takes to see it; either when absent. */
-  readonly dataCenters?: number;
+  /** How many it takes to see it. */
+  readonly dataCenters?: 2 | 3;
   readonly event?: (event: OwnershipEvent, agent: AgentProcess) => OwnershipEvent;
   readonly actions?: (actions: readonly Action[], agent: AgentProcess) => readonly Action[];
 };
@@ -218,7 +218,7 @@ export const mutants: readonly Mutant[] = [
   three(hole('the acceptance before the deed', 'faults 6', 'no hold for acceptances')),
   three(hole('a deed before the succession of its term', 'faults 6', 'no hold for terms')),
   three(hole('an adoption before what it goes by', 'faults 6', 'no hold for adoptions')),
-  three(hole('the declined deed before the given one', 'faults 6', 'no hold for declined deeds')),
+  three(hole('a deed of one who is not the home here yet', 'faults 6', 'no hold for givers')),
   three({
     name: 'accepted before a third has the deed',
     from: 'Rehome, 5',
@@ -254,7 +254,7 @@ export type Kill = {
   } | null;
 };
 
-export function hunt(mutant: Mutant, seeds: Iterable<number>, dataCenters = mutant.dataCenters): Kill {
+export function hunt(mutant: Mutant, seeds: Iterable<number>, dataCenters: number = mutant.dataCenters ?? 2): Kill {
   let schedules = 0;
   for (const seed of seeds) {
     const schedule: Schedule = scheduleOf(seed, dataCenters);

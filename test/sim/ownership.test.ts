@@ -1,12 +1,13 @@
 /**
- * Thousands of seeded schedules of two agents over models of databases, streams, links and a lease store. A failure prints its
+ * Thousands of seeded schedules of the agents of two or three data centers over models of databases, streams, links and a lease store. A failure prints its
  * schedule; `npm run sim -- --seeds 1 --from SEED` runs it alone and shrinks it.
  */
 import { describe, expect, it } from 'vitest';
 import { run } from './run.ts';
 import { describe as describeSchedule, type Schedule, scheduleOf } from './schedule.ts';
 
-const seeds = Array.from({ length: Number(process.env.SIM_SCHEDULES ?? 800) }, (_, index) => index + 1);
+const share = (of: number) => Math.ceil((of * Number(process.env.SIM_SCHEDULES ?? 800)) / 800);
+const seedsUpTo = (count: number) => Array.from({ length: count }, (_, index) => index + 1);
 
 function mustHold(schedule: Schedule) {
   const outcome = run(schedule);
@@ -17,17 +18,21 @@ function mustHold(schedule: Schedule) {
 }
 
 describe('ownership, simulated', () => {
-  it('keeps every invariant through faults, and heals', { timeout: 180_000 }, () => {
+  it.each([
+    [2, share(560)],
+    [3, share(200)],
+  ])('keeps every invariant of %i data centers through faults, and heals', { timeout: 180_000 }, (count, length) => {
     const total = { commits: 0, remote: 0, stranded: 0, successions: 0, readmissions: 0, given: 0, refused: 0 };
-    for (const seed of seeds) {
-      const schedule = scheduleOf(seed);
+    const among = { mended: 0, foreign: 0 };
+    for (const seed of seedsUpTo(length)) {
+      const schedule = scheduleOf(seed, count);
       expect(schedule.faults.length).toBeGreaterThanOrEqual(3);
       const { events, seen } = mustHold(schedule);
       expect(events).toBeGreaterThan(200);
       for (const name of Object.keys(total) as (keyof typeof total)[]) total[name] += seen[name];
+      for (const name of Object.keys(among) as (keyof typeof among)[]) among[name] += seen[name];
     }
     // The schedules are worth something only if all of this happened in them, and often.
-    const { length } = seeds;
     expect(total.commits).toBeGreaterThan(length * 100);
     expect(total.remote).toBeGreaterThan(length * 30);
     expect(total.given).toBeGreaterThan(length);
@@ -35,10 +40,16 @@ describe('ownership, simulated', () => {
     expect(total.successions).toBeGreaterThan(length / 2);
     expect(total.readmissions).toBeGreaterThan(length / 4);
     expect(total.stranded).toBeGreaterThan(length / 2);
+    if (count === 3) expect(among.mended).toBeGreaterThan(length);
+    if (count === 3) expect(among.foreign).toBeGreaterThan(length / 10);
   });
 
-  it('is the same when it is run again', () => {
-    expect(run(scheduleOf(3))).toEqual(run(scheduleOf(3)));
+  it.each([2, 3])('is the same when it is run again, with %i data centers', (count) => {
+    expect(run(scheduleOf(3, count))).toEqual(run(scheduleOf(3, count)));
+  });
+
+  it('lets the seed choose how many data centers there are', () => {
+    expect(new Set(seedsUpTo(20).map((seed) => scheduleOf(seed).dataCenters.length))).toEqual(new Set([2, 3]));
   });
 
   it.each([
@@ -74,6 +85,42 @@ describe('ownership, simulated', () => {
   );
 });
 
+describe('two failures, one after the other', () => {
+  /** `ny` is lost while `fra` lacks what it wrote last, then `la`, which took it over, and both come back. */
+  const lost = (dc: string, atMs: number, untilMs: number) => ({
+    kind: 'data center lost',
+    dc,
+    atMs,
+    untilMs,
+    value: 0,
+  });
+  const behind = { kind: 'link slow', dc: 'ny', peer: 'fra', atMs: 5000, untilMs: 15_000, value: 1200 };
+  const dataCenters = ['ny', 'la', 'fra'];
+
+  it.each([
+    ['after the third has what it lacked', 11_500],
+    ['before that', 9_900],
+  ])('the successor is lost %s', { timeout: 60_000 }, (_, secondMs) => {
+    let readmissions = 0;
+    for (let seed = 1; seed <= 8; seed++) {
+      const faults = [behind, lost('ny', 6000 + seed * 10, 16_000), lost('la', secondMs + seed * 40, 15_000)];
+      const operations = [{ kind: 'failover', atMs: 15_500, from: 'la', to: 'fra' }] as const;
+      readmissions += mustHold({ seed, dataCenters, manual: false, faults, operations }).seen.readmissions;
+    }
+    expect(readmissions).toBeGreaterThan(8);
+  });
+
+  it.each(['la', 'fra'])('an agent of %s is killed at every step of it', { timeout: 60_000 }, (killed) => {
+    let mended = 0;
+    for (let step = 0; step < 12; step++) {
+      const kill = { kind: 'agent killed at a step', dc: killed, atMs: 8500, untilMs: 0, value: step * 2 + (step % 2) };
+      const faults = [behind, lost('ny', 6050, 13_000), kill];
+      mended += mustHold({ seed: 40 + step, dataCenters, manual: false, faults, operations: [] }).seen.mended;
+    }
+    expect(mended).toBeGreaterThan(12);
+  });
+});
+
 /** Seeds that once failed, by what they showed. */
 describe('what the simulation found', () => {
   it.each([
@@ -87,5 +134,22 @@ describe('what the simulation found', () => {
     ['an agent that woke up in a stage of coming back wrote it over the one that its successor had reached', 11_989],
   ])('%s', (_, seed) => {
     mustHold(scheduleOf(seed, 2));
+  });
+
+  it.each([
+    ['the mark of a switchover, put down by one who had been taken over', 10],
+    ['fetching what is missing before the home is read again, which has to come first', 23],
+    ['slots for one who came back while the others did too', 104],
+    ['relay slots that held nothing after a return, and somebody who was behind', 1111],
+    ['new slots that begin at different positions, so that nothing looks like something missing', 1237],
+    ['a stream read on while everything was taken from elsewhere', 1250],
+    ['a deed of a term whose succession had not arrived', 2427],
+    ['a move in flight to one who hands everything over', 2521],
+    ['subscriptions of the dead that read slots of the living', 2551],
+    ['a stage of an earlier return going on beside the next one', 2622],
+    ['one taken over that was not frozen, for the succession was here', 2758],
+    ['a slot withheld from one who was seeded again', 4057],
+  ])('among three: %s', (_, seed) => {
+    mustHold(scheduleOf(seed, 3));
   });
 });

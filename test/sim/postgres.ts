@@ -101,6 +101,8 @@ export class ModelPostgres extends ModelServer {
   /** Publishers that come back from a takeover, by its term: read from again already. */
   readonly thawed = new Map<string, number>();
   rejoining: Rejoining | null = null;
+  /** Of accounts whose deed was undone, and has not been sent again: who had them, and in which term. */
+  readonly bases = new Map<string, { readonly home: string; readonly term: number }>();
   /** The agent's process that holds the lead's session. */
   leader: object | null = null;
   readonly drains = new Map<string, { readonly move: number; hard: boolean; readonly untilMs: number }>();

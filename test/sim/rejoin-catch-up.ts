@@ -124,6 +124,7 @@ function goOn(dc: DataCenter, there: DataCenter): void {
     incoming.beginAnew();
     pg.generations.set(there.name, there.pg.generation);
   }
+  incoming.handOutSlot();
   pg.frozen.delete(there.name);
   incoming.enable();
 }

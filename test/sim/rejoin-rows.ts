@@ -2,10 +2,12 @@
 import type { DataCenter } from './data-center.ts';
 import { textOf } from './handover.ts';
 import type { ModelPostgres } from './postgres.ts';
-import type { Change, CutRow, Stranded, Transaction } from './rows.ts';
+import type { Change, CutRow, Deed, Stranded, Transaction } from './rows.ts';
 
 type Entry = { readonly key: string; readonly value: Stranded };
 type Key = Pick<Change, 'table' | 'key'>;
+/** Who had an account, and in which term, before its first move that never was. */
+export type Bases = ReadonlyMap<string, { readonly home: string; readonly term: number }>;
 
 /** Up to where the log of that generation counts: a successor that was taken over itself may have had more than the next one. */
 export function lastCut(home: ModelPostgres, dc: string, generation: number): CutRow | null {
@@ -32,11 +34,13 @@ export function strandedRows(
   home: ModelPostgres,
   own: CutRow,
   broken: (hole: string) => boolean,
-): { readonly entries: readonly Entry[]; readonly keys: readonly Key[] } | string {
+): { readonly entries: readonly Entry[]; readonly keys: readonly Key[]; readonly bases: Bases } | string {
   const { pg, name } = dc;
   const entries: Entry[] = [];
   const keys = new Map<string, Key>();
+  const gone: Transaction[] = [];
   const add = (of: string, generation: number, transactions: readonly (Transaction & { readonly at: number })[]) => {
+    gone.push(...transactions);
     for (const { at, changes } of transactions)
       for (const change of changes) {
         const { table, key } = change;
@@ -70,5 +74,16 @@ export function strandedRows(
     );
     add(peer.name, generation, applied);
   }
-  return { entries, keys: [...keys.values()] };
+  return { entries, keys: [...keys.values()], bases: basesOf(gone.toSorted((a, b) => a.lsn - b.lsn)) };
+}
+
+function basesOf(transactions: readonly Transaction[]): Bases {
+  const bases = new Map<string, { home: string; term: number }>();
+  for (const { changes } of transactions)
+    for (const { table, key, value } of changes) {
+      if (table !== 'deed' || bases.has(key) || value === undefined) continue;
+      const { giver, epoch } = value as Deed;
+      if (giver !== null) bases.set(key, { home: giver, term: epoch.term });
+    }
+  return bases;
 }

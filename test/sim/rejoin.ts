@@ -156,6 +156,7 @@ export function performRejoin(agent: AgentProcess, action: RejoinAction): void {
       return rejoin.here(
         () => {
           if (pg.rejoining?.stage !== 'readmitted' || pg.rejoining.term !== term) {
+            pg.bases.clear();
             if (!simulation.broken('the same generation')) pg.generation++;
             pg.rejoining = { term, stage: 'readmitted', cut: pg.rejoining?.cut ?? 0, keys: [] };
           }
@@ -232,6 +233,8 @@ function stranded(rejoin: Rejoin): void {
         simulation.observer.seen.foreign += found.entries.filter(({ value }) => value.dc !== dc.name).length;
         keys = [...new Map([...undone, ...found.keys].map((one) => [`${one.table} ${one.key}`, one])).values()];
         cut = own.homed;
+        // Until the present deed is sent, marks go by what was before.
+        for (const [account, base] of found.bases) if (!pg.bases.has(account)) pg.bases.set(account, base);
         const ledger = found.entries.filter(({ key }) => !there.tables.stranded.has(key));
         const write = () => {
           const missing = ledger.filter(({ key }) => !there.tables.stranded.has(key));

@@ -332,10 +332,14 @@ export class Stream {
     this.slot = null;
   }
 
-  /** The subscriber goes on with the slot that was made anew when the publisher came back: all at the same position. */
-  beginAnew(): void {
+  handOutSlot(): void {
     if (this.#withheld !== null) this.slot = this.#withheld;
     this.#withheld = null;
+  }
+
+  /** The subscriber goes on with the slot that was made anew when the publisher came back: all at the same position. */
+  beginAnew(): void {
+    this.handOutSlot();
     this.subscriber.progress.set(this.publisher.here, this.publisher.beganLsn);
   }
 }
