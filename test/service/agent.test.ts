@@ -196,9 +196,11 @@ describe('the lease', () => {
     const agent = await agents.start('ny');
     await expect.poll(() => refusal('ny'), until).toBeNull();
     await agent.close();
-    const set = (timeline: number) =>
-      runSql(pair.witness.url, `UPDATE lanekeeper_lease.lease SET timeline = $1 WHERE dc = 'ny'`, [timeline]);
-    await set(2);
+    const known = `SELECT system_identifier AS id FROM lanekeeper_lease.lease WHERE dc = 'ny'`;
+    const [own] = await runSql<{ id: string }>(pair.witness.url, known);
+    const set = (id: string | undefined) =>
+      runSql(pair.witness.url, `UPDATE lanekeeper_lease.lease SET system_identifier = $1 WHERE dc = 'ny'`, [id]);
+    await set('7300000000000000001');
     try {
       await agents.start('ny');
       await expect
@@ -206,7 +208,7 @@ describe('the lease', () => {
         .toContain('not the one the lease store knows');
       expect(await refusal('ny')).toBe('LK003');
     } finally {
-      await set(1);
+      await set(own?.id);
     }
     await expect.poll(() => refusal('ny'), until).toBeNull();
   });
