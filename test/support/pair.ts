@@ -168,14 +168,16 @@ export async function testPair(options: PairOptions): Promise<TestPair> {
 
 /** For `configure`: as it was while there were only these data centers. */
 export function onlyThese(names: readonly string[]): (written: WrittenConfiguration) => WrittenConfiguration {
-  return (written) => ({
-    ...written,
-    dataCenters: Object.fromEntries(Object.entries(written.dataCenters).filter(([name]) => names.includes(name))),
-    sessions: {
-      ...written.sessions,
-      keys: written.sessions.keys.filter((key) => names.includes(String(key.kid).replace(/-\d+$/, ''))),
-    },
-  });
+  return (written) => {
+    const keys = written.sessions?.keys;
+    if (!Array.isArray(keys)) throw new TypeError('the keys are in the configuration itself');
+    const theirs = keys.filter(({ kid }) => names.includes(kid.replace(/-\d+$/, '')));
+    return {
+      ...written,
+      dataCenters: Object.fromEntries(Object.entries(written.dataCenters).filter(([name]) => names.includes(name))),
+      sessions: { ...written.sessions, keys: theirs },
+    };
+  };
 }
 
 /** What a person in `here` would write. */

@@ -47,6 +47,8 @@ export type MomentOptions = {
 /** Of a pause: what is left for seeing workers come back. */
 const resumeShare = 0.25;
 const pollMs = 25;
+/** After streams had to go on, so that they catch up. */
+const againMs = 500;
 /** A transaction younger than this is over soon. */
 const shortMs = 250;
 const applicationName = 'lanekeeper join';
@@ -71,7 +73,12 @@ export async function takeMoment(sessions: Sessions, sides: JoinSides, options: 
     let keep = false;
     try {
       const pause = names.length === 0 ? null : await pauseStreams(sessions, names, pauseMaxMs / 2);
-      if (pause === 'busy') continue;
+      if (pause === 'busy') {
+        onWait('a transaction that is being applied at the source');
+        if (performance.now() > deadlineMs) break;
+        await new Promise((resolve) => setTimeout(resolve, againMs));
+        continue;
+      }
       try {
         const progress = await readProgress(
           agent,
@@ -83,7 +90,7 @@ export async function takeMoment(sessions: Sessions, sides: JoinSides, options: 
         if (made === 'waited') {
           onWait('a transaction at the source that runs for long');
           if (performance.now() > deadlineMs) break;
-          await new Promise((resolve) => setTimeout(resolve, 500));
+          await new Promise((resolve) => setTimeout(resolve, againMs));
           continue;
         }
         // The same place in the log, so one snapshot serves both streams.
@@ -151,8 +158,9 @@ async function awaitQuiet(client: Queryable, deadlineMs: number, onWait: (what: 
       [shortMs / 1000],
     );
     const [oldest] = rows;
-    if (oldest === undefined || performance.now() > deadlineMs) return;
+    if (oldest === undefined) return;
     onWait(`process ${oldest.pid} (${oldest.application}), whose transaction runs for ${Math.round(oldest.seconds)} s`);
+    if (performance.now() > deadlineMs) return;
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }
