@@ -96,7 +96,13 @@ async function replay(options: ReplayOptions, open: Open): Promise<ReplayResult>
     beginsAtMostLsn: relay.place,
     origin: 'any',
   });
-  if (peeked.kind === 'slot-lost') throw new Lost(lostMessage(there.name, peeked));
+  if (peeked.kind === 'slot-lost') {
+    // Its keeper may have moved it since we looked, and has written that down before.
+    const isMoved =
+      peeked.reason === 'beyond-cut' && (await readRelay(agent, options, tail, behind)).place !== relay.place;
+    if (isMoved) throw new NotYet(`${there.name} has just moved its relay slot`);
+    throw new Lost(lostMessage(there.name, peeked));
+  }
   if (peeked.kind === 'refused') throw new NotYet(`${peeked.error.message} [${peeked.error.code}]`);
   for await (const transaction of peeked.transactions) {
     const found = transaction.origin === null ? undefined : appliers.get(transaction.origin.name);
