@@ -4,26 +4,31 @@
  * heard of anything: by the old name it would read what is meant for later, and pass over what it lacks.
  */
 import type { DataCenterName } from 'lanekeeper/model';
+import type { Client } from 'pg';
 import type { Queryable } from '../queryable.ts';
+import { dropSlot } from '../streams/drop.ts';
 import { asideSlotName, slotName } from '../streams/names.ts';
 import { createSlot } from '../streams/slots.ts';
 
-/** From here on everything waits for `subscriber`; what its slot held so far is let go. As a role that may replicate. */
-export async function setSlotAside(client: Queryable, subscriber: DataCenterName): Promise<void> {
+/**
+ * From here on everything waits for `subscriber`; what its slot held so far is let go, also while it is being read: a database that
+ * only lost its lease may read on. As the role that replicates.
+ */
+export async function setSlotAside(client: Client, subscriber: DataCenterName): Promise<void> {
   const aside = asideSlotName(subscriber);
-  await dropIdle(client, aside);
+  await dropSlot(client, aside);
   await createSlot(client, aside);
-  await dropIdle(client, slotName(subscriber, 'homed'));
+  await dropSlot(client, slotName(subscriber, 'homed'));
 }
 
 /** It is back, and reads on from what waited. Repeatable; where nothing waits, nothing is done. */
-export async function takeSlotUp(client: Queryable, subscriber: DataCenterName): Promise<void> {
+export async function takeSlotUp(client: Client, subscriber: DataCenterName): Promise<void> {
   const aside = asideSlotName(subscriber);
   if (!(await exists(client, aside))) return;
   const name = slotName(subscriber, 'homed');
-  await dropIdle(client, name);
+  await dropSlot(client, name);
   await client.query('SELECT pg_catalog.pg_copy_logical_replication_slot($1, $2)', [aside, name]);
-  await dropIdle(client, aside);
+  await dropSlot(client, aside);
 }
 
 async function exists(client: Queryable, slot: string): Promise<boolean> {
@@ -32,8 +37,4 @@ async function exists(client: Queryable, slot: string): Promise<boolean> {
     [slot],
   );
   return rows.length > 0;
-}
-
-async function dropIdle(client: Queryable, slot: string): Promise<void> {
-  if (await exists(client, slot)) await client.query('SELECT pg_catalog.pg_drop_replication_slot($1)', [slot]);
 }
