@@ -36,7 +36,9 @@ export function waitsFor(pg: ModelPostgres, changes: readonly Change[]): string 
       const deed = pg.deed(account);
       if (account !== '' && (deed === undefined || compareEpochs(deed.epoch, { term, counter }) < 0))
         return `the deed of ${account} of ${epoch}`;
-    } else if (table === 'adoption' && op === 'insert' && !pg.broken('no hold for adoptions')) {
+    } else if (table === 'adoption' && op === 'insert') {
+      // The mark of a switchover says the same of all accounts that were there, and sooner.
+      if (pg.broken('no hold for adoptions') || pg.broken('written before the mark')) continue;
       const [account, term] = key.split('@') as [string, string];
       const base = pg.deed(account) === undefined ? pg.bases.get(account) : undefined;
       const present = base === undefined ? pg.present(account)?.epoch : fold(pg.successions, base.home, base.term);

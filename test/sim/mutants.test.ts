@@ -22,6 +22,19 @@ const shownBy: Readonly<Record<string, number>> = {
   'stranded by slot position, not by commit end': 4,
   'stranded while somebody writes': 163,
   'undone before the ledger is durable': 7,
+  'one of the sync set is enough': 10,
+  'recorded before the others have said how far they came': 21,
+  'recorded without what another one has': 21,
+  'read on without the tail': 52,
+  'what is not kept is taken for nothing': 1237,
+  'the acceptance before the deed': 3,
+  'a deed before the succession of its term': 2427,
+  'an adoption before what it goes by': 2521,
+  'marks put down without a lease': 98,
+  'only the own log is stranded': 36,
+  'nothing fetched in coming back': 53,
+  'two that are back never read each other': 10,
+  'slots for those who are gone': 2551,
 };
 const seedsMax = 300;
 

@@ -3,7 +3,7 @@ import type { Action, OwnershipEvent, Settings } from '@lanekeeper/server/owners
 import type { LeaseView, Tail } from 'lanekeeper/model';
 import type { AgentProcess } from './agent.ts';
 import { run } from './run.ts';
-import { type Schedule, scheduleOf } from './schedule.ts';
+import { type Fault, type Schedule, scheduleOf } from './schedule.ts';
 
 export type Mutant = {
   readonly name: string;
@@ -14,6 +14,8 @@ export type Mutant = {
   readonly settings?: Partial<Settings>;
   /** How many it takes to see it. */
   readonly dataCenters?: 2 | 3;
+  /** One that is made for it: by chance it is shown too seldom. */
+  readonly schedule?: Schedule;
   readonly event?: (event: OwnershipEvent, agent: AgentProcess) => OwnershipEvent;
   readonly actions?: (actions: readonly Action[], agent: AgentProcess) => readonly Action[];
 };
@@ -61,7 +63,15 @@ function withReports(
 }
 
 const hole = (name: string, from: string, which = name): Mutant => ({ name, from, hole: which });
-const three = (mutant: Mutant): Mutant => ({ ...mutant, dataCenters: 3 });
+const three = (mutant: Mutant, shown?: Pick<Schedule, 'seed' | 'faults'> & Partial<Schedule>): Mutant => {
+  if (shown === undefined) return { ...mutant, dataCenters: 3 };
+  const schedule = { dataCenters: ['ny', 'la', 'fra'], manual: false, operations: [], ...shown };
+  return { ...mutant, dataCenters: 3, schedule };
+};
+const fault = (kind: string, dc: string, atMs: number, untilMs: number, peer?: string): Fault => ({
+  ...{ kind, dc, atMs, untilMs, value: 0 },
+  ...(peer === undefined ? {} : { peer }),
+});
 const asked = new WeakMap<AgentProcess, number>();
 
 export const mutants: readonly Mutant[] = [
@@ -208,17 +218,37 @@ export const mutants: readonly Mutant[] = [
   }),
   three(hole('read on without the tail', 'Leases and the view change, 5', 'no hold for tails')),
   three(hole('what is not kept is taken for nothing', 'Leases and the view change, 5', 'relay slots unchecked')),
-  three({
-    name: 'a second failure, and what the first one acknowledged is not here',
-    from: 'Leases and the view change, 3',
-    event: withPeers((record, agent) =>
-      record.takenOver === null ? record : { ...record, inSync: [...record.inSync, agent.dc.name] },
-    ),
-  }),
+  three(
+    {
+      name: 'a second failure, and what the first one acknowledged is not here',
+      from: 'Leases and the view change, 3',
+      event: withPeers((record, agent) =>
+        record.takenOver === null ? record : { ...record, inSync: [...record.inSync, agent.dc.name] },
+      ),
+    },
+    // Only `la` has what `ny` acknowledged last, and dies before it could say how far it had come.
+    {
+      seed: 50,
+      faults: [
+        fault('links cut', 'ny', 5000, 15_000, 'fra'),
+        fault('data center lost', 'ny', 8000, 26_000),
+        fault('data center lost', 'la', 10_900, 24_000),
+      ],
+    },
+  ),
   three(hole('the acceptance before the deed', 'faults 6', 'no hold for acceptances')),
   three(hole('a deed before the succession of its term', 'faults 6', 'no hold for terms')),
   three(hole('an adoption before what it goes by', 'faults 6', 'no hold for adoptions')),
-  three(hole('a deed of one who is not the home here yet', 'faults 6', 'no hold for givers')),
+  three(hole('a deed of one who is not the home here yet', 'faults 6', 'no hold for givers'), {
+    // Given to `la`, which hands everything over before it has heard of that; and `fra` gives it on before it has written.
+    seed: 106,
+    faults: [fault('link cut one way', 'ny', 5990, 9000, 'la')],
+    operations: [
+      { kind: 'move', atMs: 5950, account: 'a1', to: 'la' },
+      { kind: 'switch', atMs: 6060, from: 'la', to: 'fra' },
+      { kind: 'move', atMs: 6270, account: 'a1', to: 'ny' },
+    ],
+  }),
   three({
     name: 'accepted before a third has the deed',
     from: 'Rehome, 5',
@@ -231,16 +261,25 @@ export const mutants: readonly Mutant[] = [
       return event;
     },
   }),
-  three(hole('written before the mark of a switchover', 'faults 6', 'written before the mark')),
+  three(hole('written before the mark of a switchover', 'faults 6', 'written before the mark'), {
+    seed: 87,
+    faults: [fault('apply blocked', 'fra', 6000, 9500, 'ny')],
+    operations: [{ kind: 'switch', atMs: 6170, from: 'ny', to: 'la' }],
+  }),
   three(hole('marks put down without a lease', 'faults 6')),
   three(hole('only the own log is stranded', 'Rejoin, 1', 'only the own lineage')),
-  three(hole('a tail that was undone still counts', 'Rejoin, 2', 'the tail is not lowered')),
   three(hole('nothing fetched in coming back', 'Rejoin, 2')),
-  three(hole('read from again before the tail is there', 'Rejoin, 4', 'thawed before its tail is there')),
+  three(hole('read from again before the tail is there', 'Rejoin, 4', 'thawed before its tail is there'), {
+    // What `fra` lacks of `ny` is in `la`, and `ny` comes back before the two hear of each other again.
+    seed: 60,
+    faults: [
+      fault('apply blocked', 'fra', 7000, 9000, 'ny'),
+      fault('data center lost', 'ny', 8000, 13_000),
+      fault('links cut', 'la', 11_150, 20_000, 'fra'),
+    ],
+  }),
   three(hole('two that are back never read each other', 'Rejoin, 4', 'not thawed afterwards')),
   three(hole('slots for those who are gone', 'Rejoin, 4')),
-  three(hole('keys of an earlier attempt forgotten', 'Rejoin, 3')),
-  three(hole('back with empty relay slots', 'Rejoin, 4')),
 ];
 
 export type Kill = {
@@ -255,13 +294,20 @@ export type Kill = {
 };
 
 export function hunt(mutant: Mutant, seeds: Iterable<number>, dataCenters: number = mutant.dataCenters ?? 2): Kill {
+  const made = mutant.schedule;
   let schedules = 0;
-  for (const seed of seeds) {
-    const schedule: Schedule = scheduleOf(seed, dataCenters);
+  const show = (schedule: Schedule): Kill | null => {
     const { violation } = run(schedule, { mutant });
     schedules++;
-    if (violation === null) continue;
-    return { mutant, caught: { seed, schedules, invariant: violation.invariant, message: violation.message } };
+    if (violation === null) return null;
+    const { invariant, message } = violation;
+    return { mutant, caught: { seed: schedule.seed, schedules, invariant, message } };
+  };
+  const kill = made === undefined ? null : show(made);
+  if (kill !== null) return kill;
+  for (const seed of seeds) {
+    const found = show(scheduleOf(seed, dataCenters));
+    if (found !== null) return found;
   }
   return { mutant, caught: null };
 }

@@ -97,7 +97,7 @@ export class Observer {
       // A switchover that was decided and never carried out is recorded together with the takeover that cut it off.
       if (cut === null || cut.term <= earlier.term)
         throw new Violation('G1', `${where} was committed without ${write.id} of ${write.dc}`);
-      if (write.acknowledged === 'remote' && !this.forced.has(cut.term))
+      if (write.acknowledged === 'remote' && !this.#isForced(cut.term))
         throw new Violation('D1', `${where} was committed without ${write.id}, acknowledged as remote in ${write.dc}`);
     }
   }
@@ -109,6 +109,15 @@ export class Observer {
       if (cut?.generation === generation && (write.lsn ?? Number.POSITIVE_INFINITY) > cut.homed) return row;
     }
     return null;
+  }
+
+  /** A person forced this takeover, or a later one of the successor: what that one had is then given up as well. */
+  #isForced(term: number): boolean {
+    if (this.forced.has(term)) return true;
+    const history = this.#simulation.successions();
+    const to = history.find((one) => one.term === term)?.to;
+    const next = history.find((one) => one.kind === 'take' && one.from === to && one.term > term);
+    return next !== undefined && this.#isForced(next.term);
   }
 
   /** Everything that had been written in a data center was taken from elsewhere. */
@@ -175,7 +184,7 @@ export class Observer {
       if (stranded > 0) {
         this.seen.stranded++;
         const term = this.#cutOff(one, known)?.term ?? 0;
-        if (acknowledged === 'remote' && !this.forced.has(term)) throw new Violation('D1', `${what}, is stranded`);
+        if (acknowledged === 'remote' && !this.#isForced(term)) throw new Violation('D1', `${what}, is stranded`);
       }
       if (acknowledged === 'remote') this.seen.remote++;
     }

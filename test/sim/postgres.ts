@@ -167,7 +167,7 @@ export class ModelPostgres extends ModelServer {
 
   /** Puts down the marks of the successions that made this data center a home. */
   land(): void {
-    if (!this.marks) return;
+    if (!this.marks || this.broken('written before the mark')) return;
     for (const { term, kind, to } of this.successions)
       if (to === this.here && kind !== 'take' && !this.tables.acceptance.has(markKey(term)))
         this.commit([{ op: 'insert', table: 'acceptance', key: markKey(term), value: this.here }]);

@@ -251,7 +251,9 @@ export class Simulation {
     const result = this.store.succeed(request, nowMs);
     if (result.kind === 'succeeded') {
       this.observer.seen.successions++;
-      if (request.kind === 'take' && !inSync.includes(request.to)) this.observer.forced.add(result.term);
+      // Who is in the sync set of `from` may lack what that one had of another who is gone.
+      const lacking = !inSync.includes(request.to) || (this.dcs.length > 2 && request.kind === 'take' && request.forced);
+      if (request.kind === 'take' && lacking) this.observer.forced.add(result.term);
     }
     return result;
   }
