@@ -10,7 +10,7 @@ export async function settled(superuserUrls: Readonly<Record<string, string>>, w
       const [row] = await runSql<{ behind: number }>(
         url,
         `SELECT count(*)::int AS behind FROM pg_replication_slots
-          WHERE plugin = 'pgoutput' AND slot_name NOT LIKE '%\\_relay' AND (confirmed_flush_lsn < $1::pg_lsn OR NOT active)`,
+          WHERE plugin = 'pgoutput' AND slot_name ~ '_(homed|rest)$' AND (confirmed_flush_lsn < $1::pg_lsn OR NOT active)`,
         [position?.lsn],
       );
       if (row?.behind === 0) break;

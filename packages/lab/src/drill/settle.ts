@@ -39,7 +39,7 @@ async function behind(
      SELECT here.lsn::text AS position, count(s.slot_name)::integer AS streams,
             array_agg(s.slot_name::text) FILTER (WHERE NOT s.active OR s.confirmed_flush_lsn < here.lsn) AS behind
        FROM here LEFT JOIN pg_catalog.pg_replication_slots s ON s.plugin = 'pgoutput' AND NOT s.temporary
-        AND s.slot_name NOT LIKE '%\\_relay'
+        AND s.slot_name ~ '_(homed|rest)$'
       GROUP BY here.lsn`,
     [wanted ?? null],
     5_000,

@@ -292,7 +292,7 @@ export async function awaitArrival(url: string, givenUp: () => boolean): Promise
     while (performance.now() < deadlineMs && !givenUp()) {
       const { rows } = await client.query<{ behind: string }>(
         `SELECT count(*) AS behind FROM pg_catalog.pg_replication_slots
-          WHERE slot_type = 'logical' AND slot_name NOT LIKE '%\\_relay' AND database = current_database()
+          WHERE slot_type = 'logical' AND slot_name ~ '_(homed|rest)$' AND database = current_database()
             AND confirmed_flush_lsn < $1`,
         [position],
       );
