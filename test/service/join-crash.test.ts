@@ -224,11 +224,22 @@ test('killed after every step, and with each database crashed: all hold the same
     () => copied,
   );
   expect(overtaken).toMatchObject({ kind: 'stopped', why: 'ny has taken over la since this began (term 2)' });
+  // A transaction that runs for long keeps the source's streams from standing still, not from going on.
+  const long = new Client({ connectionString: pair.dc('ny').urls.owner });
+  await long.connect();
+  await long.query('BEGIN');
+  await long.query('SELECT pg_current_xact_id()');
+  await new Promise((resolve) => setTimeout(resolve, 1_100));
   const begun: string[] = [];
+  const waited: string[] = [];
   const done = await joinHere((event) => {
     if (event.kind === 'reached') begun.push(event.stage);
+    if (event.kind !== 'waiting') return;
+    waited.push(event.what);
+    if (event.what.includes('whose transaction runs')) void long.query('COMMIT').then(() => long.end());
   });
   expect(begun[0]).toBe('cleared');
+  expect(waited.join()).toContain('whose transaction runs');
   expect(done, JSON.stringify({ done, reached })).toMatchObject({ kind: 'joined' });
   const written = await Promise.all(writers.map((one) => one.stop()));
   for (const n of written) expect(n).toBeGreaterThan(20);

@@ -171,7 +171,7 @@ test(`a third one joins during ${loadSeconds} s of load, and all hold the same`,
     "UPDATE accounts SET note = 'in fra' WHERE id = 'ny_8'; INSERT INTO words VALUES ('fra', 'new')",
   );
   await expectEqual();
-}, 240_000);
+}, 400_000);
 
 const incidents = (dc: string) => runSql(pair.dc(dc).urls.agent, 'SELECT kind, detail FROM lanekeeper.incident');
 

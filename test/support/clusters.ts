@@ -119,6 +119,7 @@ export async function runSql<Row = Record<string, unknown>>(
   values?: readonly unknown[],
 ): Promise<Row[]> {
   const client = new Client({ connectionString: url });
+  client.on('error', () => {});
   await client.connect();
   try {
     const result = values ? await client.query(sql, [...values]) : await client.query(sql);

@@ -18,6 +18,8 @@ import type { TestDataCenter, TestPair } from './pair.ts';
 /** Runs `work` on a connection of its own. */
 export async function using<T>(url: string, work: (client: Client) => Promise<T>): Promise<T> {
   const client = new Client({ connectionString: url });
+  // A database that is killed meanwhile fails the query that runs, and nothing else.
+  client.on('error', () => {});
   await client.connect();
   try {
     return await work(client);

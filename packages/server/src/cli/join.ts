@@ -1,5 +1,5 @@
 /** `lanekeeper join`: seeds a data center from another one, while all go on. Shows first what would be lost, and does it with --yes. */
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { type Configuration, databaseUrl, loadConfiguration, type RoleName } from 'lanekeeper/config';
 import type { DataCenterName } from 'lanekeeper/model';
 import {
@@ -19,11 +19,13 @@ import { count, type DatabaseOptions, unavailable } from './database-command.ts'
 import { placeOfCommand } from './lab-file.ts';
 import { openLeaseStore } from './lease-store.ts';
 import { type CliContext, CommandFailure, createOutput, exitCodes, type Output, SilentExit } from './output.ts';
+import { duration } from './serving.ts';
 
 type JoinOptions = Omit<DatabaseOptions, 'dc'> & {
   readonly from: string;
   readonly fromConfig?: string;
   readonly otherConfig?: Readonly<Record<string, string>>;
+  readonly pause: number;
   readonly discard?: boolean;
   readonly yes?: boolean;
 };
@@ -38,6 +40,11 @@ export function joinCommand(context: CliContext): Command {
     .option('--config <file>', 'the configuration of the one that is seeded')
     .option('--from-config <file>', 'that of the one that lives, where it has another')
     .option('--other-config <dc=file>', 'and that of a third one; may be given again', fileOfOther)
+    .addOption(
+      new Option('--pause <duration>', 'how long the streams into the one that lives may stand still, with three')
+        .argParser(duration)
+        .default(1_000, '1s'),
+    )
     .option('--discard', 'do not keep what only the one that is seeded has')
     .option('--yes', 'do it; without, it is only shown what would be lost')
     .option('--json', 'print what is known, or each step, as JSON')
@@ -91,7 +98,13 @@ async function runJoin(context: CliContext, dc: string, options: JoinOptions): P
       return;
     }
     const progress = progressOf(context, output);
-    const result = await joinDataCenter({ ...sides, store, discard: options.discard === true, onEvent: progress.show });
+    const result = await joinDataCenter({
+      ...sides,
+      store,
+      pauseMaxMs: options.pause,
+      discard: options.discard === true,
+      onEvent: progress.show,
+    });
     progress.clear();
     output.result({ dataCenter: dc, from, ...result });
     printResult(output, result, dc, from);

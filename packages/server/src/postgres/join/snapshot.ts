@@ -49,8 +49,6 @@ const resumeShare = 0.25;
 const pollMs = 25;
 /** After streams had to go on, so that they catch up. */
 const againMs = 500;
-/** A transaction younger than this is over soon. */
-const shortMs = 250;
 const applicationName = 'lanekeeper join';
 
 export async function takeMoment(sessions: Sessions, sides: JoinSides, options: MomentOptions = {}): Promise<Moment> {
@@ -68,7 +66,7 @@ export async function takeMoment(sessions: Sessions, sides: JoinSides, options: 
   );
   const deadlineMs = performance.now() + withinMs;
   for (;;) {
-    await awaitQuiet(agent, names.length > 0 ? deadlineMs : 0, onWait);
+    await awaitQuiet(agent, pauseMaxMs, names.length > 0 ? deadlineMs : 0, onWait);
     const exporter = await twinOf(replication);
     let keep = false;
     try {
@@ -147,15 +145,20 @@ async function confirmedBy(client: Queryable, slot: string): Promise<string> {
   return rows[0].lsn;
 }
 
-/** Until no transaction that writes has run for long, or the deadline has passed. */
-async function awaitQuiet(client: Queryable, deadlineMs: number, onWait: (what: string) => void): Promise<void> {
+/** Until no transaction that writes has run for longer than that, or the deadline has passed. */
+async function awaitQuiet(
+  client: Queryable,
+  longMs: number,
+  deadlineMs: number,
+  onWait: (what: string) => void,
+): Promise<void> {
   for (;;) {
     const { rows } = await client.query<{ pid: number; application: string; seconds: number }>(
       `SELECT pid, coalesce(application_name, '') AS application,
           extract(epoch FROM clock_timestamp() - xact_start)::float8 AS seconds FROM pg_catalog.pg_stat_activity
         WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() AND xact_start < clock_timestamp() - make_interval(secs => $1)
         ORDER BY xact_start LIMIT 1`,
-      [shortMs / 1000],
+      [longMs / 1000],
     );
     const [oldest] = rows;
     if (oldest === undefined) return;
