@@ -13,6 +13,7 @@ import {
   readProof,
   readStreams,
   readUnanswered,
+  relayGap,
   type UnansweredConflicts,
   verifyTables,
 } from '../postgres/index.ts';
@@ -29,6 +30,11 @@ const admissionLock = '1281, 0';
 /** What catching up met is counted by workers that report it later: it is answered for by a comparison that began afterwards. */
 export async function verify(work: Work): Promise<Readonly<Record<string, unknown>>> {
   await joinNewcomers(work);
+  // Its new relay slots hold nothing of before: were the other one that has it to fail next, it would be lost.
+  for (const { name, client } of work.peers) {
+    const gap = await relayGap(work.own, name, client);
+    if (gap !== null) throw new NotYet(gap);
+  }
   const sides: readonly Side[] = [{ name: work.here, client: work.own }, ...work.peers];
   for (let attempt = 0; attempt < comparisons; attempt += 1) {
     await new Promise((resolve) => setTimeout(resolve, countedWithinMs));

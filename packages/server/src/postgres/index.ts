@@ -230,6 +230,7 @@ export {
   readPublishers,
   readRelaySlots,
   readTails,
+  relayGap,
   renewRelaySlot,
   replayTail,
   stillNeeded,

@@ -28,6 +28,7 @@ export {
   type RelaySlotState,
   readPublishers,
   readRelaySlots,
+  relayGap,
   renewRelaySlot,
 } from './slots.ts';
 export { type IncomingTail, noteHeard, readTails } from './tails.ts';

@@ -6,7 +6,7 @@
  * lost.
  */
 import type { Configuration } from 'lanekeeper/config';
-import type { DataCenterName } from 'lanekeeper/model';
+import { comparePositions, type DataCenterName } from 'lanekeeper/model';
 import type { Lsn } from '../decode/index.ts';
 import type { Queryable } from '../queryable.ts';
 import {
@@ -245,6 +245,28 @@ export async function advanceRelaySlot(
       WHERE s.slot_name = $1 AND s.confirmed_flush_lsn < $2::pg_lsn`,
     [relaySlotName(peer), sample.place],
   );
+}
+
+/**
+ * What `peer` may lack of a third and our slot for it does not hold, in words; null: nothing. A slot that was just made holds
+ * nothing of before; until its reader has that, this data center must not be the only other one that is left. `there`: the peer's
+ * database, as its agent.
+ */
+export async function relayGap(agent: Queryable, peer: DataCenterName, there: Queryable): Promise<string | null> {
+  const { rows } = await agent.query<{ publisher: DataCenterName; stream: string; from: Lsn }>(
+    'SELECT publisher, stream, complete_from::text AS "from" FROM lanekeeper.relay WHERE peer = $1 ORDER BY 1, 2',
+    [peer],
+  );
+  const publishers = [...new Set(rows.map(({ publisher }) => publisher))];
+  const tails = await readTails(there, publishers);
+  for (const { publisher, stream, from } of rows) {
+    const tail = tails.find((one) => one.publisher === publisher && one.stream === stream)?.tail;
+    // One that does not subscribe to it was seeded when that was gone.
+    if (tail !== undefined && comparePositions(tail, from) < 0) {
+      return `${peer} has ${publisher}'s ${stream} stream up to ${tail}, and what is kept for it here begins at ${from}`;
+    }
+  }
+  return null;
 }
 
 export type RelaySlotState = {
