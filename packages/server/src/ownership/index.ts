@@ -35,7 +35,7 @@
  * - J2 A stage that was reached is not done again, and none is skipped.
  * - E1 Terms never fall; epochs are compared, never invented: the database makes them.
  *
- * The simulation in `test/sim/ownership.test.ts` runs two of these against a model of databases, streams and a store.
+ * The simulation in `test/sim/ownership.test.ts` runs two or three of these against a model of databases, streams and a store.
  */
 import type { LeaseCredential } from 'lanekeeper/model';
 import type { Action, OwnershipEvent } from './events.ts';
