@@ -252,7 +252,8 @@ export class Simulation {
     if (result.kind === 'succeeded') {
       this.observer.seen.successions++;
       // Who is in the sync set of `from` may lack what that one had of another who is gone.
-      const lacking = !inSync.includes(request.to) || (this.dcs.length > 2 && request.kind === 'take' && request.forced);
+      const lacking =
+        !inSync.includes(request.to) || (this.dcs.length > 2 && request.kind === 'take' && request.forced);
       if (request.kind === 'take' && lacking) this.observer.forced.add(result.term);
     }
     return result;
