@@ -1,10 +1,11 @@
 /** Successions: the copies of the store's history of views, the lock that waits for every writer, streams that are frozen. */
 import type { DataCenterName, Succession, SuccessionKind } from 'lanekeeper/model';
-import type { ClientBase } from 'pg';
+import type { Client, ClientBase } from 'pg';
 import { quoteName } from '../fence/names.ts';
 import type { Queryable } from '../queryable.ts';
 import { readTails } from '../relay/tails.ts';
-import { type StreamName, slotName, streamNames, subscriptionName } from '../streams/names.ts';
+import { dropSlot } from '../streams/drop.ts';
+import { asideSlotName, type StreamName, slotName, streamNames, subscriptionName } from '../streams/names.ts';
 import { createSlot } from '../streams/slots.ts';
 
 /** How far a taken-over dc's log had been applied at its successor, and which generation of it that was. */
@@ -261,16 +262,16 @@ export async function waitUntilRead(
   });
 }
 
-/** A slot that nobody reads begins anew, here and now; one that is read stays. As a role that may replicate. */
-export async function renewSlot(client: Queryable, subscriber: DataCenterName, stream: StreamName): Promise<void> {
+/**
+ * A slot begins anew, here and now. As a role that may replicate. Whoever still reads it is ended, and goes on from there: one that was
+ * cut off only, or whose connection nobody has closed yet.
+ */
+export async function renewSlot(client: Client, subscriber: DataCenterName, stream: StreamName): Promise<void> {
   const name = slotName(subscriber, stream);
-  const { rows } = await client.query<{ active: boolean }>(
-    'SELECT active FROM pg_catalog.pg_replication_slots WHERE slot_name = $1 AND database = current_database()',
-    [name],
-  );
-  if (rows[0]?.active) return;
-  if (rows.length > 0) await client.query('SELECT pg_catalog.pg_drop_replication_slot($1)', [name]);
+  await dropSlot(client, name);
   await createSlot(client, name);
+  // What was kept for it while it was away is in the new one.
+  if (stream === 'homed') await dropSlot(client, asideSlotName(subscriber));
 }
 
 async function poll(withinMs: number, look: () => Promise<boolean>): Promise<boolean> {
