@@ -110,6 +110,16 @@ describe('E1', () => {
     expect(what(log.violations)).toEqual(['E1 ny: the deed of a1 fell from 2.0 to 1.3']);
   });
 
+  test('not a succession that is sent again to one that comes back, but another one of that term', () => {
+    const again = (line: string) =>
+      what(
+        read('fra', transaction(false, taken(2, 'ny', 'la'), taken(3, 'la', 'fra')), transaction(false, line))
+          .violations,
+      );
+    expect(again(taken(2, 'ny', 'la'))).toEqual([]);
+    expect(again(taken(2, 'ny', 'fra'))).toEqual(['E1 fra: a succession of term 2 came after one of term 3']);
+  });
+
   test('a succession that comes after a later one', () => {
     const log = read('la', transaction(true, taken(3, 'ny', 'la')), transaction(false, taken(2, 'la', 'ny')));
     expect(what(log.violations)).toEqual(['E1 la: a succession of term 2 came after one of term 3']);

@@ -236,6 +236,9 @@ function takeNews(
   } else if (table === 'lanekeeper.succession' && kind === 'INSERT') {
     const term = number('term');
     const last = successions.at(-1)?.term ?? 1;
+    // One that comes back takes rows away and is sent them again.
+    const again = successions.find((one) => one.term === term);
+    if (again !== undefined && again.from === text('from_dc') && again.to === text('to_dc')) return;
     if (term <= last) regress(`a succession of term ${term} came after one of term ${last}`);
     const undoes = row.get('undoes');
     successions.push({
