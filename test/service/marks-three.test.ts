@@ -161,3 +161,27 @@ test('a move in flight when its destination gives everything away: a third appli
     );
   expect(await conflicts()).toBe(0);
 });
+
+test('what was given on by a successor that never wrote it waits until the deed before is there', async () => {
+  await born('la', 'a5');
+  await stream('la', 'DISABLE');
+  expect(await agent('la', "SELECT kind FROM lanekeeper.give('a5', 'fra', 1, 0)")).toEqual([{ kind: 'given' }]);
+  const deedIn = (name: string) =>
+    agent<{ home: string }>(name, "SELECT home, counter::int FROM lanekeeper.deed WHERE account = 'a5'");
+  await vi.waitFor(async () => expect(await deedIn('ny')).toEqual([{ home: 'fra', counter: 1 }]), patience);
+  await using(urls('fra').agent, async (client) =>
+    recordSuccessions(client, [{ term: 4, kind: 'switch', from: 'fra', to: 'ny', undoes: null }], {}),
+  );
+  await vi.waitFor(
+    async () =>
+      expect(await agent('ny', 'SELECT max(term)::int AS term FROM lanekeeper.succession')).toEqual([{ term: 4 }]),
+    patience,
+  );
+  await agent('ny', 'SELECT lanekeeper.land()');
+  expect(await agent('ny', "SELECT kind FROM lanekeeper.give('a5', 'la', 4, 1)")).toEqual([{ kind: 'given' }]);
+  await vi.waitFor(async () => expect(await deedIn('la')).toEqual([{ home: 'la', counter: 2 }]), patience);
+  expect(await deedIn('fra')).toEqual([{ home: 'la', counter: 0 }]);
+  await stream('la', 'ENABLE');
+  await vi.waitFor(async () => expect(await deedIn('fra')).toEqual([{ home: 'la', counter: 2 }]), patience);
+  expect(await agent('fra', 'SELECT kind FROM lanekeeper.incident')).toEqual([]);
+});

@@ -105,6 +105,12 @@ BEGIN
     END IF;
     PERFORM pg_sleep(0.01);
   END LOOP;
+  -- Only the home may give an account away (`guard_epoch`). It may have become that by a deed which comes with another stream, and which
+  -- has to lock this row: so not by waiting here.
+  IF TG_OP = 'UPDATE' AND (NEW.term, NEW.counter) > (OLD.term, OLD.counter) AND NEW.giver <> OLD.home AND NEW.giver <> lanekeeper.resolve(OLD.home, OLD.term) THEN
+    RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('account %s was given away by %s, and as far as is known in %s it is not at home there', NEW.account, NEW.giver, lanekeeper.dc()),
+      HINT = 'It is tried again: the deed that made it the home comes with another stream. See `lanekeeper status`.';
+  END IF;
   RETURN NEW;
 END $$;
 CREATE TRIGGER await_succession BEFORE INSERT OR UPDATE ON lanekeeper.deed FOR EACH ROW EXECUTE FUNCTION lanekeeper.hold_deed();

@@ -7,6 +7,7 @@ import type { Client } from 'pg';
 import {
   announceMerged,
   asideSlotName,
+  dropAside,
   hasRelays,
   hasSuccession,
   isCovered,
@@ -134,6 +135,7 @@ async function beReadBy({ here, action, cut }: Work, peer: DataCenterName, there
   if (!isCovered(tail, cut) || !(await hasSuccession(there, action.term)))
     throw new NotYet(`${peer} does not have everything yet that ${action.successor} has of ${here}`);
   await renewSlot(replication, peer, 'homed');
+  await dropAside(replication, peer);
   await thawStreams(there, here);
 }
 

@@ -85,6 +85,7 @@ export {
   type DeclineResult,
   type DeedRow,
   declineAccount,
+  dropAside,
   endDrain,
   endLeftoverDrains,
   endOldTransactions,

@@ -31,6 +31,11 @@ export async function takeSlotUp(client: Client, subscriber: DataCenterName): Pr
   await dropSlot(client, aside);
 }
 
+/** It came back at the same time, and reads from here by a slot of its own. */
+export async function dropAside(client: Client, subscriber: DataCenterName): Promise<void> {
+  await dropSlot(client, asideSlotName(subscriber));
+}
+
 async function exists(client: Queryable, slot: string): Promise<boolean> {
   const { rows } = await client.query(
     'SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = $1 AND database = current_database()',
