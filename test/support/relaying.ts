@@ -143,7 +143,7 @@ export async function relaying() {
     await trio.dc('ny').database.cluster.kill();
     const tails: Record<string, TailPlace> = {};
     for (const name of ['la', 'fra']) {
-      tails[name] = await using(urls(name).agent, (client) => freezeStreams(client, 'ny', takeoverTerm, 10_000));
+      tails[name] = await using(urls(name).agent, (client) => freezeStreams(client, 'ny', takeoverTerm, 60_000));
     }
     return tails;
   }
