@@ -152,7 +152,7 @@ describe('commands', () => {
         return name === undefined ? [] : [[name, (options.match(/--[\w-]+/g) ?? []).sort()] as const];
       });
     const known = [...(await helpOfAll())].map(([name, options]) => [name, [...options].sort()] as const);
-    const groups = ['buffer', 'config', 'conflicts', 'copies', 'keys', 'publish', 'stranded'];
+    const groups = ['buffer', 'config', 'conflicts', 'copies', 'keys', 'migrate', 'publish', 'stranded'];
     expect(Object.fromEntries(rows)).toEqual(Object.fromEntries(known.filter(([name]) => !groups.includes(name))));
   });
 });
