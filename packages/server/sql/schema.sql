@@ -206,6 +206,9 @@ CREATE TABLE lanekeeper.frozen (
   publisher text NOT NULL,
   term bigint NOT NULL,
   at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  homed pg_lsn,
+  rest pg_lsn,
+  lost boolean DEFAULT false NOT NULL,
   CONSTRAINT frozen_pkey PRIMARY KEY (publisher)
 );
 
@@ -215,6 +218,16 @@ CREATE TABLE lanekeeper.generation (
   CONSTRAINT generation_generation_check CHECK ((generation >= 1)),
   CONSTRAINT generation_one_check CHECK (one),
   CONSTRAINT generation_pkey PRIMARY KEY (one)
+);
+
+CREATE TABLE lanekeeper.heard (
+  publisher text NOT NULL,
+  stream text NOT NULL,
+  origin text NOT NULL,
+  place pg_lsn NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT heard_pkey PRIMARY KEY (publisher, stream),
+  CONSTRAINT heard_stream_check CHECK ((stream = ANY (ARRAY['homed'::text, 'rest'::text])))
 );
 
 CREATE TABLE lanekeeper.homed_as (
@@ -303,6 +316,12 @@ CREATE TABLE lanekeeper.lineage (
   CONSTRAINT lineage_pkey PRIMARY KEY (home, term)
 );
 
+CREATE TABLE lanekeeper.member (
+  dc text NOT NULL,
+  since timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT member_pkey PRIMARY KEY (dc)
+);
+
 CREATE TABLE lanekeeper.merge_heard (
   dc text NOT NULL,
   mark bigint NOT NULL,
@@ -383,6 +402,12 @@ CREATE UNLOGGED TABLE lanekeeper.parting (
   CONSTRAINT parting_pkey PRIMARY KEY (xid, relation, key)
 );
 
+CREATE TABLE lanekeeper.paused (
+  subscription text NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT paused_pkey PRIMARY KEY (subscription)
+);
+
 CREATE TABLE lanekeeper.piece (
   id text NOT NULL,
   kind text NOT NULL,
@@ -392,6 +417,12 @@ CREATE TABLE lanekeeper.piece (
   fingerprint text,
   applied_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
   CONSTRAINT piece_pkey PRIMARY KEY (id)
+);
+
+CREATE TABLE lanekeeper.promotion (
+  timeline integer NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT promotion_pkey PRIMARY KEY (timeline)
 );
 
 CREATE TABLE lanekeeper.publishing (
@@ -417,6 +448,19 @@ CREATE TABLE lanekeeper.rejoining (
   detail jsonb DEFAULT '{}'::jsonb NOT NULL,
   at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
   CONSTRAINT rejoining_pkey PRIMARY KEY (term)
+);
+
+CREATE TABLE lanekeeper.relay (
+  peer text NOT NULL,
+  publisher text NOT NULL,
+  stream text NOT NULL,
+  origin text NOT NULL,
+  complete_from pg_lsn NOT NULL,
+  place pg_lsn NOT NULL,
+  merged pg_snapshot NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT relay_pkey PRIMARY KEY (peer, publisher, stream),
+  CONSTRAINT relay_stream_check CHECK ((stream = ANY (ARRAY['homed'::text, 'rest'::text])))
 );
 
 CREATE TABLE lanekeeper.repair (
@@ -535,6 +579,15 @@ CREATE TABLE lanekeeper.takeover (
   CONSTRAINT takeover_pkey PRIMARY KEY (term)
 );
 
+CREATE TABLE lanekeeper.thawed (
+  publisher text NOT NULL,
+  term bigint NOT NULL,
+  homed pg_lsn,
+  rest pg_lsn,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT thawed_pkey PRIMARY KEY (publisher)
+);
+
 CREATE UNLOGGED TABLE lanekeeper.tick (
   xid xid8 NOT NULL,
   durability integer DEFAULT 0 NOT NULL
@@ -552,6 +605,22 @@ CREATE TABLE lanekeeper.version (
   at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
   CONSTRAINT version_pkey PRIMARY KEY (relation, key)
 ) WITH (fillfactor=85);
+
+CREATE UNLOGGED TABLE lanekeeper.written (
+  xid xid8 NOT NULL,
+  part integer NOT NULL,
+  relation text NOT NULL,
+  key text[] NOT NULL,
+  stamp bigint[] NOT NULL,
+  root bigint[],
+  shape text,
+  columns text[],
+  vals text[],
+  application text,
+  at timestamp with time zone NOT NULL,
+  opens boolean NOT NULL,
+  CONSTRAINT written_pkey PRIMARY KEY (xid, part, relation, key)
+) WITH (autovacuum_vacuum_threshold=10000, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_insert_threshold=-1);
 
 -- ── Comments ────────────────────────────────────────────────────────────────────────
 COMMENT ON TABLE lanekeeper.acceptance IS 'A new home writes this before any data; without it a given account is written nowhere.';
@@ -580,6 +649,9 @@ COMMENT ON TABLE lanekeeper.drain IS 'Accounts about to move. Soft: applications
 COMMENT ON TABLE lanekeeper.fill IS 'How far rows that existed before Lanekeeper have been given deeds and claims; a fill that was interrupted goes on after last_key.';
 COMMENT ON TABLE lanekeeper.floor IS 'Of the stamps of the deleted rows that a data center has forgotten, the largest of each place, by era. A row without a version begins there: above all of them, and known to have known them.';
 COMMENT ON TABLE lanekeeper.frozen IS 'Data centers from which nothing is applied here: taken over, or we were. Nobody enables their subscriptions but a rejoin.';
+COMMENT ON COLUMN lanekeeper.frozen.homed IS 'How far that log was applied here when its stream had ended, or was replayed from another data center since; null until it is known.';
+COMMENT ON COLUMN lanekeeper.frozen.lost IS 'What is missing here can be had from nobody: this data center has to be seeded again.';
+COMMENT ON TABLE lanekeeper.heard IS 'Up to where everything of another log is here, as its worker said: also where nothing of it had to be written, which leaves no progress. A worker that ends forgets it.';
 COMMENT ON TABLE lanekeeper.homed_as IS 'Data centers that have changed between one home for all accounts and one for each: what they go by now.';
 COMMENT ON TABLE lanekeeper.incident IS 'What should not have happened and was kept from doing harm. Nothing is skipped silently (R5).';
 COMMENT ON TABLE lanekeeper.installation IS 'Whose database this is. A configuration of another cluster or data center, or with another stride, is not applied to it.';
@@ -591,6 +663,7 @@ COMMENT ON TABLE lanekeeper.leader IS 'The agent that leads: where it is reached
 COMMENT ON TABLE lanekeeper.lineage IS 'The fold of all successions: where an account is written whose deed names `home` in `term`. Deeds that no succession touched are not listed. Never replicated.';
 COMMENT ON COLUMN lanekeeper.lineage.applied IS 'The term of the last succession that applied: with the deed''s counter, the present epoch.';
 COMMENT ON COLUMN lanekeeper.lineage.path IS 'The terms of all successions that applied, in order: a hand-back looks for the one that it undoes.';
+COMMENT ON TABLE lanekeeper.member IS 'Data centers that take part, this one included, as `join` and `leave` have written it. Never replicated. Empty before the first `apply` of this version: then all take part.';
 COMMENT ON TABLE lanekeeper.merge_heard IS 'When each mark came by here, and what was there by then.';
 COMMENT ON TABLE lanekeeper.merge_mark IS 'How far each data center has merged what the others wrote: their latest marks that it has seen while nothing was pending.';
 COMMENT ON TABLE lanekeeper.merge_pending IS 'Changes that arrived while their row was locked, or that could not be written. The agent finishes them.';
@@ -599,14 +672,19 @@ COMMENT ON TABLE lanekeeper.move_log IS 'Moves that left or reached this data ce
 COMMENT ON TABLE lanekeeper.observation IS 'With `enforce: observe`: what the fence would have refused.';
 COMMENT ON TABLE lanekeeper.outcome IS 'The result of a request, committed with its work, so that any data center can answer: did it go through?';
 COMMENT ON TABLE lanekeeper.parting IS 'The account of a parent row deleted in this transaction, for the children that a cascade deletes after it. The agent empties it.';
+COMMENT ON TABLE lanekeeper.paused IS 'Subscriptions that a join has disabled for a moment, while it holds the lock of those who change streams. Never replicated.';
 COMMENT ON TABLE lanekeeper.piece IS 'Functions, triggers and publications that apply generated from the configuration.';
 COMMENT ON COLUMN lanekeeper.piece.hash IS 'Of the SQL that created it: another hash in the configuration means it is replaced.';
 COMMENT ON COLUMN lanekeeper.piece.removal IS 'The SQL that takes it away, also when nothing declares it any more.';
 COMMENT ON COLUMN lanekeeper.piece.fingerprint IS 'Of what PostgreSQL held after it was created: another one now means that somebody changed it by hand.';
+COMMENT ON TABLE lanekeeper.promotion IS 'Timelines that this database is known to have been on. Never replicated to other data centers; its own standbys have it.';
 COMMENT ON TABLE lanekeeper.publishing IS 'Who published what, and when: one transaction, or a time for roles. Only here: never replicated.';
 COMMENT ON COLUMN lanekeeper.publishing.xid IS 'The one transaction that may write; null for a time.';
 COMMENT ON COLUMN lanekeeper.publishing.roles IS 'Who may write meanwhile, by the role that logged in; null for a transaction.';
 COMMENT ON TABLE lanekeeper.rejoining IS 'How far this data center has come back from being taken over in `term`; its stages are in src/agent/rejoin.ts. Never replicated.';
+COMMENT ON TABLE lanekeeper.relay IS 'What the relay slot for `peer` is known to hold: every transaction of `publisher` that was applied here under `origin` and ends, in the publisher''s log, beyond `complete_from`. Written before the slot is moved. No row: nothing is known.';
+COMMENT ON COLUMN lanekeeper.relay.place IS 'In the log of this data center: the slot begins there or before. One that begins later was made by somebody else.';
+COMMENT ON COLUMN lanekeeper.relay.merged IS 'Versions of shared rows that it sees are known to `peer`, as far as they came from `publisher`.';
 COMMENT ON TABLE lanekeeper.repair IS 'A row as its home has it, or (without columns) that there is none. Written and deleted in one transaction, so it is always empty; what reads the stream puts the row in place.';
 COMMENT ON TABLE lanekeeper.rollout IS 'Configurations and versions that agents of this data center have led with: since when, and since when without interruption in good health.';
 COMMENT ON TABLE lanekeeper.singleton IS 'Who ran a singleton last in this data center, and its number. Not replicated: in the cluster, numbers start from the epoch of the fixed home, which no two data centers share.';
@@ -614,6 +692,7 @@ COMMENT ON TABLE lanekeeper.spread IS 'The version of the last write to each row
 COMMENT ON COLUMN lanekeeper.spread.stamp IS 'Microseconds since 1970 by the clock of the data center that took the write, and always more than it had seen for this key.';
 COMMENT ON TABLE lanekeeper.stranded IS 'Changes committed in a data center beyond the cut at which it was taken over, one row each. Written at the successor before anything is undone, replicated, decided by a declaration or a person.';
 COMMENT ON COLUMN lanekeeper.stranded.end_lsn IS 'The end of the source transaction''s commit in that data center''s log: with dc and generation, the transaction''s name.';
+COMMENT ON COLUMN lanekeeper.stranded.xid IS 'Of the source transaction. Negative: its copy, in the log of another data center that had applied it, where it was read. 0: there was no log left.';
 COMMENT ON COLUMN lanekeeper.stranded.term IS 'Of the succession that took over.';
 COMMENT ON COLUMN lanekeeper.stranded.unresolved IS 'Why the account is not known.';
 COMMENT ON COLUMN lanekeeper.stranded.old_key IS 'When the change moved the row to another key.';
@@ -625,12 +704,17 @@ COMMENT ON TABLE lanekeeper.subscribed IS 'Written by a data center when its sub
 COMMENT ON TABLE lanekeeper.succession IS 'One row moves the home of everything a data center holds. Every fence reads this table, so that a lock on it waits for all writers.';
 COMMENT ON TABLE lanekeeper.sync_peer IS 'Slots of the data centers that applications wait for themselves, since this server may not be told to.';
 COMMENT ON TABLE lanekeeper.takeover IS 'What was visible here when a data center was taken over: what is newer was written since. Never replicated.';
+COMMENT ON TABLE lanekeeper.thawed IS 'How far the log of a data center that was taken over was here when its streams went on: a succession that tells of it may arrive later. Never replicated.';
+COMMENT ON COLUMN lanekeeper.thawed.term IS 'Nobody ends these streams on account of this succession, or of an earlier one, any more.';
 COMMENT ON TABLE lanekeeper.tick IS 'One row per transaction that passed the fence, to carry the check at commit. The agent empties it.';
 COMMENT ON COLUMN lanekeeper.tick.durability IS '0: local. 1: remote, accepted while alone. 2: remote, refused while alone.';
 COMMENT ON TABLE lanekeeper.version IS 'The stamp of every shared row that was written since it is merged, deleted ones included until they are purged.';
 COMMENT ON COLUMN lanekeeper.version.root IS 'The stamp of an earlier era on which the first write of this one was made.';
 COMMENT ON COLUMN lanekeeper.version.own IS 'The highest count of this data center in a stamp that it made here, in the era `own_era`. One whose write lost is not used again: the same twice would pass off either write as known to who made the other.';
 COMMENT ON COLUMN lanekeeper.version.at IS 'When the row was written, in the data center where it was.';
+COMMENT ON TABLE lanekeeper.written IS 'What transactions under way have written to shared rows and not sent yet: the last of each row. Empty once they have ended.';
+COMMENT ON COLUMN lanekeeper.written.part IS 'A thousand rows of a transaction. Apart from each other, since a transaction meets what it has deleted itself wherever it looks.';
+COMMENT ON COLUMN lanekeeper.written.opens IS 'The first of its part: with it comes the trigger that sends the part at the end of the transaction.';
 
 -- ── Sequences ───────────────────────────────────────────────────────────────────────
 CREATE UNLOGGED SEQUENCE lanekeeper.hard_drains AS bigint INCREMENT BY 1 START WITH 1;
@@ -702,8 +786,8 @@ BEGIN
     END IF;
   END IF;
   kind := 'accepted';
-  DELETE FROM lanekeeper.acceptance a WHERE a.account = given_account;
   INSERT INTO lanekeeper.acceptance (account, term, counter, dc) VALUES (given_account, expected_term, expected_counter, lanekeeper.dc());
+  DELETE FROM lanekeeper.acceptance a WHERE a.account = given_account AND (a.term, a.counter) < (expected_term, expected_counter);
   PERFORM lanekeeper.tick();
   PERFORM pg_notify('lanekeeper_app', json_build_object('kind', 'deed', 'account', given_account, 'home', d.home, 'term', d.term, 'counter', d.counter)::text);
 END $function$;
@@ -714,6 +798,10 @@ CREATE OR REPLACE FUNCTION lanekeeper.adopt(adopted_account text, adopted_term b
 AS $function$
 BEGIN
   IF NOT EXISTS (SELECT FROM lanekeeper.adoption a WHERE a.account = adopted_account AND a.term = adopted_term) THEN
+    IF NOT lanekeeper.landed(adopted_term) THEN
+      PERFORM lanekeeper.refuse('LK004', format('account %s is arriving in %s and has not been accepted yet', adopted_account, lanekeeper.dc()),
+        NULL, adopted_account, lanekeeper.dc(), adopted_term, NULL, 'Try again in a moment.');
+    END IF;
     INSERT INTO lanekeeper.adoption (account, term) VALUES (adopted_account, adopted_term) ON CONFLICT DO NOTHING;
   END IF;
 END $function$;
@@ -727,13 +815,16 @@ AS $function$
 DECLARE
   c lanekeeper.change;
   sent bigint := 0;
-  place tid;
 BEGIN
   FOR c IN SELECT * FROM lanekeeper.changes_of(of_relation, since, of_key) LOOP
-    INSERT INTO lanekeeper.change SELECT c.* RETURNING ctid INTO place;
-    DELETE FROM lanekeeper.change WHERE ctid = place;
+    -- Beside those that this transaction may have written itself.
+    PERFORM lanekeeper.let_wait((-1 - sent / 1000)::integer, c);
     sent := sent + 1;
+    IF sent % 1000 = 0 THEN
+      PERFORM lanekeeper.send_waiting((-sent / 1000)::integer);
+    END IF;
   END LOOP;
+  PERFORM lanekeeper.send_waiting((-1 - sent / 1000)::integer);
   RETURN sent;
 END $function$;
 
@@ -745,28 +836,30 @@ CREATE OR REPLACE FUNCTION lanekeeper.apply_change()
  SET lock_timeout TO '10ms'
 AS $function$
 DECLARE
-  why text := NULL;
-  state text;
+  arrivals lanekeeper.arrival[];
+  left_over integer[];
+  number integer;
 BEGIN
   IF current_setting('lanekeeper.pinned', true) IS DISTINCT FROM 'yes' THEN
     PERFORM lanekeeper.pin_settings();
   END IF;
-  BEGIN
-    IF left(NEW.relation, 11) = 'lanekeeper.' THEN
-      PERFORM lanekeeper.hear(NEW);
-    ELSIF lanekeeper.merge_row(NEW) = 'locked' THEN
-      why := 'the row is locked';
-    END IF;
-  EXCEPTION WHEN others THEN
-    IF left(SQLSTATE, 2) IN ('53', '58', 'XX') THEN
-      RAISE;
-    END IF;
-    why := SQLERRM;
-    state := CASE WHEN SQLSTATE NOT IN ('55P03', '40P01', '40001') THEN SQLSTATE END;
-  END;
-  IF why IS NOT NULL THEN
-    PERFORM lanekeeper.keep_pending(NEW, why, state);
+  IF array_ndims(NEW.stamp) = 2 THEN
+    arrivals := lanekeeper.arrivals_of(NEW);
+    BEGIN
+      left_over := lanekeeper.merge_batch(NEW, arrivals);
+    EXCEPTION WHEN others THEN
+      IF left(SQLSTATE, 2) IN ('53', '58', 'XX') THEN
+        RAISE;
+      END IF;
+      -- Whichever it was: each by itself.
+      left_over := ARRAY(SELECT generate_subscripts(arrivals, 1));
+    END;
+    FOREACH number IN ARRAY left_over LOOP
+      PERFORM lanekeeper.merge_one(lanekeeper.change_of(NEW, arrivals[number]));
+    END LOOP;
+    RETURN NULL;
   END IF;
+  PERFORM lanekeeper.merge_one(NEW);
   RETURN NULL;
 END $function$;
 
@@ -793,7 +886,9 @@ BEGIN
     sent_term := NEW.vals[array_position(NEW.columns, 'term')];
     sent_counter := NEW.vals[array_position(NEW.columns, 'counter')];
     IF present.account IS NOT NULL AND (sent_term IS NULL OR (present.term, present.counter) > (sent_term, sent_counter)) THEN
-      INSERT INTO lanekeeper.incident (kind, detail) VALUES ('deed-regress', json_build_object('present', present, 'repair', to_json(NEW.vals)));
+      IF sent_term IS NULL OR present.home = NEW.dc THEN
+        INSERT INTO lanekeeper.incident (kind, detail) VALUES ('deed-regress', json_build_object('present', present, 'repair', to_json(NEW.vals)));
+      END IF;
       RETURN NEW;
     END IF;
   END IF;
@@ -816,6 +911,21 @@ BEGIN
       'home', NEW.vals[array_position(NEW.columns, 'home')], 'term', sent_term, 'counter', sent_counter)::text);
   END IF;
   RETURN NEW;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.arrivals_of(c lanekeeper.change)
+ RETURNS lanekeeper.arrival[]
+ LANGUAGE plpgsql
+ IMMUTABLE
+AS $function$
+DECLARE
+  last integer := array_length(c.stamp, 2);
+  of_key integer := cardinality(c.vals) / array_length(c.stamp, 1) - coalesce(cardinality(c.columns), 0);
+BEGIN
+  RETURN (SELECT array_agg(ROW(i, ARRAY(SELECT unnest(c.vals[i:i][:of_key])), ARRAY(SELECT unnest(c.stamp[i:i][:last - 1])),
+      CASE WHEN c.root IS NOT NULL THEN ARRAY(SELECT unnest(c.root[i:i])) END,
+      timestamptz 'epoch' + make_interval(secs => c.stamp[i][last] / 1000000) + make_interval(secs => c.stamp[i][last] % 1000000 / 1e6))::lanekeeper.arrival ORDER BY i)
+    FROM generate_series(1, array_length(c.stamp, 1)) i);
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.arrived(of_dc text)
@@ -860,6 +970,16 @@ BEGIN
     EXIT WHEN reached OR view <> first OR clock_timestamp() > until;
     PERFORM pg_sleep(0.002);
   END LOOP;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.batches_are_read()
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+AS $function$
+BEGIN
+  RETURN NOT EXISTS (SELECT FROM unnest(lanekeeper.dcs()) d WHERE d <> lanekeeper.dc()
+    AND NOT EXISTS (SELECT FROM lanekeeper.merge_mark m WHERE m.dc = d AND m.seen ? 'lanekeeper.batches'));
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.bear(born_account text)
@@ -989,6 +1109,16 @@ BEGIN
   )
   SELECT array_agg(number) INTO numbers FROM sent;
   RETURN coalesce(cardinality(numbers), 0);
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.change_of(c lanekeeper.change, a lanekeeper.arrival)
+ RETURNS lanekeeper.change
+ LANGUAGE plpgsql
+ IMMUTABLE
+AS $function$
+BEGIN
+  RETURN ROW(substr(c.relation, 7), a.key, a.stamp, a.root, c.shape, c.columns,
+    CASE WHEN c.columns IS NOT NULL THEN ARRAY(SELECT unnest(c.vals[a.number:a.number][cardinality(a.key) + 1:])) END, c.application, a.at)::lanekeeper.change;
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.changes_of(of_relation text, since timestamp with time zone DEFAULT NULL::timestamp with time zone, of_key text[] DEFAULT NULL::text[])
@@ -1249,6 +1379,10 @@ BEGIN
     kind := 'declined';
     term := d.term;
     counter := d.counter + 1;
+    IF cardinality(lanekeeper.dcs()) > 2 THEN
+      INSERT INTO lanekeeper.acceptance (account, term, counter, dc) VALUES (given_account, expected_term, expected_counter, lanekeeper.dc())
+        ON CONFLICT DO NOTHING;
+    END IF;
     UPDATE lanekeeper.deed SET home = d.giver, counter = decline.counter, giver = lanekeeper.dc(), digest = NULL, given_at = clock_timestamp()
       WHERE account = given_account;
     PERFORM lanekeeper.tick();
@@ -1679,15 +1813,31 @@ CREATE OR REPLACE FUNCTION lanekeeper.guard_succession()
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+DECLARE
+  patience timestamptz := clock_timestamp() + make_interval(secs => lanekeeper.hold_ms() / 1000.0);
 BEGIN
   IF EXISTS (SELECT FROM lanekeeper.succession s WHERE s.term = NEW.term) THEN
     RETURN NULL;
   END IF;
-  IF current_setting('session_replication_role') = 'replica' AND NEW.kind = 'take'
-     AND (NEW.cuts -> lanekeeper.dc() ->> 'generation')::integer = (SELECT g.generation FROM lanekeeper.generation g)
-     AND NOT EXISTS (SELECT FROM lanekeeper.rejoining r WHERE r.term = NEW.term AND r.stage IN ('undone', 'caught-up', 'streaming', 'verified', 'readmitted', 'done')) THEN
-    RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('data center %s was taken over by %s and has to rejoin before it reads on', lanekeeper.dc(), NEW.to_dc),
-      HINT = 'Its agent does that: see `lanekeeper status`.';
+  IF current_setting('session_replication_role') = 'replica' AND NEW.kind = 'take' THEN
+    IF (NEW.cuts -> lanekeeper.dc() ->> 'generation')::integer = (SELECT g.generation FROM lanekeeper.generation g)
+       AND NOT EXISTS (SELECT FROM lanekeeper.rejoining r
+         WHERE r.stage IN ('undone', 'caught-up', 'streaming', 'verified', 'readmitted', 'done')
+           -- The same successor took another one over since: what it had of us is what it had then.
+           AND (r.term >= NEW.term OR EXISTS (SELECT FROM lanekeeper.succession s WHERE s.term = r.term AND s.to_dc = NEW.to_dc))) THEN
+      RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('data center %s was taken over by %s and has to rejoin before it reads on', lanekeeper.dc(), NEW.to_dc),
+        HINT = 'Its agent does that: see `lanekeeper status`.';
+    END IF;
+    WHILE NOT lanekeeper.has_tails(NEW.cuts) LOOP
+      IF clock_timestamp() > patience THEN
+        RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('%s lacks what %s had of %s when it took over', lanekeeper.dc(), NEW.to_dc, NEW.from_dc),
+          HINT = 'Its agent fetches that from another data center: see `lanekeeper status`.';
+      END IF;
+      PERFORM pg_sleep(0.02);
+    END LOOP;
+    IF EXISTS (SELECT FROM lanekeeper.succession s WHERE s.term = NEW.term) THEN
+      RETURN NULL; -- Recorded by the agent meanwhile.
+    END IF;
   END IF;
   RETURN NEW;
 END $function$;
@@ -1727,6 +1877,19 @@ BEGIN
   RETURN coalesce(lanekeeper.arrived(of_dc) >= place, of_dc = lanekeeper.dc());
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.has_tails(cuts jsonb)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  RETURN NOT EXISTS (
+    SELECT FROM jsonb_each(cuts) c WHERE c.key <> lanekeeper.dc() AND NOT EXISTS (
+      SELECT FROM (SELECT publisher, homed, rest FROM lanekeeper.frozen UNION ALL SELECT publisher, homed, rest FROM lanekeeper.thawed) f
+        WHERE f.publisher = c.key AND f.homed >= (c.value ->> 'homed')::pg_lsn AND f.rest >= (c.value ->> 'rest')::pg_lsn));
+END $function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.hear(c lanekeeper.change)
  RETURNS void
  LANGUAGE plpgsql
@@ -1743,6 +1906,95 @@ BEGIN
       ON CONFLICT (relation, dc, era) DO UPDATE SET stamp = lanekeeper.each_greatest(floor.stamp, excluded.stamp);
   END IF;
 END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.hold_acceptance()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  patience timestamptz := clock_timestamp() + make_interval(secs => lanekeeper.hold_ms() / 1000.0);
+BEGIN
+  IF pg_trigger_depth() > 1 THEN
+    RETURN NEW;
+  END IF;
+  LOOP
+    IF NEW.account = '' THEN
+      EXIT WHEN EXISTS (SELECT FROM lanekeeper.succession s WHERE s.term = NEW.term);
+    ELSE
+      EXIT WHEN EXISTS (SELECT FROM lanekeeper.deed d WHERE d.account = NEW.account AND (d.term, d.counter) >= (NEW.term, NEW.counter));
+    END IF;
+    IF clock_timestamp() > patience THEN
+      RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = CASE WHEN NEW.account = ''
+          THEN format('the succession of term %s, which %s goes by, has not arrived in %s', NEW.term, NEW.dc, lanekeeper.dc())
+          ELSE format('the deed of account %s, which %s has accepted, has not arrived in %s', NEW.account, NEW.dc, lanekeeper.dc()) END,
+        HINT = 'It comes with the stream of the former home, or is fetched when that is gone: see `lanekeeper status`.';
+    END IF;
+    PERFORM pg_sleep(0.01);
+  END LOOP;
+  RETURN NEW;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.hold_adoption()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  patience timestamptz := clock_timestamp() + make_interval(secs => lanekeeper.hold_ms() / 1000.0);
+  late boolean := false;
+BEGIN
+  IF pg_trigger_depth() > 1 OR cardinality(lanekeeper.dcs()) < 3 THEN
+    RETURN NEW;
+  END IF;
+  WHILE NOT EXISTS (SELECT FROM lanekeeper.deed d, lanekeeper.present(d) p WHERE d.account = NEW.account AND p.term >= NEW.term) LOOP
+    late := true;
+    EXIT WHEN clock_timestamp() > patience;
+    PERFORM pg_sleep(0.01);
+  END LOOP;
+  IF late THEN
+    RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('account %s was written in its new home before its deed had arrived in %s', NEW.account, lanekeeper.dc()),
+      HINT = 'It is applied again, as soon as what comes before it is there.';
+  END IF;
+  RETURN NEW;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.hold_deed()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  patience timestamptz := clock_timestamp() + make_interval(secs => lanekeeper.hold_ms() / 1000.0);
+BEGIN
+  -- Not what a repair puts in place: what it goes by may come behind it in the same stream.
+  IF pg_trigger_depth() > 1 OR cardinality(lanekeeper.dcs()) < 3 THEN
+    RETURN NEW;
+  END IF;
+  WHILE NEW.term > 1 AND NOT EXISTS (SELECT FROM lanekeeper.succession s WHERE s.term = NEW.term) LOOP
+    IF clock_timestamp() > patience THEN
+      RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('the succession of term %s, which the deed of account %s goes by, has not arrived in %s', NEW.term, NEW.account, lanekeeper.dc()),
+        HINT = 'It comes with another stream: see `lanekeeper status`.';
+    END IF;
+    PERFORM pg_sleep(0.01);
+  END LOOP;
+  -- Only the home may give an account away (`guard_epoch`). It may have become that by a deed which comes with another stream, and which
+  -- has to lock this row: so not by waiting here.
+  IF TG_OP = 'UPDATE' AND (NEW.term, NEW.counter) > (OLD.term, OLD.counter) AND NEW.giver <> OLD.home AND NEW.giver <> lanekeeper.resolve(OLD.home, OLD.term) THEN
+    RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('account %s was given away by %s, and as far as is known in %s it is not at home there', NEW.account, NEW.giver, lanekeeper.dc()),
+      HINT = 'It is tried again: the deed that made it the home comes with another stream. See `lanekeeper status`.';
+  END IF;
+  RETURN NEW;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.hold_ms()
+ RETURNS integer
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$ SELECT 10000 $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.hold_session(owner text, key text, used_account text, session text, former text, from_dc text, stickiness_ms bigint, OUT held boolean, OUT since timestamp with time zone, OUT dc text, OUT left_ms double precision)
  RETURNS record
@@ -1874,6 +2126,50 @@ BEGIN
     VALUES (c.relation, c.key, c.stamp, c.root, c.shape, c.columns, c.vals, c.application, c.at, why, state);
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.keep_snapshot()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  IF NEW.kind = 'take' AND NOT EXISTS (SELECT FROM lanekeeper.joining j WHERE j.dc = lanekeeper.dc()) THEN
+    INSERT INTO lanekeeper.takeover (term, snapshot) VALUES (NEW.term, pg_current_snapshot()) ON CONFLICT DO NOTHING;
+  END IF;
+  RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.land()
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  landed integer;
+BEGIN
+  IF coalesce(lanekeeper.lease_left_ms(), 0) < lanekeeper.lease_margin_ms() THEN
+    RETURN 0;
+  END IF;
+  INSERT INTO lanekeeper.acceptance (account, term, counter, dc)
+    SELECT '', s.term, 0, lanekeeper.dc() FROM lanekeeper.succession s
+      WHERE s.to_dc = lanekeeper.dc() AND s.kind <> 'take' AND NOT EXISTS (SELECT FROM lanekeeper.acceptance a WHERE a.account = '' AND a.term = s.term)
+      ORDER BY s.term
+    ON CONFLICT DO NOTHING;
+  GET DIAGNOSTICS landed = ROW_COUNT;
+  RETURN landed;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.landed(of_term bigint)
+ RETURNS boolean
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  RETURN cardinality(lanekeeper.dcs()) < 3
+    OR EXISTS (SELECT FROM lanekeeper.succession s WHERE s.term = of_term AND s.kind = 'take')
+    OR EXISTS (SELECT FROM lanekeeper.acceptance a WHERE a.account = '' AND a.term = of_term);
+END $function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.last_used(asked text)
  RETURNS timestamp with time zone
  LANGUAGE plpgsql
@@ -1920,6 +2216,19 @@ AS $function$
   SELECT pg_advisory_unlock(lanekeeper.singleton_lock(of_name, of_everywhere))
 $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.let_wait(of_part integer, c lanekeeper.change)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET enable_seqscan TO 'off'
+AS $function$
+BEGIN
+  INSERT INTO lanekeeper.written AS w (xid, part, relation, key, stamp, root, shape, columns, vals, application, at, opens)
+    VALUES (pg_current_xact_id(), of_part, c.relation, c.key, c.stamp, c.root, c.shape, c.columns, c.vals, c.application, c.at,
+      NOT EXISTS (SELECT FROM lanekeeper.written x WHERE x.xid = pg_current_xact_id() AND x.part = of_part))
+    ON CONFLICT (xid, part, relation, key) DO UPDATE SET stamp = excluded.stamp, root = excluded.root, shape = excluded.shape,
+      columns = excluded.columns, vals = excluded.vals, application = excluded.application, at = excluded.at;
+END $function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.locked_here(locker xid)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -1952,6 +2261,8 @@ DECLARE
   used bigint;
   s bigint[];
   app text := nullif(current_setting('lanekeeper.application', true), '');
+  logged text := coalesce(current_setting('lanekeeper.logged', true), '');
+  number integer := CASE WHEN logged ~ '^\d{1,9}$' THEN logged::integer ELSE 0 END;
   written timestamptz := clock_timestamp();
   place tid;
 BEGIN
@@ -1982,9 +2293,21 @@ BEGIN
       VALUES (of_relation, of_key, s, base_root, l.era, used, cols IS NULL, app, written) ON CONFLICT DO NOTHING;
     EXIT WHEN FOUND; -- else a merge was faster: look again
   END LOOP;
-  INSERT INTO lanekeeper.change (relation, key, stamp, root, shape, columns, vals, application, at)
-    VALUES (of_relation, of_key, s, base_root, l.shape, cols, row_vals, app, written) RETURNING ctid INTO place;
-  DELETE FROM lanekeeper.change WHERE ctid = place;
+  -- To read one's own in a table of all would make serializable transactions fail that have nothing to do with each other.
+  IF logged = '' OR current_setting('transaction_isolation') = 'serializable' THEN
+    INSERT INTO lanekeeper.change (relation, key, stamp, root, shape, columns, vals, application, at)
+      VALUES (of_relation, of_key, s, base_root, l.shape, cols, row_vals, app, written) RETURNING ctid INTO place;
+    DELETE FROM lanekeeper.change WHERE ctid = place;
+    IF logged = '' THEN
+      PERFORM set_config('lanekeeper.logged', '1', true);
+    END IF;
+    RETURN;
+  END IF;
+  PERFORM lanekeeper.let_wait(number / 1000, ROW(of_relation, of_key, s, base_root, l.shape, cols, row_vals, app, written));
+  IF number % 1000 = 999 THEN
+    PERFORM lanekeeper.send_waiting(number / 1000);
+  END IF;
+  PERFORM set_config('lanekeeper.logged', (number + 1)::text, true);
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.log_conflict(c lanekeeper.change, wins boolean)
@@ -2055,7 +2378,7 @@ BEGIN
     RETURNING m.mark, m.seen INTO number, known;
   INSERT INTO lanekeeper.merge_heard (dc, mark) VALUES (lanekeeper.dc(), number);
   PERFORM lanekeeper.tell('lanekeeper.floor', ARRAY[f.relation, f.dc], f.stamp, NULL, NULL) FROM lanekeeper.floor f WHERE f.dc = lanekeeper.dc();
-  PERFORM lanekeeper.tell('lanekeeper.mark', ARRAY[lanekeeper.dc()], ARRAY[number], NULL, ARRAY[known::text]);
+  PERFORM lanekeeper.tell('lanekeeper.mark', ARRAY[lanekeeper.dc()], ARRAY[number], NULL, ARRAY[(known || '{"lanekeeper.batches": 1}')::text]);
   RETURN number;
 END $function$;
 
@@ -2076,6 +2399,83 @@ BEGIN
   RETURN FOUND;
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.merge_batch(c lanekeeper.change, arrivals lanekeeper.arrival[])
+ RETURNS integer[]
+ LANGUAGE plpgsql
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+AS $function$
+DECLARE
+  of_relation text := substr(c.relation, 7);
+  known integer[];
+  newer integer[];
+  places tid[];
+  stale integer[];
+  fresh integer[] := '{}';
+  put integer[];
+BEGIN
+  IF c.shape IS NOT NULL AND NOT EXISTS (SELECT FROM lanekeeper.layout l WHERE l.relation = of_relation AND l.era = c.stamp[1][1]) THEN
+    PERFORM lanekeeper.learn_layout(of_relation, c.stamp[1][1], c.shape);
+  END IF;
+  SELECT coalesce(array_agg(q.number), '{}'), coalesce(array_agg(q.number) FILTER (WHERE q.newer), '{}'),
+      coalesce(array_agg(q.place) FILTER (WHERE q.newer), '{}'), coalesce(array_agg(q.number) FILTER (WHERE q.stale), '{}')
+    INTO known, newer, places, stale
+    FROM (SELECT h.number, h.place,
+        h.stamp > h.present AND lanekeeper.covers(h.stamp, h.root, h.present) AS newer,
+        h.stamp <= h.present AND lanekeeper.covers(h.present, h.present_root, h.stamp) AS stale
+      FROM (SELECT x.ctid AS place, x.stamp AS present, x.root AS present_root, a.number, a.stamp, a.root
+        FROM unnest(arrivals) a JOIN lanekeeper.version x ON x.relation = of_relation AND x.key = a.key
+        FOR UPDATE OF x SKIP LOCKED) h) q;
+  IF cardinality(known) < cardinality(arrivals) THEN
+    SELECT coalesce(array_agg(a.number), '{}') INTO fresh FROM unnest(arrivals) a
+      WHERE a.number <> ALL (known) AND NOT EXISTS (SELECT FROM lanekeeper.version x WHERE x.relation = of_relation AND x.key = a.key);
+  END IF;
+  put := lanekeeper.put_rows(of_relation, newer || fresh, c.columns, c.vals);
+  IF put IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = '42P01', MESSAGE = format('%s is not merged here yet', of_relation), HINT = 'Run `lanekeeper apply` here.';
+  END IF;
+  UPDATE lanekeeper.version x SET stamp = (arrivals[p.number]).stamp, root = (arrivals[p.number]).root, deleted = c.columns IS NULL,
+      application = c.application, at = (arrivals[p.number]).at
+    FROM unnest(places, newer) p(place, number)
+    WHERE x.ctid = p.place AND p.number = ANY (put);
+  IF cardinality(fresh) > 0 THEN
+    INSERT INTO lanekeeper.version (relation, key, stamp, root, deleted, application, at)
+      SELECT of_relation, a.key, a.stamp, a.root, c.columns IS NULL, c.application, a.at FROM unnest(arrivals) a
+        WHERE a.number = ANY (fresh) AND a.number = ANY (put) AND a.stamp[1] > 0;
+  END IF;
+  IF cardinality(put) + cardinality(stale) = cardinality(arrivals) THEN
+    RETURN '{}';
+  END IF;
+  RETURN ARRAY(SELECT a.number FROM unnest(arrivals) a WHERE a.number <> ALL (put) AND a.number <> ALL (stale) ORDER BY a.number);
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.merge_one(c lanekeeper.change)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  why text := NULL;
+  state text;
+BEGIN
+  BEGIN
+    IF left(c.relation, 11) = 'lanekeeper.' THEN
+      PERFORM lanekeeper.hear(c);
+    ELSIF lanekeeper.merge_row(c) = 'locked' THEN
+      why := 'the row is locked';
+    END IF;
+  EXCEPTION WHEN others THEN
+    IF left(SQLSTATE, 2) IN ('53', '58', 'XX') THEN
+      RAISE;
+    END IF;
+    why := SQLERRM;
+    state := CASE WHEN SQLSTATE NOT IN ('55P03', '40P01', '40001') THEN SQLSTATE END;
+  END;
+  IF why IS NOT NULL THEN
+    PERFORM lanekeeper.keep_pending(c, why, state);
+  END IF;
+END $function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.merge_row(c lanekeeper.change)
  RETURNS text
  LANGUAGE plpgsql
@@ -2089,6 +2489,11 @@ DECLARE
   wins boolean := true;
   outcome text;
 BEGIN
+  IF array_ndims(c.stamp) = 2 THEN
+    -- Kept whole by a version that did not read it.
+    PERFORM lanekeeper.keep_pending(lanekeeper.change_of(c, a), 'arrived in a batch', NULL) FROM unnest(lanekeeper.arrivals_of(c)) a;
+    RETURN 'merged';
+  END IF;
   SELECT x.ctid, x.stamp, x.root INTO place, present, present_root FROM lanekeeper.version x
     WHERE x.relation = c.relation AND x.key = c.key FOR UPDATE SKIP LOCKED;
   known := FOUND;
@@ -2164,6 +2569,24 @@ BEGIN
   RETURN s;
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.note_promotion(present integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  before integer := (SELECT max(p.timeline) FROM lanekeeper.promotion p);
+BEGIN
+  INSERT INTO lanekeeper.promotion (timeline) SELECT present WHERE present > before ON CONFLICT DO NOTHING;
+  IF NOT FOUND THEN RETURN false; END IF;
+  INSERT INTO lanekeeper.incident (kind, detail) VALUES ('promoted', json_build_object('from', before, 'to', present));
+  INSERT INTO lanekeeper.conflict_count AS c (subscription, seen, unanswered)
+    SELECT s.subname, 0, 1 FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
+      WHERE d.datname = current_database() AND s.subname LIKE 'lanekeeper\_%\_homed'
+    ON CONFLICT (subscription) DO UPDATE SET unanswered = c.unanswered + 1, at = clock_timestamp();
+  RETURN true;
+END $function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.note_rollout(of_digest text, of_version text, healthy boolean)
  RETURNS lanekeeper.rollout
  LANGUAGE plpgsql
@@ -2211,7 +2634,7 @@ CREATE OR REPLACE FUNCTION lanekeeper.present(d lanekeeper.deed, OUT home text, 
  LANGUAGE plpgsql
 AS $function$
 BEGIN
-  SELECT l.resolved, l.applied, true INTO home, term, accepted
+  SELECT l.resolved, l.applied, lanekeeper.landed(l.applied) INTO home, term, accepted
     FROM lanekeeper.lineage l WHERE l.home = d.home AND l.term = d.term;
   IF NOT FOUND THEN
     home := d.home;
@@ -2437,7 +2860,7 @@ DECLARE
 BEGIN
   FOR s IN SELECT * FROM jsonb_populate_recordset(NULL::lanekeeper.stranded, changes) ORDER BY end_lsn, sequence LOOP
     CONTINUE WHEN EXISTS (SELECT FROM lanekeeper.stranded x
-      WHERE x.dc = of_dc AND x.generation = of_generation AND x.end_lsn = s.end_lsn AND x.sequence = s.sequence);
+      WHERE x.dc = of_dc AND x.generation = of_generation AND x.end_lsn = s.end_lsn AND (x.sequence = s.sequence OR x.xid < 0 AND s.xid > 0));
     s.dc := of_dc;
     s.generation := of_generation;
     s.term := of_term;
@@ -2475,11 +2898,14 @@ BEGIN
       s.unchanged := ARRAY(SELECT u FROM unnest(s.unchanged) u WHERE NOT u = ANY (s.image_columns));
     END IF;
 
+    IF s.relation = 'lanekeeper.stranded' AND s.kind = 'insert' THEN
+      EXECUTE lanekeeper.row_statement('insert', s.relation, s.key_columns, s.key, s.image_columns, s.image) || ' ON CONFLICT DO NOTHING';
+    END IF;
     s.account := coalesce(s.account, lanekeeper.whose(s.relation, s.image_columns, s.image), lanekeeper.whose(s.relation, s.base_columns, s.base));
     IF s.account IS NOT NULL THEN
       s.unresolved := NULL;
     END IF;
-    IF s.relation IN ('lanekeeper.acceptance', 'lanekeeper.adoption', 'lanekeeper.succession', 'lanekeeper.subscribed', 'lanekeeper.stranded')
+    IF s.relation IN ('lanekeeper.acceptance', 'lanekeeper.adoption', 'lanekeeper.succession', 'lanekeeper.subscribed', 'lanekeeper.stranded', 'lanekeeper.homed_as')
        OR s.relation = 'lanekeeper.deed' AND s.kind <> 'insert' THEN
       s.state := 'discarded';
       s.decided_by := 'lanekeeper';
@@ -2517,8 +2943,10 @@ AS $function$
 DECLARE
   missing text;
 BEGIN
-  SELECT d INTO missing FROM unnest(lanekeeper.dcs()) d WHERE d <> lanekeeper.dc() AND NOT EXISTS (
-    SELECT FROM lanekeeper.subscribed s WHERE s.relation = TG_ARGV[0] AND s.publisher = lanekeeper.dc() AND s.subscriber = d) LIMIT 1;
+  SELECT d INTO missing FROM unnest(lanekeeper.dcs()) d WHERE d <> lanekeeper.dc()
+    AND (EXISTS (SELECT FROM lanekeeper.member m WHERE m.dc = d) OR NOT EXISTS (SELECT FROM lanekeeper.member))
+    AND NOT EXISTS (
+      SELECT FROM lanekeeper.subscribed s WHERE s.relation = TG_ARGV[0] AND s.publisher = lanekeeper.dc() AND s.subscriber = d) LIMIT 1;
   IF missing IS NOT NULL THEN
     PERFORM lanekeeper.refuse('LK003', format('%I.%I is not open yet: %s does not read it', TG_TABLE_SCHEMA, TG_TABLE_NAME, missing),
       TG_ARGV[0], NULL, NULL, NULL, NULL, format('Run `lanekeeper apply` in %s, then here again.', missing));
@@ -2735,6 +3163,40 @@ BEGIN
   RETURN CASE WHEN r.columns IS NULL THEN 'absent' ELSE 'sent' END;
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.resend_own(of_relation text, of_key_columns text[], of_key text[], of_account text, first boolean)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  r record;
+  owner text := of_account;
+  d lanekeeper.deed;
+BEGIN
+  IF to_regclass(lanekeeper.quoted(of_relation)) IS NULL THEN
+    RETURN 'no-such-table';
+  END IF;
+  SELECT * INTO r FROM lanekeeper.read_row(of_relation, of_key_columns, of_key, true);
+  IF r.columns IS NOT NULL THEN
+    owner := lanekeeper.guardian(of_relation, r.columns, r.vals);
+    IF owner IS NULL AND of_relation NOT LIKE 'lanekeeper.%' THEN
+      RETURN 'unknown-account';
+    END IF;
+  END IF;
+  SELECT deed.* INTO d FROM lanekeeper.deed WHERE account = owner FOR SHARE;
+  IF d.account IS NULL THEN
+    IF r.columns IS NULL THEN
+      RETURN 'nobodys';
+    ELSIF NOT first THEN
+      RETURN 'elsewhere';
+    END IF;
+  ELSIF lanekeeper.resolve(d.home, d.term) <> lanekeeper.dc() THEN
+    RETURN 'elsewhere';
+  END IF;
+  RETURN lanekeeper.resend(of_relation, of_key_columns, of_key, owner);
+END $function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.resolve(deed_home text, deed_term bigint)
  RETURNS text
  LANGUAGE plpgsql
@@ -2785,6 +3247,50 @@ BEGIN
     RETURN format('UPDATE %s t SET %s WHERE %s', place, pairs, match);
   END IF;
   RETURN format('INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE VALUES (%s)', place, names, literals);
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.send_waiting(of_part integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET enable_seqscan TO 'off'
+AS $function$
+DECLARE
+  together boolean := lanekeeper.batches_are_read();
+  places tid[];
+BEGIN
+  WITH gone AS (
+    DELETE FROM lanekeeper.written w WHERE w.xid = pg_current_xact_id() AND w.part = of_part RETURNING w.*),
+  alike AS (
+    SELECT g.*, (row_number() OVER way - 1) / 500 AS turn, sum(coalesce(pg_column_size(g.vals), 0)) OVER way / 1000000 AS size FROM gone g
+      WINDOW way AS (PARTITION BY g.relation, g.shape, g.columns, g.application, g.stamp[1], cardinality(g.stamp), cardinality(g.root) ORDER BY g.key)),
+  sent AS (
+    INSERT INTO lanekeeper.change (relation, key, stamp, root, shape, columns, vals, application, at)
+      SELECT CASE WHEN count(*) = 1 THEN a.relation ELSE 'batch:' || a.relation END,
+          CASE WHEN count(*) = 1 THEN min(a.key) ELSE ARRAY[gen_random_uuid()::text] END,
+          CASE WHEN count(*) = 1 THEN min(a.stamp) ELSE array_agg(a.stamp || (extract(epoch FROM a.at) * 1000000)::bigint ORDER BY a.key) END,
+          CASE WHEN count(*) = 1 THEN min(a.root) ELSE array_agg(a.root ORDER BY a.key) FILTER (WHERE a.root IS NOT NULL) END,
+          a.shape, a.columns,
+          CASE WHEN count(*) = 1 THEN min(a.vals) ELSE array_agg(a.key || a.vals ORDER BY a.key) END,
+          a.application, max(a.at)
+        FROM alike a
+        GROUP BY a.relation, a.shape, a.columns, a.application, a.stamp[1], cardinality(a.stamp), cardinality(a.root), a.turn, a.size,
+          CASE WHEN NOT together THEN a.key END
+      RETURNING ctid)
+  SELECT array_agg(s.ctid) INTO places FROM sent s;
+  IF places IS NOT NULL THEN
+    DELETE FROM lanekeeper.change WHERE ctid = ANY (places);
+  END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.send_written()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  PERFORM lanekeeper.send_waiting(NEW.part);
+  RETURN NULL;
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.set_lease(valid_until_ms bigint, valid_until_uptime_ms bigint DEFAULT NULL::bigint)
@@ -3200,10 +3706,15 @@ BEGIN
   IF current_setting('session_replication_role') <> 'replica' THEN
     RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = 'rows are undone as replica only';
   END IF;
-  FOR k IN SELECT * FROM jsonb_to_recordset(keys) AS x(relation text, key_columns text[], key text[]) LOOP
+  FOR k IN SELECT * FROM jsonb_to_recordset(keys) AS x(relation text, key_columns text[], key text[], keep text) LOOP
+    CONTINUE WHEN k.keep IS NOT NULL AND EXISTS (SELECT FROM lanekeeper.deed d
+      WHERE d.account = k.key[1] AND (d.home, d.term, d.counter) = (k.keep, 1, 0));
     EXECUTE lanekeeper.row_statement('delete', k.relation, k.key_columns, k.key, NULL, NULL);
     GET DIAGNOSTICS n = ROW_COUNT;
     undone := undone + n;
+    IF n > 0 AND k.keep IS NOT NULL THEN
+      INSERT INTO lanekeeper.deed (account, home, term, counter) VALUES (k.key[1], k.keep, 1, 0);
+    END IF;
   END LOOP;
   RETURN undone;
 END $function$;
@@ -3259,10 +3770,16 @@ BEGIN
 END $function$;
 
 -- ── Triggers ────────────────────────────────────────────────────────────────────────
+CREATE TRIGGER hold_acceptance BEFORE INSERT ON lanekeeper.acceptance FOR EACH ROW EXECUTE FUNCTION lanekeeper.hold_acceptance();
+ALTER TABLE lanekeeper.acceptance ENABLE REPLICA TRIGGER hold_acceptance;
+CREATE TRIGGER hold_adoption BEFORE INSERT ON lanekeeper.adoption FOR EACH ROW EXECUTE FUNCTION lanekeeper.hold_adoption();
+ALTER TABLE lanekeeper.adoption ENABLE REPLICA TRIGGER hold_adoption;
 CREATE TRIGGER apply_change BEFORE INSERT ON lanekeeper.change FOR EACH ROW EXECUTE FUNCTION lanekeeper.apply_change();
 ALTER TABLE lanekeeper.change ENABLE REPLICA TRIGGER apply_change;
 CREATE TRIGGER guard_claim BEFORE INSERT ON lanekeeper.claim FOR EACH ROW EXECUTE FUNCTION lanekeeper.guard_claim();
 ALTER TABLE lanekeeper.claim ENABLE REPLICA TRIGGER guard_claim;
+CREATE TRIGGER await_succession BEFORE INSERT OR UPDATE ON lanekeeper.deed FOR EACH ROW EXECUTE FUNCTION lanekeeper.hold_deed();
+ALTER TABLE lanekeeper.deed ENABLE REPLICA TRIGGER await_succession;
 CREATE TRIGGER guard_epoch BEFORE INSERT OR UPDATE ON lanekeeper.deed FOR EACH ROW EXECUTE FUNCTION lanekeeper.guard_epoch();
 ALTER TABLE lanekeeper.deed ENABLE ALWAYS TRIGGER guard_epoch;
 CREATE TRIGGER tell_deed AFTER UPDATE ON lanekeeper.deed FOR EACH ROW EXECUTE FUNCTION lanekeeper.tell_deed();
@@ -3271,6 +3788,9 @@ CREATE TRIGGER apply_repair BEFORE INSERT ON lanekeeper.repair FOR EACH ROW EXEC
 ALTER TABLE lanekeeper.repair ENABLE REPLICA TRIGGER apply_repair;
 CREATE TRIGGER guard_succession BEFORE INSERT ON lanekeeper.succession FOR EACH ROW EXECUTE FUNCTION lanekeeper.guard_succession();
 ALTER TABLE lanekeeper.succession ENABLE ALWAYS TRIGGER guard_succession;
+CREATE TRIGGER keep_snapshot AFTER INSERT ON lanekeeper.succession FOR EACH ROW EXECUTE FUNCTION lanekeeper.keep_snapshot();
+ALTER TABLE lanekeeper.succession ENABLE ALWAYS TRIGGER keep_snapshot;
 CREATE TRIGGER tell_succession AFTER INSERT ON lanekeeper.succession FOR EACH ROW EXECUTE FUNCTION lanekeeper.tell_succession();
 ALTER TABLE lanekeeper.succession ENABLE ALWAYS TRIGGER tell_succession;
 CREATE CONSTRAINT TRIGGER lanekeeper_commit AFTER INSERT ON lanekeeper.tick DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION lanekeeper.check_commit();
+CREATE CONSTRAINT TRIGGER send_written AFTER INSERT ON lanekeeper.written DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (new.opens) EXECUTE FUNCTION lanekeeper.send_written();
