@@ -65,10 +65,28 @@ describe('a takeover among three', () => {
     expect(mend).toMatchObject({ of: 'la', term: 2, from: 'fra', upTo: { homed: '0/600', rest: '0/400' } });
     agent.send({ kind: 'mended', round: mend.round, result: { kind: 'not-yet', problem: 'fra does not answer' } });
     expect(agent.state.tails.get('la')?.problem).toBe('fra does not answer');
-    const again = agent.tick(250).take('mend');
+    // Some of it may be here all the same.
+    expect(agent.tick(249).has('freeze')).toBe(false);
+    frozen(agent.tick(1), { homed: '0/550', rest: '0/400' });
+    const again = agent.take('mend');
     const reached = { homed: '0/600', rest: '0/400' };
     agent.send({ kind: 'mended', round: again.round, result: { kind: 'reached', cut: reached } });
     expect(agent.take('record').cuts).toEqual({ la: { generation: 1, takenOver: 2, ...reached } });
+  });
+
+  it('does not record while something is being fetched, not even from one that was taken over meanwhile', () => {
+    const second: Succession = { term: 3, kind: 'take', from: 'fra', to: 'ny', undoes: null };
+    const agent = frozen(among(dead, reported({ homed: '0/600' }), [take])).tick(50);
+    const mend = agent.take('mend');
+    look(agent, dead, { takenOver: 3, state: 'expired', revision: 2 }, [take, second]);
+    frozen(agent, { homed: '0/70', rest: '0/80' }).tick(50);
+    expect(agent.has('record')).toBe(false);
+    agent.send({ kind: 'mended', round: mend.round, result: { kind: 'not-yet', problem: 'fra does not answer' } });
+    agent.tick(50);
+    expect(agent.has('record')).toBe(false);
+    const tail = { homed: '0/550', rest: '0/400' };
+    frozen(agent.tick(250), tail);
+    expect(agent.take('record').cuts).toMatchObject({ la: tail });
   });
 
   it('goes on without a third that was taken over meanwhile, and cuts its log off too', () => {

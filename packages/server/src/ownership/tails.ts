@@ -37,17 +37,14 @@ export function onTailsTick(turn: Turn): void {
 function attempt(turn: Turn, of: DataCenterName, tail: TailState): void {
   const { term, cut } = tail;
   const { nowMs } = turn;
-  if (cut === null) {
+  if (cut === null || tail.attempt.step === 'mending') {
     const round = nextRound(turn);
-    set(turn, of, { ...tail, attempt: { step: 'freezing', round, deadlineMs: nowMs + freezeWithinMs } });
+    set(turn, of, { ...tail, cut: null, attempt: { step: 'freezing', round, deadlineMs: nowMs + freezeWithinMs } });
     turn.actions.push({ kind: 'freeze', round, from: of, term });
     return;
   }
   const source = mostAdvanced(turn.state, of, term, cut);
-  if (source === null) {
-    if (tail.attempt.step !== 'idle') set(turn, of, { ...tail, attempt: { step: 'idle', nextMs: nowMs } });
-    return;
-  }
+  if (source === null) return;
   const round = nextRound(turn);
   set(turn, of, { ...tail, attempt: { step: 'mending', round, deadlineMs: nowMs + mendWithinMs } });
   turn.actions.push({ kind: 'mend', round, of, term, ...source });
@@ -70,8 +67,9 @@ export function onMended(turn: Turn, event: Extract<OwnershipEvent, { kind: 'men
     const attempt = { step: 'idle', nextMs: turn.nowMs } as const;
     return set(turn, of, { ...tail, cut: result.cut, attempt, problem: null });
   }
+  // Some of it may be here all the same: how far it is now has to be asked.
   const nextMs = turn.nowMs + (result.kind === 'lost' ? mendWithinMs : againMs);
-  set(turn, of, { ...tail, attempt: { step: 'idle', nextMs }, problem: result.problem });
+  set(turn, of, { ...tail, cut: null, attempt: { step: 'idle', nextMs }, problem: result.problem });
 }
 
 /** What is known here of one that was taken over in `term`; null before its streams have ended. */

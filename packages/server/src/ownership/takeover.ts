@@ -46,6 +46,8 @@ export function begun(state: Ownership): readonly Succession[] {
 function mayRecord(state: Ownership, { from, term }: Succession): boolean {
   const { view, settings } = state;
   const cut = tailOf(state, from, term);
+  // What is being fetched may still arrive, also from one who was taken over meanwhile: then there is more here than the cut says.
+  if (state.tails.get(from)?.attempt.step === 'mending') return false;
   if (cut === null || unreported(state, from, term).length > 0 || isBehind(state, from, term, cut)) return false;
   if (cuts(state) === null) return false;
   // T3: what the living gave away before this arrives by itself, and with it everything that they had written.

@@ -42,10 +42,18 @@ export async function recordSuccessions(
   cuts: Readonly<Record<DataCenterName, RecordedCut & { readonly takenOver?: number }>>,
 ): Promise<void> {
   await together(client, async () => {
+    // As much as is here at this moment: of what was fetched last the caller may not have been told.
+    const { rows } = await client.query<{ publisher: DataCenterName; homed: string | null; rest: string | null }>(
+      'SELECT publisher, homed::text, rest::text FROM lanekeeper.frozen WHERE publisher = ANY ($1) ORDER BY publisher FOR UPDATE',
+      [Object.keys(cuts)],
+    );
+    const here = new Map(rows.map(({ publisher, ...tail }) => [publisher, tail]));
     for (const succession of successions) {
-      const gone = Object.entries(cuts).flatMap(([of, { takenOver = 0, ...cut }]) =>
-        takenOver <= succession.term ? [[of, cut] as const] : [],
-      );
+      const gone = Object.entries(cuts).flatMap(([of, { takenOver = 0, ...told }]) => {
+        const tail = here.get(of);
+        const cut = { ...told, homed: tail?.homed ?? told.homed, rest: tail?.rest ?? told.rest };
+        return takenOver <= succession.term ? [[of, cut] as const] : [];
+      });
       await insert(client, succession, succession.kind === 'take' ? Object.fromEntries(gone) : {});
     }
   });

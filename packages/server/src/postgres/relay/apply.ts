@@ -93,6 +93,12 @@ export class Applier {
         [endLsn, of, term],
       );
       if (rowCount !== 1) throw new ReplayProblem(`the streams from ${of} are not the ones that ended in term ${term}`);
+      // Whoever records a takeover holds that row too, and says in it how much was here.
+      const { rows: told } = await client.query(
+        'SELECT FROM lanekeeper.succession WHERE to_dc = lanekeeper.dc() AND term >= $1 AND cuts ? $2',
+        [term, of],
+      );
+      if (told.length > 0) throw new ReplayProblem(`how much of ${of} is here has been told already`);
       await work();
       await client.query('COMMIT');
     } catch (error) {
