@@ -8,6 +8,8 @@ export default defineConfig({
   ssr: { resolve: { conditions } },
   test: {
     include: ['packages/*/src/**/*.test.ts', 'examples/*/src/**/*.test.ts', 'test/**/*.test.ts'],
+    // `npm run test:long`.
+    exclude: ['**/node_modules/**', 'test/long/**'],
     globalSetup: ['test/support/leaks.global.ts'],
     setupFiles: ['test/support/leaks.setup.ts'],
     pool: 'forks',
