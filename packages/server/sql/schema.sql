@@ -1916,7 +1916,7 @@ AS $function$
 DECLARE
   patience timestamptz := clock_timestamp() + make_interval(secs => lanekeeper.hold_ms() / 1000.0);
 BEGIN
-  IF pg_trigger_depth() > 1 THEN
+  IF pg_trigger_depth() > 1 OR cardinality(lanekeeper.dcs()) < 3 THEN
     RETURN NEW;
   END IF;
   LOOP
