@@ -6,6 +6,9 @@
 import { randomInt } from 'node:crypto';
 import { createServer } from 'node:net';
 
+/** Found by this process, and perhaps not in use yet. */
+const found = new Set<number>();
+
 const firstPort = 20_000;
 const lastPort = 32_000;
 
@@ -14,7 +17,9 @@ export async function freePort(hosts: string | readonly string[], preferred?: nu
   const list = typeof hosts === 'string' ? [hosts] : hosts;
   const candidates = Array.from({ length: 100 }, () => randomInt(firstPort, lastPort));
   for (const port of preferred === undefined ? candidates : [preferred, ...candidates]) {
-    if (await isFree(list, port)) return port;
+    if ((found.has(port) && port !== preferred) || !(await isFree(list, port))) continue;
+    found.add(port);
+    return port;
   }
   throw new Error(`No free port found on ${list.join(' and ')}`);
 }
