@@ -74,6 +74,11 @@ describe('a takeover among three', () => {
     expect(agent.take('record').cuts).toEqual({ la: { generation: 1, takenOver: 2, ...reached } });
   });
 
+  it('asks for no more than was said, also where it has more of one stream and less of the other', () => {
+    const agent = frozen(among(dead, reported({ homed: '0/600', rest: '0/100' }), [take])).tick(50);
+    expect(agent.take('mend').upTo).toEqual({ homed: '0/600', rest: '0/100' });
+  });
+
   it('does not record while something is being fetched, not even from one that was taken over meanwhile', () => {
     const second: Succession = { term: 3, kind: 'take', from: 'fra', to: 'ny', undoes: null };
     const agent = frozen(among(dead, reported({ homed: '0/600' }), [take])).tick(50);

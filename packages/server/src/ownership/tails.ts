@@ -118,9 +118,8 @@ function mostAdvanced(
       const theirs = positions.frozen?.[of];
       if (takenOver !== null || theirs?.term !== term) continue;
       if (comparePositions(theirs[stream], best?.upTo[stream] ?? cut[stream]) <= 0) continue;
-      const further = (which: keyof Cut) =>
-        comparePositions(theirs[which], cut[which]) > 0 ? theirs[which] : cut[which];
-      best = { from, upTo: { homed: further('homed'), rest: further('rest') } };
+      // As it was said: of the other stream we may have more ourselves.
+      best = { from, upTo: { homed: theirs.homed, rest: theirs.rest } };
     }
     if (best !== null) return best;
   }
