@@ -13,6 +13,29 @@ ALTER TABLE lanekeeper.frozen
 COMMENT ON COLUMN lanekeeper.frozen.homed IS 'How far that log was applied here when its stream had ended, or was replayed from another data center since; null until it is known.';
 COMMENT ON COLUMN lanekeeper.frozen.lost IS 'What is missing here can be had from nobody: this data center has to be seeded again.';
 
+-- Where the last transaction of each ended log ends that left something here. What its worker had come past besides (`frozen.homed`)
+-- held nothing for us: who has come past the one has all that we have, and who has the other may have no more than that.
+CREATE FUNCTION lanekeeper.applied_tails(with_origins boolean, OUT publisher text, OUT term bigint, OUT homed pg_lsn, OUT rest pg_lsn)
+RETURNS SETOF record LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  f lanekeeper.frozen;
+BEGIN
+  FOR f IN SELECT * FROM lanekeeper.frozen x WHERE x.homed IS NOT NULL AND x.rest IS NOT NULL LOOP
+    publisher := f.publisher;
+    term := f.term;
+    homed := f.homed;
+    rest := f.rest;
+    IF with_origins THEN
+      homed := least(homed, coalesce((SELECT pg_replication_origin_progress('pg_' || s.oid, true) FROM pg_subscription s
+        WHERE s.subdbid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()) AND s.subname = 'lanekeeper_' || f.publisher || '_homed'), homed));
+      rest := least(rest, coalesce((SELECT pg_replication_origin_progress('pg_' || s.oid, true) FROM pg_subscription s
+        WHERE s.subdbid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()) AND s.subname = 'lanekeeper_' || f.publisher || '_rest'), rest));
+    END IF;
+    RETURN NEXT;
+  END LOOP;
+END $$;
+REVOKE ALL ON FUNCTION lanekeeper.applied_tails(boolean) FROM PUBLIC;
+
 -- Whether this data center has all that `cuts` of a succession say of the dead, its own log apart.
 CREATE FUNCTION lanekeeper.has_tails(cuts jsonb) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

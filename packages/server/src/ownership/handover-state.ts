@@ -61,9 +61,12 @@ export type TailState = {
   readonly term: number;
   /** How far it is applied here; null until its streams have ended. */
   readonly cut: Cut | null;
+  /** Up to where it was fetched from others, which they have to be told. */
+  readonly fetched: Cut | null;
   readonly attempt:
     | { readonly step: 'idle'; readonly nextMs: number }
-    | { readonly step: 'freezing' | 'mending'; readonly round: number; readonly deadlineMs: number };
+    | { readonly step: 'freezing'; readonly round: number; readonly deadlineMs: number }
+    | { readonly step: 'mending'; readonly round: number; readonly deadlineMs: number; readonly upTo: Cut };
   /** Why what others have of it is not here yet, for a person; null while nothing is known to be wrong. */
   readonly problem: string | null;
 };

@@ -4,6 +4,9 @@
  *
  *   unknown ── freezing ──▶ known, reported with the next renewal ── another has more: mending ──▶ known
  *
+ * What is reported is where the last transaction ends that left something; what is known here may be more, since a worker comes past log
+ * that holds nothing for it. So nobody has to fetch what is nothing, and whoever has come past a report has all of it.
+ *
  * Only reports of the same takeover are compared, and only of those that were not taken over themselves: what nobody alive has
  * is stranded.
  */
@@ -27,7 +30,13 @@ export function onTailsTick(turn: Turn): void {
     if (term === null) continue;
     const known = tails.get(of);
     if (known?.term !== term)
-      set(turn, of, { term, cut: null, attempt: { step: 'idle', nextMs: turn.nowMs }, problem: null });
+      set(turn, of, {
+        term,
+        cut: null,
+        fetched: null,
+        attempt: { step: 'idle', nextMs: turn.nowMs },
+        problem: null,
+      });
     const tail = turn.state.tails.get(of) as TailState;
     const dueMs = tail.attempt.step === 'idle' ? tail.attempt.nextMs : tail.attempt.deadlineMs;
     if (turn.nowMs >= dueMs) attempt(turn, of, tail);
@@ -46,7 +55,10 @@ function attempt(turn: Turn, of: DataCenterName, tail: TailState): void {
   const source = mostAdvanced(turn.state, of, term, cut);
   if (source === null) return;
   const round = nextRound(turn);
-  set(turn, of, { ...tail, attempt: { step: 'mending', round, deadlineMs: nowMs + mendWithinMs } });
+  set(turn, of, {
+    ...tail,
+    attempt: { step: 'mending', round, deadlineMs: nowMs + mendWithinMs, upTo: beyond(source.upTo, cut) },
+  });
   turn.actions.push({ kind: 'mend', round, of, term, ...source });
 }
 
@@ -65,7 +77,8 @@ export function onMended(turn: Turn, event: Extract<OwnershipEvent, { kind: 'men
   const { result } = event;
   if (result.kind === 'reached') {
     const attempt = { step: 'idle', nextMs: turn.nowMs } as const;
-    return set(turn, of, { ...tail, cut: result.cut, attempt, problem: null });
+    const fetched = tail.attempt.step === 'mending' ? tail.attempt.upTo : tail.fetched;
+    return set(turn, of, { ...tail, cut: result.cut, fetched, attempt, problem: null });
   }
   // Some of it may be here all the same: how far it is now has to be asked.
   const nextMs = turn.nowMs + (result.kind === 'lost' ? mendWithinMs : againMs);
@@ -94,15 +107,19 @@ export function isBehind(state: Ownership, of: DataCenterName, term: number, cut
 export function wantsReport({ view, tails, lease }: Ownership): boolean {
   if (lease.phase !== 'held') return false;
   const reported = view.own?.positions.frozen ?? {};
-  return [...tails].some(([of, { term, cut }]) => cut !== null && !isSame(reported[of], term, cut));
+  return [...tails].some(([of, { term, cut, fetched }]) => cut !== null && !isTold(reported[of], term, fetched));
 }
 
-function isSame(reported: Tail | undefined, term: number, { homed, rest }: Cut): boolean {
-  return (
-    reported?.term === term &&
-    comparePositions(reported.homed, homed) >= 0 &&
-    comparePositions(reported.rest, rest) >= 0
-  );
+/** Of a stream of which we have more there is nothing to fetch. */
+function beyond(upTo: Cut, cut: Cut): Cut {
+  const of = (stream: keyof Cut) => (comparePositions(upTo[stream], cut[stream]) > 0 ? upTo[stream] : '0/0');
+  return { homed: of('homed'), rest: of('rest') };
+}
+
+function isTold(reported: Tail | undefined, term: number, fetched: Cut | null): boolean {
+  if (reported?.term !== term) return false;
+  if (fetched === null) return true;
+  return comparePositions(reported.homed, fetched.homed) >= 0 && comparePositions(reported.rest, fetched.rest) >= 0;
 }
 
 function mostAdvanced(

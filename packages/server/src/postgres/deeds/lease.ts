@@ -85,7 +85,7 @@ export async function readProof(
           LEFT JOIN pg_catalog.pg_stat_subscription w ON w.subid = s.oid AND w.relid IS NULL AND w.leader_pid IS NULL
           WHERE d.datname = current_database()) AS progress,
         (SELECT json_object_agg(f.publisher, json_build_object('term', f.term, 'homed', f.homed::text, 'rest', f.rest::text))
-          FROM lanekeeper.frozen f WHERE f.homed IS NOT NULL AND f.rest IS NOT NULL) AS frozen,
+          FROM lanekeeper.applied_tails(${withOrigins}) f) AS frozen,
         (SELECT coalesce(json_agg(f.publisher), '[]') FROM lanekeeper.frozen f WHERE f.lost) AS lost`,
   );
   const row = rows[0];

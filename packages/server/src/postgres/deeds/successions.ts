@@ -43,9 +43,11 @@ export async function recordSuccessions(
 ): Promise<void> {
   await together(client, async () => {
     // As much as is here at this moment: of what was fetched last the caller may not have been told.
-    const { rows } = await client.query<{ publisher: DataCenterName; homed: string | null; rest: string | null }>(
-      'SELECT publisher, homed::text, rest::text FROM lanekeeper.frozen WHERE publisher = ANY ($1) ORDER BY publisher FOR UPDATE',
-      [Object.keys(cuts)],
+    await client.query('SELECT FROM lanekeeper.frozen WHERE publisher = ANY ($1) ORDER BY publisher FOR UPDATE', [
+      Object.keys(cuts),
+    ]);
+    const { rows } = await client.query<{ publisher: DataCenterName; homed: string; rest: string }>(
+      'SELECT publisher, homed::text, rest::text FROM lanekeeper.applied_tails(true)',
     );
     const here = new Map(rows.map(({ publisher, ...tail }) => [publisher, tail]));
     for (const succession of successions) {
