@@ -294,6 +294,8 @@ function problemsIn(
   if (syncProblem !== null) problems.push(`\`remote\` commits cannot wait: ${syncProblem}`);
   else if (lease.kind === 'held' && state.sync.waits.length === 0 && joined.length > 0)
     problems.push('alone: what is acknowledged now is held in this data center only');
+  for (const [of, { problem }] of state.tails)
+    if (problem !== null) problems.push(`what others have of ${of}, which was taken over, is not here: ${problem}`);
   if (state.rejoin !== null)
     problems.push(
       `taken over by ${state.rejoin.successor} in term ${state.rejoin.term}, coming back: next is ${state.rejoin.next}${state.rejoin.problem === null ? '' : ` (${state.rejoin.problem})`}`,
