@@ -13,28 +13,15 @@ ALTER TABLE lanekeeper.frozen
 COMMENT ON COLUMN lanekeeper.frozen.homed IS 'How far that log was applied here when its stream had ended, or was replayed from another data center since; null until it is known.';
 COMMENT ON COLUMN lanekeeper.frozen.lost IS 'What is missing here can be had from nobody: this data center has to be seeded again.';
 
--- Where the last transaction of each ended log ends that left something here. What its worker had come past besides (`frozen.homed`)
--- held nothing for us: who has come past the one has all that we have, and who has the other may have no more than that.
-CREATE FUNCTION lanekeeper.applied_tails(with_origins boolean, OUT publisher text, OUT term bigint, OUT homed pg_lsn, OUT rest pg_lsn)
-RETURNS SETOF record LANGUAGE plpgsql VOLATILE AS $$
-DECLARE
-  f lanekeeper.frozen;
-BEGIN
-  FOR f IN SELECT * FROM lanekeeper.frozen x WHERE x.homed IS NOT NULL AND x.rest IS NOT NULL LOOP
-    publisher := f.publisher;
-    term := f.term;
-    homed := f.homed;
-    rest := f.rest;
-    IF with_origins THEN
-      homed := least(homed, coalesce((SELECT pg_replication_origin_progress('pg_' || s.oid, true) FROM pg_subscription s
-        WHERE s.subdbid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()) AND s.subname = 'lanekeeper_' || f.publisher || '_homed'), homed));
-      rest := least(rest, coalesce((SELECT pg_replication_origin_progress('pg_' || s.oid, true) FROM pg_subscription s
-        WHERE s.subdbid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()) AND s.subname = 'lanekeeper_' || f.publisher || '_rest'), rest));
-    END IF;
-    RETURN NEXT;
-  END LOOP;
-END $$;
-REVOKE ALL ON FUNCTION lanekeeper.applied_tails(boolean) FROM PUBLIC;
+CREATE TABLE lanekeeper.thawed (
+  publisher text PRIMARY KEY,
+  term bigint NOT NULL,
+  homed pg_lsn,
+  rest pg_lsn,
+  at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE lanekeeper.thawed IS 'How far the log of a data center that was taken over was here when its streams went on: a succession that tells of it may arrive later. Never replicated.';
+COMMENT ON COLUMN lanekeeper.thawed.term IS 'Nobody ends these streams on account of this succession, or of an earlier one, any more.';
 
 -- Whether this data center has all that `cuts` of a succession say of the dead, its own log apart.
 CREATE FUNCTION lanekeeper.has_tails(cuts jsonb) RETURNS boolean
@@ -42,7 +29,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN
   RETURN NOT EXISTS (
     SELECT FROM jsonb_each(cuts) c WHERE c.key <> lanekeeper.dc() AND NOT EXISTS (
-      SELECT FROM lanekeeper.frozen f
+      SELECT FROM (SELECT publisher, homed, rest FROM lanekeeper.frozen UNION ALL SELECT publisher, homed, rest FROM lanekeeper.thawed) f
         WHERE f.publisher = c.key AND f.homed >= (c.value ->> 'homed')::pg_lsn AND f.rest >= (c.value ->> 'rest')::pg_lsn));
 END $$;
 REVOKE ALL ON FUNCTION lanekeeper.has_tails(jsonb) FROM PUBLIC;
@@ -86,12 +73,16 @@ BEGIN
 END $$;
 
 -- An acceptance is the mark of a move. That of a succession has the account '', which nobody is: its new home has all that the former
--- one had written.
+-- one had written. One that is sent again is put in place by the repair itself, and is no mark: the deed that it would wait for may come
+-- behind it in the same stream.
 CREATE FUNCTION lanekeeper.hold_acceptance() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   patience timestamptz := clock_timestamp() + make_interval(secs => lanekeeper.hold_ms() / 1000.0);
 BEGIN
+  IF pg_trigger_depth() > 1 OR cardinality(lanekeeper.dcs()) < 3 THEN
+    RETURN NEW;
+  END IF;
   LOOP
     IF NEW.account = '' THEN
       EXIT WHEN EXISTS (SELECT FROM lanekeeper.succession s WHERE s.term = NEW.term);
@@ -260,7 +251,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 DECLARE
   landed integer;
 BEGIN
-  IF coalesce(lanekeeper.lease_left_ms(), 0) < lanekeeper.lease_margin_ms() THEN
+  IF cardinality(lanekeeper.dcs()) < 3 OR coalesce(lanekeeper.lease_left_ms(), 0) < lanekeeper.lease_margin_ms() THEN
     RETURN 0;
   END IF;
   INSERT INTO lanekeeper.acceptance (account, term, counter, dc)

@@ -828,28 +828,6 @@ BEGIN
   RETURN sent;
 END $function$;
 
-CREATE OR REPLACE FUNCTION lanekeeper.applied_tails(with_origins boolean, OUT publisher text, OUT term bigint, OUT homed pg_lsn, OUT rest pg_lsn)
- RETURNS SETOF record
- LANGUAGE plpgsql
-AS $function$
-DECLARE
-  f lanekeeper.frozen;
-BEGIN
-  FOR f IN SELECT * FROM lanekeeper.frozen x WHERE x.homed IS NOT NULL AND x.rest IS NOT NULL LOOP
-    publisher := f.publisher;
-    term := f.term;
-    homed := f.homed;
-    rest := f.rest;
-    IF with_origins THEN
-      homed := least(homed, coalesce((SELECT pg_replication_origin_progress('pg_' || s.oid, true) FROM pg_subscription s
-        WHERE s.subdbid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()) AND s.subname = 'lanekeeper_' || f.publisher || '_homed'), homed));
-      rest := least(rest, coalesce((SELECT pg_replication_origin_progress('pg_' || s.oid, true) FROM pg_subscription s
-        WHERE s.subdbid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()) AND s.subname = 'lanekeeper_' || f.publisher || '_rest'), rest));
-    END IF;
-    RETURN NEXT;
-  END LOOP;
-END $function$;
-
 CREATE OR REPLACE FUNCTION lanekeeper.apply_change()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -2170,7 +2148,7 @@ AS $function$
 DECLARE
   landed integer;
 BEGIN
-  IF coalesce(lanekeeper.lease_left_ms(), 0) < lanekeeper.lease_margin_ms() THEN
+  IF cardinality(lanekeeper.dcs()) < 3 OR coalesce(lanekeeper.lease_left_ms(), 0) < lanekeeper.lease_margin_ms() THEN
     RETURN 0;
   END IF;
   INSERT INTO lanekeeper.acceptance (account, term, counter, dc)

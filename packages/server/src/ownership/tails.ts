@@ -117,9 +117,12 @@ function beyond(upTo: Cut, cut: Cut): Cut {
 }
 
 function isTold(reported: Tail | undefined, term: number, fetched: Cut | null): boolean {
-  if (reported?.term !== term) return false;
-  if (fetched === null) return true;
-  return comparePositions(reported.homed, fetched.homed) >= 0 && comparePositions(reported.rest, fetched.rest) >= 0;
+  return reported?.term === term && (fetched === null || covers(reported, fetched));
+}
+
+/** Whether the one comes up to the other, in both streams. */
+export function covers(tail: Cut, other: Cut): boolean {
+  return comparePositions(tail.homed, other.homed) >= 0 && comparePositions(tail.rest, other.rest) >= 0;
 }
 
 function mostAdvanced(

@@ -9,12 +9,12 @@
  * database, and goes on. What is between the two is in `tails.ts`: everybody in the view ends its streams from the failed one and
  * says so in the store, and we fetch what another one has and we have not. Who says nothing is waited out, and taken over as well.
  */
-import { comparePositions, type DataCenterName, type Succession, type SuccessionResult } from 'lanekeeper/model';
+import type { DataCenterName, Succession, SuccessionResult } from 'lanekeeper/model';
 import type { OwnershipEvent } from './events.ts';
 import type { FailoverOutcome, RecordableCut, Takeover } from './handover-state.ts';
 import { type Reason, reason, speaksOfGaps } from './reasons.ts';
 import type { Ownership } from './state.ts';
-import { isBehind, tailOf, unreported } from './tails.ts';
+import { covers, isBehind, tailOf, unreported } from './tails.ts';
 import { leaseLeftMs, nextRound, type Turn } from './turn.ts';
 import { effectiveTakeover, lapsesInMs, missing, noteRecorded, observe, ownRevision } from './views.ts';
 
@@ -128,11 +128,7 @@ function lackingTails(state: Ownership, from: DataCenterName): readonly DataCent
     if (record.inSync.includes(settings.here)) return [];
     const had = theirs[of];
     const have = tailOf(state, of, record.takenOver);
-    const whole =
-      had?.term === record.takenOver &&
-      have !== null &&
-      comparePositions(have.homed, had.homed) >= 0 &&
-      comparePositions(have.rest, had.rest) >= 0;
+    const whole = had?.term === record.takenOver && have !== null && covers(have, had);
     return whole ? [] : [of];
   });
 }

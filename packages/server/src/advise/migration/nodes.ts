@@ -11,9 +11,7 @@ export function unwrap(value: unknown): readonly [string, Node] | null {
 }
 
 export function nodesOf(value: unknown): readonly (readonly [string, Node])[] {
-  return Array.isArray(value)
-    ? value.flatMap((one) => (unwrap(one) === null ? [] : [unwrap(one) as [string, Node]]))
-    : [];
+  return (Array.isArray(value) ? value : []).map(unwrap).filter((one) => one !== null);
 }
 
 export function textOf(value: unknown): string {

@@ -85,7 +85,7 @@ export async function readProof(
           LEFT JOIN pg_catalog.pg_stat_subscription w ON w.subid = s.oid AND w.relid IS NULL AND w.leader_pid IS NULL
           WHERE d.datname = current_database()) AS progress,
         (SELECT json_object_agg(f.publisher, json_build_object('term', f.term, 'homed', f.homed::text, 'rest', f.rest::text))
-          FROM lanekeeper.applied_tails(${withOrigins}) f) AS frozen,
+          FROM lanekeeper.frozen f WHERE f.homed IS NOT NULL AND f.rest IS NOT NULL) AS frozen,
         (SELECT coalesce(json_agg(f.publisher), '[]') FROM lanekeeper.frozen f WHERE f.lost) AS lost`,
   );
   const row = rows[0];
@@ -114,9 +114,31 @@ export async function readProof(
       received: furthest('received'),
       applied: furthest('applied'),
       ...(withOrigins ? { homed: furthest('applied', 'homed') } : {}),
-      ...(frozen === null ? {} : { frozen }),
+      ...(frozen === null ? {} : { frozen: withOrigins ? appliedTails(frozen, progress) : frozen }),
     },
   };
+}
+
+/**
+ * Where the last transaction of each ended log ends that left something here (`readTails`): what its worker had come past besides held
+ * nothing. One that has no stream from there was seeded since, and has what is written down.
+ */
+function appliedTails(
+  frozen: Readonly<Record<DataCenterName, Tail>>,
+  progress: readonly { readonly name: string; readonly applied: string | null }[],
+): Readonly<Record<DataCenterName, Tail>> {
+  const least = (publisher: DataCenterName, stream: StreamName, tail: string) => {
+    const read = progress.find(({ name }) => name === subscriptionName(publisher, stream));
+    if (read === undefined) return tail;
+    const applied = read.applied ?? '0/0';
+    return comparePositions(applied, tail) < 0 ? applied : tail;
+  };
+  return Object.fromEntries(
+    Object.entries(frozen).map(([publisher, { term, homed, rest }]) => [
+      publisher,
+      { term, homed: least(publisher, 'homed', homed), rest: least(publisher, 'rest', rest) },
+    ]),
+  );
 }
 
 /** What a join has not compared yet may lack anything. */

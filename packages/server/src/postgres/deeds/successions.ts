@@ -43,17 +43,23 @@ export async function recordSuccessions(
 ): Promise<void> {
   await together(client, async () => {
     // As much as is here at this moment: of what was fetched last the caller may not have been told.
-    await client.query('SELECT FROM lanekeeper.frozen WHERE publisher = ANY ($1) ORDER BY publisher FOR UPDATE', [
-      Object.keys(cuts),
-    ]);
-    const { rows } = await client.query<{ publisher: DataCenterName; homed: string; rest: string }>(
-      'SELECT publisher, homed::text, rest::text FROM lanekeeper.applied_tails(true)',
+    const { rows: ended } = await client.query<{ publisher: DataCenterName }>(
+      'SELECT publisher FROM lanekeeper.frozen WHERE publisher = ANY ($1) AND homed IS NOT NULL ORDER BY publisher FOR UPDATE',
+      [Object.keys(cuts)],
     );
-    const here = new Map(rows.map(({ publisher, ...tail }) => [publisher, tail]));
+    const here = await readTails(
+      client,
+      ended.map(({ publisher }) => publisher),
+    );
+    const appliedOf = (publisher: DataCenterName, stream: StreamName) =>
+      here.find((one) => one.publisher === publisher && one.stream === stream)?.applied;
     for (const succession of successions) {
       const gone = Object.entries(cuts).flatMap(([of, { takenOver = 0, ...told }]) => {
-        const tail = here.get(of);
-        const cut = { ...told, homed: tail?.homed ?? told.homed, rest: tail?.rest ?? told.rest };
+        const cut = {
+          ...told,
+          homed: appliedOf(of, 'homed') ?? told.homed,
+          rest: appliedOf(of, 'rest') ?? told.rest,
+        };
         return takenOver <= succession.term ? [[of, cut] as const] : [];
       });
       await insert(client, succession, succession.kind === 'take' ? Object.fromEntries(gone) : {});
