@@ -3,6 +3,7 @@
  * others not, buffered ones through the log, and processes that are killed in the middle.
  */
 import { createLanekeeper, type DirectWrite, type Lanekeeper } from 'lanekeeper';
+import { Client } from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type TestAgents, testAgents } from '../support/agents.ts';
 import { applyPair } from '../support/applied.ts';
@@ -119,6 +120,18 @@ function shared(store: 'postgres' | 'nats'): void {
     };
     for (let n = 0; n < 20; n++) await notes(n % 2 ? 'ny' : 'la').put({ id: `v${n}`, body: 'x' });
     expect(await verify()).toMatchObject({ exitCode: 0, tables: [{ kind: 'equal' }] });
+    // Also what the data center that took it has not drained into itself.
+    const holder = new Client({ connectionString: pair.dc('ny').urls.superuser });
+    await holder.connect();
+    await holder.query('BEGIN; LOCK TABLE notes IN SHARE MODE');
+    await notes('ny').put({ id: 'v20', body: 'x' });
+    await eventually(agents, 'la has it', async () =>
+      expect(await on('la', "SELECT id FROM notes WHERE id = 'v20'")).toHaveLength(1),
+    );
+    const verified = verify();
+    await new Promise((resolve) => setTimeout(resolve, 2_000));
+    await holder.end();
+    expect(await verified).toMatchObject({ exitCode: 0, tables: [{ kind: 'equal' }] });
     await on('la', "SET session_replication_role = replica; UPDATE notes SET body = 'y' WHERE id = 'v3'");
     expect(await verify()).toMatchObject({ exitCode: 1, tables: [{ kind: 'differs', differences: 1 }] });
     const repair = await agents.command('ny', 'verify', '--table', 'public.notes', '--repair');

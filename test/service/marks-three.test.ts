@@ -2,7 +2,8 @@
  * What may not overtake what in a third data center, without agents: streams into `fra` are stopped one by one, so that the marks of
  * the present home arrive before what they go by.
  */
-import { recordSuccessions } from '@lanekeeper/server/postgres';
+import { connect, recordSuccessions, verifyTables } from '@lanekeeper/server/postgres';
+import { Client } from 'pg';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { runSql } from '../support/clusters.ts';
 import { using } from '../support/taken-over.ts';
@@ -185,3 +186,44 @@ test('what was given on by a successor that never wrote it waits until the deed 
   await vi.waitFor(async () => expect(await deedIn('fra')).toEqual([{ home: 'la', counter: 2 }]), patience);
   expect(await agent('fra', 'SELECT kind FROM lanekeeper.incident')).toEqual([]);
 });
+
+test('what is on its way from a third one, to one of two that are compared, is no difference between them', async () => {
+  await born('la', 'a9');
+  const compare = (how: { readonly unreachable?: string; readonly settleMs?: number } = {}) =>
+    verifyTables({
+      configuration: trio.dc('ny').configuration,
+      here: 'ny',
+      there: 'fra',
+      tables: ['public.orders'],
+      connect: (dc) => (applicationName) =>
+        connect(dc === how.unreachable ? 'postgres://127.0.0.1:1/none' : urls(dc).agent, { applicationName }),
+      ...how,
+    });
+  await stream('la', 'DISABLE');
+  await write('la', "UPDATE orders SET note = 'on its way' WHERE account = 'a9'");
+  await vi.waitFor(async () => expect(await orders('ny', 'a9')).toEqual(['on its way']), patience);
+  // Nobody sends it: then it is one.
+  expect(await compare()).toMatchObject({ clean: false, tables: [{ kind: 'differs', differences: 1 }] });
+  const held = await holding('fra', 'orders');
+  await stream('la', 'ENABLE');
+  expect(await compare({ settleMs: 300 })).toMatchObject({
+    clean: false,
+    tables: [{ kind: 'unsettled', unsettled: 1, reason: 'the homed stream from la to fra does not come on' }],
+  });
+  expect(await compare({ unreachable: 'la' })).toMatchObject({
+    clean: false,
+    tables: [{ kind: 'unsettled', reason: expect.stringMatching(/^la cannot be asked what is on its way: /) }],
+  });
+  const compared = compare();
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  await held.release();
+  expect(await compared).toMatchObject({ clean: true, tables: [{ kind: 'equal' }] });
+});
+
+/** Nothing is applied to the table until it is released. */
+async function holding(name: string, table: string): Promise<{ release(): Promise<void> }> {
+  const client = new Client({ connectionString: urls(name).superuser });
+  await client.connect();
+  await client.query(`BEGIN; LOCK TABLE ${table} IN SHARE MODE`);
+  return { release: () => client.end() };
+}

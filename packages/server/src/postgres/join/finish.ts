@@ -11,7 +11,7 @@ import { ensureStreams, type StreamOutcome } from '../streams/ensure.ts';
 import { addMembers } from '../streams/members.ts';
 import { streamNames, subscriptionName } from '../streams/names.ts';
 import { type VerifyProgress, type VerifyResult, verifyTables } from '../verify/verify.ts';
-import { type JoinSides, othersOf, type Sessions, SideUnavailable, Stopped } from './sides.ts';
+import { connectIn, type JoinSides, othersOf, type Sessions, SideUnavailable, Stopped } from './sides.ts';
 
 /** So many numbers of each sequence are left out: some were given out and seen, and their rows never left. */
 const numbersLeftOut = 1_000n;
@@ -86,7 +86,7 @@ export async function compare(
       configuration: target.configuration,
       here,
       there,
-      connect: (dc) => (dc === here ? target : side).connect('agent'),
+      connect: connectIn(sides, 'agent'),
       differencesMax: 100,
       onProgress: (progress) => onProgress({ ...progress, with: there }),
     });

@@ -29,6 +29,14 @@ export function othersOf({ source, peers = [] }: JoinSides): readonly JoinSide[]
   return [source, ...peers];
 }
 
+/** To whoever takes part. */
+export function connectIn(sides: JoinSides, role: RoleName): (dc: DataCenterName) => Connect {
+  const all = [sides.target, ...othersOf(sides)];
+  return (dc) =>
+    all.find(({ configuration }) => configuration.here === dc)?.connect(role) ??
+    (async () => ({ kind: 'unavailable', reason: 'unreachable', message: `${dc} does not take part`, code: null }));
+}
+
 /** Ends a run; what was done stays done. */
 export class Stopped extends Error {
   readonly hint: string | null;

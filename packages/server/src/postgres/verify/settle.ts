@@ -1,13 +1,15 @@
 /**
- * Rows that looked different may only be on their way. A difference counts when both sides have applied everything that
- * the other had when it was first seen, and neither has touched the row since. A row that never stands still is held for
- * a moment (FOR SHARE) in one data center and then in the other: it must be equal while its home holds it.
+ * Rows that looked different may only be on their way, from one of the two or from a third data center. A difference
+ * counts when both sides have applied everything that everybody had when it was first seen, and neither has touched the
+ * row since. A row that never stands still is held for a moment (FOR SHARE) in one data center after the other: it must be
+ * equal while its home holds it.
  */
+import type { DataCenterName } from 'lanekeeper/model';
 import { countPending } from '../merge/index.ts';
 import { databaseProblem } from '../transaction.ts';
 import { clockMs, countOnTheirWay } from './buffered.ts';
 import type { Comparable } from './comparable.ts';
-import { hasPassed, lockNamed, mark, readNamed, type Side } from './side.ts';
+import { hasPassed, lockNamed, mark, type Parties, readNamed, reads, type Side } from './side.ts';
 
 export type Settled = {
   /** Keys (JSON) whose rows differ for good. */
@@ -28,8 +30,7 @@ export type SettleOptions = {
 const holdMs = 500;
 
 export async function settle(
-  here: Side,
-  there: Side,
+  parties: Parties,
   c: Comparable,
   suspects: readonly string[],
   options: SettleOptions,
@@ -37,13 +38,13 @@ export async function settle(
   const different: string[] = [];
   let moving = suspects;
   for (let round = 0; round < options.rounds && moving.length > 0; round += 1) {
-    const before = await readBoth(here, there, c, moving);
+    const before = await readBoth(parties, c, moving);
     const unequal = moving.filter((key) => before.here.get(key) !== before.there.get(key));
     if (unequal.length === 0) return { different, unsettled: [], reason: null };
-    const silent = await untilPassed(here, there, c, options.timeoutMs);
-    if (silent !== null) return { different, unsettled: unequal, reason: silent };
-    const after = await readBoth(here, there, c, unequal);
+    const silent = await untilPassed(parties, c, options.timeoutMs);
+    const after = await readBoth(parties, c, unequal);
     const still = unequal.filter((key) => after.here.get(key) !== after.there.get(key));
+    if (silent !== null) return { different, unsettled: still, reason: still.length > 0 ? silent : null };
     const stood = (key: string) =>
       before.here.get(key) === after.here.get(key) && before.there.get(key) === after.there.get(key);
     different.push(...still.filter(stood));
@@ -51,7 +52,7 @@ export async function settle(
   }
   const unsettled: string[] = [];
   for (const key of moving) {
-    const verdict = await hold(here, there, c, key);
+    const verdict = await hold(parties, c, key);
     if (verdict === 'different') different.push(key);
     if (verdict === 'unknown') unsettled.push(key);
   }
@@ -60,22 +61,41 @@ export async function settle(
 
 type Both = { readonly here: Map<string, string>; readonly there: Map<string, string> };
 
-async function readBoth(here: Side, there: Side, c: Comparable, keys: readonly string[]): Promise<Both> {
+async function readBoth({ here, there }: Parties, c: Comparable, keys: readonly string[]): Promise<Both> {
   const [ours, theirs] = await Promise.all([readNamed(here, c, keys), readNamed(there, c, keys)]);
   return { here: ours, there: theirs };
 }
 
-/** Waits until each side has applied what the other has now. Otherwise says which stream does not come on. */
-async function untilPassed(here: Side, there: Side, c: Comparable, timeoutMs: number): Promise<string | null> {
-  const [ours, theirs] = await Promise.all([
-    untilOnePassed(here, there, c, timeoutMs),
-    untilOnePassed(there, here, c, timeoutMs),
-  ]);
-  return ours ?? theirs;
+/** Waits until both sides have applied what everybody has now. Otherwise says what does not come on. */
+async function untilPassed(parties: Parties, c: Comparable, timeoutMs: number): Promise<string | null> {
+  const { here, there } = parties;
+  const others = await parties.others();
+  for (const from of [here, there, ...others.reached]) {
+    const silent = await untilBothPassed(from, parties, c, timeoutMs);
+    if (silent !== null) return silent;
+  }
+  for (const { dc, message } of others.silent)
+    if ((await mayCome(dc, here, c)) || (await mayCome(dc, there, c))) return message;
+  return null;
+}
+
+async function untilBothPassed(from: Side, { here, there }: Parties, c: Comparable, timeoutMs: number) {
+  for (const to of [here, there]) {
+    if (from !== here && from !== there && !(await mayCome(from.dc, to, c))) continue;
+    const silent = await untilOnePassed(from, to, c, timeoutMs);
+    if (silent !== null) return silent;
+  }
+  return null;
+}
+
+/** Nothing comes from a third one whose stream is not read; what it logged for every data center waits there. */
+async function mayCome(from: DataCenterName, to: Side, c: Comparable): Promise<boolean> {
+  return c.stream === 'everywhere' || (await reads(to, from, c.stream));
 }
 
 async function untilOnePassed(from: Side, to: Side, c: Comparable, timeoutMs: number): Promise<string | null> {
   if (c.stream === 'everywhere') return untilNothingWaits(from, to, c, timeoutMs);
+  if (from === to) return null;
   const lsn = await mark(from);
   const deadline = Date.now() + timeoutMs;
   for (;;) {
@@ -100,27 +120,28 @@ async function untilNothingWaits(from: Side, to: Side, c: Comparable, timeoutMs:
   }
 }
 
-async function hold(here: Side, there: Side, c: Comparable, key: string): Promise<'equal' | 'different' | 'unknown'> {
-  const first = await holdIn(here, there, c, key);
-  if (first === 'equal' || first === 'unknown') return first;
-  return holdIn(there, here, c, key);
+type Verdict = 'equal' | 'different' | 'unknown';
+
+/** Who holds a row that another one is the home of proves nothing by a difference. */
+async function hold(parties: Parties, c: Comparable, key: string): Promise<Verdict> {
+  const { here, there } = parties;
+  for (const holder of [here, there, ...(await parties.others()).reached]) {
+    const verdict = await holdIn(holder, parties, c, key);
+    if (verdict !== 'different') return verdict;
+  }
+  return 'different';
 }
 
-async function holdIn(
-  holder: Side,
-  other: Side,
-  c: Comparable,
-  key: string,
-): Promise<'equal' | 'different' | 'unknown'> {
+async function holdIn(holder: Side, parties: Parties, c: Comparable, key: string): Promise<Verdict> {
+  const { here, there } = parties;
   try {
     await holder.client.query(`BEGIN; SET LOCAL lock_timeout = ${holdMs}`);
     const held = await lockNamed(holder, c, key);
     // A row that is not there cannot be held: it might be on its way, or be deleted over there.
     if (held === null) return 'unknown';
-    const silent = await untilOnePassed(holder, other, c, holdMs);
-    if (silent !== null) return 'unknown';
-    const seen = await readNamed(other, c, [key]);
-    return seen.get(key) === held ? 'equal' : 'different';
+    if ((await untilBothPassed(holder, parties, c, holdMs)) !== null) return 'unknown';
+    const [ours, theirs] = await Promise.all([readNamed(here, c, [key]), readNamed(there, c, [key])]);
+    return ours.get(key) === held && theirs.get(key) === held ? 'equal' : 'different';
   } catch (thrown) {
     if (databaseProblem(thrown)?.code === '55P03') return 'unknown';
     throw thrown;

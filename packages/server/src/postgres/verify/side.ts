@@ -1,8 +1,9 @@
-/** One of the two databases that are compared: a session whose settings print every value alike on both. */
+/** The databases that are compared, and those that may have something on its way to them: sessions whose settings print every value alike. */
 import type { DataCenterName } from 'lanekeeper/model';
 import type { Client } from 'pg';
+import type { Connect, Unavailable } from '../connect.ts';
 import { pinnedSettings } from '../fence/index.ts';
-import { type StreamName, slotName } from '../streams/names.ts';
+import { type StreamName, slotName, subscriptionName } from '../streams/names.ts';
 import {
   boundarySql,
   type Comparable,
@@ -23,9 +24,51 @@ export type Side = {
   readonly marker: Client;
 };
 
+/** Data centers that are not compared. */
+export type Others = {
+  readonly reached: readonly Side[];
+  /** Those that cannot be asked, and why. */
+  readonly silent: readonly { readonly dc: DataCenterName; readonly message: string }[];
+};
+
+export type Parties = {
+  readonly here: Side;
+  readonly there: Side;
+  /** Asked when something differs, not before. */
+  readonly others: () => Promise<Others>;
+};
+
 export async function pinSettings(client: Client): Promise<void> {
   await client.query(pinnedSettings.join('; '));
   await client.query("SET search_path = pg_catalog; SET lc_monetary = 'C'");
+}
+
+/** Notes in `opened` what the caller has to end. */
+export async function openSide(dc: DataCenterName, connect: Connect, opened: Client[]): Promise<Side | Unavailable> {
+  const clients: Client[] = [];
+  for (let n = 0; n < 2; n += 1) {
+    const result = await connect('lanekeeper verify');
+    if (result.kind === 'unavailable') return result;
+    opened.push(result.client);
+    clients.push(result.client);
+    await pinSettings(result.client);
+  }
+  const [client, marker] = clients as [Client, Client];
+  return { dc, client, marker };
+}
+
+export async function openOthers(
+  names: readonly DataCenterName[],
+  connect: (dc: DataCenterName) => Connect,
+  opened: Client[],
+): Promise<Others> {
+  const sides = await Promise.all(names.map(async (dc) => ({ dc, side: await openSide(dc, connect(dc), opened) })));
+  return {
+    reached: sides.flatMap(({ side }) => ('kind' in side ? [] : [side])),
+    silent: sides.flatMap(({ dc, side }) =>
+      'kind' in side ? [{ dc, message: `${dc} cannot be asked what is on its way: ${side.message}` }] : [],
+    ),
+  };
 }
 
 export async function readChunk(side: Side, c: Comparable, range: Range): Promise<ChunkHash> {
@@ -92,4 +135,14 @@ export async function hasPassed(
     [slotName(reader, stream), lsn],
   );
   return rows[0]?.passed ?? null;
+}
+
+/** Whether `side` has a stream of `publisher` open. */
+export async function reads(side: Side, publisher: DataCenterName, stream: StreamName): Promise<boolean> {
+  const { rows } = await side.marker.query<{ reads: boolean }>(
+    `SELECT EXISTS (SELECT FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
+       WHERE d.datname = current_database() AND s.subname = $1 AND s.subenabled) AS reads`,
+    [subscriptionName(publisher, stream)],
+  );
+  return rows[0]?.reads === true;
 }

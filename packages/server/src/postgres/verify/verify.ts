@@ -19,7 +19,17 @@ import { ownHomedTables, ownRestTables, streamOf } from '../streams/names.ts';
 import { databaseProblem } from '../transaction.ts';
 import { type Comparable, comparableOf, type Incomparable, type Range, textOrderSql } from './comparable.ts';
 import { settle } from './settle.ts';
-import { pinSettings, readBoundary, readChunk, readRange, readValues, type Side } from './side.ts';
+import {
+  type Others,
+  openOthers,
+  openSide,
+  type Parties,
+  readBoundary,
+  readChunk,
+  readRange,
+  readValues,
+  type Side,
+} from './side.ts';
 
 export type Difference = {
   readonly table: TableName;
@@ -70,7 +80,10 @@ export type VerifyOptions = {
   readonly configuration: Configuration;
   readonly here: DataCenterName;
   readonly there: DataCenterName;
-  /** Connections by a role that may read every table and lock its rows: the agent. */
+  /**
+   * Connections by a role that may read every table and lock its rows: the agent. Also to data centers that are not
+   * compared, once something differs: it may be on its way from there.
+   */
   readonly connect: (dc: DataCenterName) => Connect;
   /** Default: every replicated table. */
   readonly tables?: readonly TableName[];
@@ -98,31 +111,22 @@ const byteOrderFactor = 50;
 
 export async function verifyTables(options: VerifyOptions): Promise<VerifyResult> {
   const opened: Client[] = [];
-  const open = async (dc: DataCenterName): Promise<Side | Unavailable> => {
-    const connect = options.connect(dc);
-    const clients: Client[] = [];
-    for (let n = 0; n < 2; n += 1) {
-      const result = await connect('lanekeeper verify');
-      if (result.kind === 'unavailable') return result;
-      opened.push(result.client);
-      clients.push(result.client);
-      await pinSettings(result.client);
-    }
-    const [client, marker] = clients as [Client, Client];
-    return { dc, client, marker };
-  };
+  const { here: ours, there: theirs, connect } = options;
   try {
-    const here = await open(options.here);
-    if ('kind' in here) return { ...here, dataCenter: options.here };
-    const there = await open(options.there);
-    if ('kind' in there) return { ...there, dataCenter: options.there };
-    return await verifySides(here, there, options);
+    const here = await openSide(ours, connect(ours), opened);
+    if ('kind' in here) return { ...here, dataCenter: ours };
+    const there = await openSide(theirs, connect(theirs), opened);
+    if ('kind' in there) return { ...there, dataCenter: theirs };
+    const names = Object.keys(options.configuration.dataCenters).filter((dc) => dc !== ours && dc !== theirs);
+    let others: Promise<Others> | null = null;
+    return await verifySides({ here, there, others: () => (others ??= openOthers(names, connect, opened)) }, options);
   } finally {
     await Promise.all(opened.map((client) => client.end()));
   }
 }
 
-async function verifySides(here: Side, there: Side, options: VerifyOptions): Promise<VerifyResult> {
+async function verifySides(parties: Parties, options: VerifyOptions): Promise<VerifyResult> {
+  const { here, there } = parties;
   const wanted = await comparables(here, there, options);
   const verdicts: TableVerdict[] = [];
   const differences: Difference[] = [];
@@ -141,7 +145,7 @@ async function verifySides(here: Side, there: Side, options: VerifyOptions): Pro
         differences: found,
       });
     try {
-      verdicts.push(await verifyOne(here, there, one, options, differences, report));
+      verdicts.push(await verifyOne(parties, one, options, differences, report));
     } catch (thrown) {
       // A key whose type has no order, a table dropped meanwhile: said, and the other tables are still compared.
       const problem = databaseProblem(thrown);
@@ -192,13 +196,13 @@ async function readAll(client: Client): Promise<{ tables: ReadonlyMap<TableName,
 }
 
 async function verifyOne(
-  here: Side,
-  there: Side,
+  parties: Parties,
   c: Comparable,
   options: VerifyOptions,
   differences: Difference[],
   report: (rows: number, found: number) => void,
 ): Promise<TableVerdict> {
+  const { here, there } = parties;
   const max = options.differencesMax ?? 1_000;
   const size = (options.rowsPerChunk ?? 5_000) * (c.byteOrder ? byteOrderFactor : 1);
   const totals = { here: 0, there: 0, different: 0, unsettled: 0 };
@@ -213,7 +217,7 @@ async function verifyOne(
       for await (const suspects of suspectsIn(here, there, c, range)) {
         const settled = options.asItIs
           ? { different: suspects, unsettled: [], reason: null }
-          : await settle(here, there, c, suspects, { timeoutMs: options.settleMs ?? 30_000, rounds: roundsMax });
+          : await settle(parties, c, suspects, { timeoutMs: options.settleMs ?? 30_000, rounds: roundsMax });
         totals.different += settled.different.length;
         totals.unsettled += settled.unsettled.length;
         reason = settled.reason ?? reason;
