@@ -81,7 +81,7 @@ export async function moveMany(
   lab: TestLab,
   { prefix, accounts }: MovingAccounts,
   wanted: number,
-  onMoved: (moved: number) => void = () => {},
+  onMoved: (moved: number, pauseMs: number | null) => void = () => {},
 ): Promise<Readonly<Record<string, number>> & { readonly moved: number }> {
   const names = Object.keys(lab.line.dataCenters);
   const first = names[0] ?? '';
@@ -106,11 +106,11 @@ export async function moveMany(
           body: JSON.stringify({ account, to, waitMs: 10_000, reason: 'test' }),
           signal: AbortSignal.timeout(30_000),
         });
-        const answer = (await response.json()) as { kind?: string; home?: string; reason?: string };
+        const answer = (await response.json()) as { kind?: string; home?: string; reason?: string; pauseMs?: number };
         const kind = answer.kind === 'moved' ? 'moved' : `${answer.kind ?? response.status} ${answer.reason ?? ''}`;
         outcomes[kind] = (outcomes[kind] ?? 0) + 1;
         if (answer.home) homes.set(account, answer.home);
-        if (answer.kind === 'moved') onMoved(outcomes.moved);
+        if (answer.kind === 'moved') onMoved(outcomes.moved, answer.pauseMs ?? null);
         else await new Promise((resolve) => setTimeout(resolve, 200));
       } finally {
         underway--;
