@@ -3,8 +3,7 @@
  * here and nowhere else. `npm run test:approaches` runs them under every approach but the usual one, which `npm test` has.
  */
 import { type ApproachName, approaches } from 'lanekeeper/model';
-
-type Side = 'ny' | 'la';
+import type { Side } from './sides.ts';
 
 /** `LANEKEEPER_TEST_APPROACH=active-passive npx vitest run test/service/storefront/shop.test.ts` */
 export const approachToTest = approachNamed(process.env.LANEKEEPER_TEST_APPROACH || 'full-active-active');

@@ -1,6 +1,7 @@
-/** `lanekeeper lab` with the storefront, under the approach to test. */
+/** `lanekeeper lab` with the storefront, under the approach to test, in the data centers to test it in. */
 import { approachToTest, split } from './approach.ts';
 import { type TestLab, testLab } from './lab.ts';
+import { sides } from './sides.ts';
 
 let started: Promise<TestLab> | null = null;
 let users = 0;
@@ -9,7 +10,13 @@ let users = 0;
 export async function storefrontLab(): Promise<TestLab> {
   users += 1;
   // Frontends have no keys, so they cannot hand a session over to a host that shares no domain with theirs.
-  started ??= testLab(['--approach', approachToTest, ...(split ? ['--hosts', 'names'] : [])]);
+  started ??= testLab([
+    '--data-centers',
+    sides.join(','),
+    '--approach',
+    approachToTest,
+    ...(split ? ['--hosts', 'names'] : []),
+  ]);
   const lab = await started;
   return {
     ...lab,

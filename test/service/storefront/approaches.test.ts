@@ -4,6 +4,7 @@
  */
 import { type ApproachName, approaches } from 'lanekeeper/model';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { type Side, sides } from '../../support/sides.ts';
 import { until } from './hand-agent.ts';
 import { Shopper } from './shopper.ts';
 import { deskPassphrase, startTwoCoasts, type TwoCoasts } from './two-coasts.ts';
@@ -19,7 +20,7 @@ describe.each(Object.keys(approaches) as ApproachName[])('%s', (approach) => {
   const home = homes === 'single' ? 'ny' : 'la';
   const away = home === 'ny' ? 'la' : 'ny';
   /** The edge takes the customer home; otherwise she stays where she is. */
-  const servedBy = (asked: 'ny' | 'la') => (routing === 'customer' ? home : asked);
+  const servedBy = (asked: Side) => (routing === 'customer' ? home : asked);
 
   let coasts: TwoCoasts;
   beforeAll(async () => {
@@ -27,7 +28,7 @@ describe.each(Object.keys(approaches) as ApproachName[])('%s', (approach) => {
   });
   afterAll(() => coasts?.stop());
 
-  async function known(dc: 'ny' | 'la', table: string, id: string): Promise<void> {
+  async function known(dc: Side, table: string, id: string): Promise<void> {
     await until(`${id} is in ${table} of ${dc}`, async () => {
       return (await coasts.rows(dc, `SELECT FROM ${table} WHERE id = $1`, [id])).length === 1;
     });
@@ -52,7 +53,7 @@ describe.each(Object.keys(approaches) as ApproachName[])('%s', (approach) => {
       json: { account: { email, home } },
     });
     const { id } = registered.json.account;
-    await known(away, 'accounts', id);
+    for (const dc of sides) await known(dc, 'accounts', id);
     expect(await ada.get('la', '/cart')).toMatchObject({ status: 200, json: { count: 2, total: 14400 } });
     expect((await new Shopper(coasts).post('ny', '/register', { email, password })).json).toMatchObject({
       error: { code: 'LK_CLAIM_TAKEN' },
@@ -75,8 +76,8 @@ describe.each(Object.keys(approaches) as ApproachName[])('%s', (approach) => {
       json: { order: { total: 17300, placedIn: routing === 'connection' ? 'ny' : home } },
     });
     const { order } = ordered.json;
-    await known(away, 'orders', order.id);
-    for (const dc of ['la', 'ny'] as const) {
+    for (const dc of sides) await known(dc, 'orders', order.id);
+    for (const dc of sides) {
       expect(await ada.post(dc, '/checkout', form)).toMatchObject({ status: 200, json: { order: { id: order.id } } });
       expect((await ada.get(dc, '/checkout/outcome/ada-1')).json).toMatchObject({
         kind: 'done',
@@ -112,7 +113,7 @@ describe.each(Object.keys(approaches) as ApproachName[])('%s', (approach) => {
 
     // All of it was written in one place, and both coasts have all of it.
     const deed = homes === 'single' ? '*' : id;
-    for (const dc of ['ny', 'la'] as const) {
+    for (const dc of sides) {
       expect(await coasts.rows(dc, 'SELECT home FROM lanekeeper.deed WHERE account = $1', [deed])).toEqual([{ home }]);
       const total = async () => (await coasts.rows(dc, 'SELECT total FROM orders'))[0]?.total;
       await until(`the change is in ${dc}`, async () => (await total()) === 10100);

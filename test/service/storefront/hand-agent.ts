@@ -1,5 +1,5 @@
 /**
- * An agent by hand: what an application asks of it over HTTP (claims, moves, who succeeded whom), done step by step in the two
+ * An agent by hand: what an application asks of it over HTTP (claims, moves, who succeeded whom), done step by step in the
  * databases. It leaves out what agents decide for themselves: dwell, budget, the gate.
  */
 import http from 'node:http';
@@ -138,10 +138,13 @@ export async function moveByHand(pair: TestPair, account: string, from: Where, t
     ]);
     const { kind, term, counter } = given.rows[0];
     if (kind !== 'given') throw new Error(`${from.home} did not give ${account}: ${kind}`);
-    await until(
-      'the deed has arrived',
-      async () => (await whereIs(pair, to, account))?.epoch.counter === Number(counter),
-    );
+    // All the living (R3).
+    for (const dc of pair.names) {
+      await until(
+        `the deed has arrived in ${dc}`,
+        async () => (await whereIs(pair, dc, account))?.epoch.counter === Number(counter),
+      );
+    }
     const [accepted] = await query(pair, to, 'SELECT * FROM lanekeeper.accept($1, $2, $3)', [account, term, counter]);
     if (accepted?.kind !== 'accepted') throw new Error(`${to} did not accept: ${JSON.stringify(accepted)}`);
   } finally {

@@ -1,10 +1,11 @@
 /** A switchover by hand: everything that one coast holds goes to the other one, which is the only move that there is with one home for all. */
 import { Client } from 'pg';
+import type { Side } from '../../support/sides.ts';
 import { until } from './hand-agent.ts';
-import type { Coast, TwoCoasts } from './two-coasts.ts';
+import type { TwoCoasts } from './two-coasts.ts';
 
 /** Drain, wait for what is in flight, let every writer finish, name the new home, wait until it knows. */
-export async function switchOver(coasts: TwoCoasts, from: Coast['name'], to: Coast['name']): Promise<void> {
+export async function switchOver(coasts: TwoCoasts, from: Side, to: Side): Promise<void> {
   const giver = new Client({ connectionString: coasts.pair.dc(from).urls.agent });
   await giver.connect();
   try {
@@ -24,12 +25,15 @@ export async function switchOver(coasts: TwoCoasts, from: Coast['name'], to: Coa
     const term = Number(latest.rows[0]?.term);
     await giver.query("SELECT lanekeeper.succeed($1, 'switch', $2, $3, NULL, '{}')", [term, from, to]);
     await giver.query('COMMIT');
-    await until(`${to} knows that it is the home`, async () => {
-      const known = 'SELECT FROM lanekeeper.succession WHERE term = $1';
-      return (await coasts.rows(to, known, [term])).length === 1;
-    });
-    for (const { agent } of [coasts.ny, coasts.la])
-      agent.successions.push({ term, kind: 'switch', from, to, undoes: null });
+    for (const dc of coasts.names) {
+      await until(`${dc} knows that ${to} is the home`, async () => {
+        const known = 'SELECT FROM lanekeeper.succession WHERE term = $1';
+        return (await coasts.rows(dc, known, [term])).length === 1;
+      });
+    }
+    for (const dc of coasts.names) {
+      coasts.at(dc).agent.successions.push({ term, kind: 'switch', from, to, undoes: null });
+    }
   } finally {
     await giver.end();
   }

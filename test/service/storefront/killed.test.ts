@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { freePort, type LeashedProcess, spawnLeashed } from '@lanekeeper/lab';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { split } from '../../support/approach.ts';
+import { type Side, sides } from '../../support/sides.ts';
 import { until } from './hand-agent.ts';
 import { type PaymentProcess, paymentProcess } from './payment-service.ts';
 import { Shopper } from './shopper.ts';
@@ -30,7 +31,7 @@ afterAll(async () => {
 });
 
 /** An instance beside the one that took the order. */
-async function instance(dc: 'ny' | 'la', name: string): Promise<LeashedProcess> {
+async function instance(dc: Side, name: string): Promise<LeashedProcess> {
   const { env, written, urls } = coasts.pair.dc(dc);
   const config = join(directory, `${dc}.json`);
   await writeFile(config, JSON.stringify(written));
@@ -71,14 +72,15 @@ test('killed after the money has moved and before it knows: another instance ask
   expect(known.json.payment).toMatchObject({ state: 'pending', charged: 0, asked: true });
 
   await service.start();
-  // The instance of the other coast leaves it alone: the account is not at home there.
-  const [second, other] = [await instance('ny', 'ny-3'), await instance('la', 'la-2')];
+  // The instances elsewhere leave it alone: the account is not at home there.
+  const others = [await instance('ny', 'ny-3')];
+  for (const dc of sides.slice(1)) others.push(await instance(dc, `${dc}-2`));
   try {
     await until('it is paid', async () => {
       return (await shopper.get('ny', `/orders/${order.id}`)).json.payment.state === 'paid';
     });
   } finally {
-    for (const one of [second, other]) {
+    for (const one of others) {
       one.signal('SIGTERM');
       await one.exited;
     }

@@ -2,6 +2,7 @@
 import net from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { homeOf, oneHome, routing, servedBy } from '../../support/approach.ts';
+import { far, type Side, sides } from '../../support/sides.ts';
 import { until } from './hand-agent.ts';
 import { switchOver } from './hand-switchover.ts';
 import { type PaymentProcess, paymentProcess } from './payment-service.ts';
@@ -24,10 +25,9 @@ afterAll(async () => {
 beforeEach(() => service.start());
 afterEach(async () => {
   // The one home of all is where every test expects it.
-  if (writtenIn === 'la') await moved('*', 'ny');
+  if (writtenIn === far) await moved('*', 'ny');
 });
 
-type Side = 'ny' | 'la';
 let customers = 0;
 /** Only of one home for all. */
 let writtenIn: Side = 'ny';
@@ -61,8 +61,8 @@ async function payment(id: string, dc: Side = 'ny'): Promise<Row | undefined> {
   return rows[0];
 }
 
-async function settledOnBothCoasts(id: string, state = 'done'): Promise<void> {
-  for (const dc of ['ny', 'la'] as const) {
+async function settledEverywhere(id: string, state = 'done'): Promise<void> {
+  for (const dc of sides) {
     await until(`${id} is ${state} in ${dc}`, async () => (await payment(id, dc))?.state === state, 60_000);
   }
 }
@@ -73,7 +73,7 @@ async function chargedOnce(order: string, amount: number): Promise<void> {
 
 test('the payment service is down: orders are taken and say so; it comes up: each is charged once, at home', async () => {
   await service.kill('SIGTERM');
-  const all = await Promise.all([customer('ny'), customer('la'), customer('ny'), customer('la')]);
+  const all = await Promise.all([customer('ny'), customer('la'), customer('ny'), customer(far)]);
   const orders = await Promise.all(all.map((one) => ordered(one)));
   const [first, order] = [all[0]!, orders[0]!];
   await until('it was tried', async () => ((await payment(order))?.attempts ?? 0) > 0);
@@ -91,11 +91,11 @@ test('the payment service is down: orders are taken and say so; it comes up: eac
 
   await service.start();
   for (const [i, id] of orders.entries()) {
-    await settledOnBothCoasts(id);
+    await settledEverywhere(id);
     await chargedOnce(id, 2900);
     expect((await payment(id))?.settled_in).toBe(homeOf(all[i]!.at));
   }
-  const paid = await first.shopper.page('la', `/orders/${order}`);
+  const paid = await first.shopper.page(far, `/orders/${order}`);
   expect(paid.body).toContain('Paid.');
   expect(paid.body).toContain((await payment(order))!.receipt);
 });
@@ -111,23 +111,23 @@ test('the payment service is killed when the money has moved and nobody has hear
     return json.payment.state === 'pending' && json.payment.problem !== null;
   });
   await service.start();
-  await settledOnBothCoasts(order);
+  await settledEverywhere(order);
   await chargedOnce(order, 2900);
   expect((await payment(order))?.attempts).toBeGreaterThan(1);
 });
 
 test('pressed five times at once, on both coasts: one order, one charge', async () => {
-  const { shopper, id } = await customer('la', 'egg-cups', 2);
-  const presses = (['la', 'ny', 'la', 'ny', 'la'] as const).map((dc) =>
+  const { shopper, id } = await customer(far, 'egg-cups', 2);
+  const presses = ([far, 'ny', 'la', 'ny', far] as const).map((dc) =>
     shopper.post(dc, '/checkout', { requestId: 'five' }),
   );
   const answers = await Promise.all(presses);
   expect(answers.map((answer) => answer.status).sort()).toEqual([200, 200, 200, 200, 201]);
   const order = answers[0]!.json.order.id;
   expect(new Set(answers.map((answer) => answer.json.order.id))).toEqual(new Set([order]));
-  await settledOnBothCoasts(order);
+  await settledEverywhere(order);
   await chargedOnce(order, 6400);
-  expect(await coasts.rows('la', 'SELECT FROM payments WHERE account_id = $1', [id])).toHaveLength(1);
+  expect(await coasts.rows(far, 'SELECT FROM payments WHERE account_id = $1', [id])).toHaveLength(1);
 });
 
 test('the reply is lost: sent once more by way of the other coast, it is the same order and one charge', async () => {
@@ -135,27 +135,27 @@ test('the reply is lost: sent once more by way of the other coast, it is the sam
     const who = await customer('ny');
     const body = JSON.stringify({ requestId: 'lost' });
     await sendAndHangUp(who, '/checkout', body, waitMs);
-    const again = await who.shopper.post('la', '/checkout', { requestId: 'lost' });
+    const again = await who.shopper.post(far, '/checkout', { requestId: 'lost' });
     expect([200, 201], again.body).toContain(again.status);
-    expect(again.dc).toBe(servedBy('la', 'ny'));
+    expect(again.dc).toBe(servedBy(far, 'ny'));
     const { id } = again.json.order;
     const outcome = await who.shopper.get('ny', '/checkout/outcome/lost');
     expect(outcome.json).toMatchObject({ kind: 'done', order: { id } });
-    await settledOnBothCoasts(id);
+    await settledEverywhere(id);
     await chargedOnce(id, 2900);
-    expect((await who.shopper.get('la', '/orders')).json).toHaveLength(1);
-    expect((await who.shopper.get('la', '/checkout/outcome/lost')).json).toMatchObject({ dataCenter: 'ny' });
+    expect((await who.shopper.get(far, '/orders')).json).toHaveLength(1);
+    expect((await who.shopper.get(far, '/checkout/outcome/lost')).json).toMatchObject({ dataCenter: 'ny' });
   }
 });
 
 /** Sends a whole request to the edge and is gone before, while or after it is answered. */
 async function sendAndHangUp({ shopper, at }: Customer, path: string, body: string, waitMs: number): Promise<void> {
-  const { hostname, port } = new URL(coasts[at].edge.url);
+  const { hostname, port } = new URL(coasts.at(at).edge.url);
   const socket = net.connect(Number(port), hostname);
   const cookie = [...shopper.cookies].map(([name, value]) => `${name}=${value}`).join('; ');
   const head = [
     `POST ${path} HTTP/1.1`,
-    `host: ${new URL(originOf(coasts[at])).host}`,
+    `host: ${new URL(originOf(coasts.at(at))).host}`,
     'content-type: application/json',
     `content-length: ${Buffer.byteLength(body)}`,
     `cookie: ${cookie}`,
@@ -181,7 +181,7 @@ test('both coasts ask at the same moment for the same charge: it is one', async 
     answers.map(async (answer) => ((await answer.json()) as { receipt: string }).receipt),
   );
   expect(new Set(receipts).size).toBe(1);
-  await settledOnBothCoasts(order);
+  await settledEverywhere(order);
   await chargedOnce(order, 2900);
   expect((await payment(order))?.receipt).toBe(receipts[0]);
 });
@@ -189,11 +189,11 @@ test('both coasts ask at the same moment for the same charge: it is one', async 
 /** With one home for all, everything moves. */
 async function moved(account: string, to: Side): Promise<void> {
   if (oneHome) {
-    await switchOver(coasts, to === 'la' ? 'ny' : 'la', to);
+    await switchOver(coasts, to === far ? 'ny' : far, to);
     writtenIn = to;
     return;
   }
-  const result = await coasts[to].lanekeeper.move(account, to);
+  const result = await coasts.at(to).lanekeeper.move(account, to);
   expect(result).toMatchObject({ kind: 'moved', home: to });
 }
 
@@ -201,11 +201,11 @@ test('the account moves between order and charge: its new home charges', async (
   await service.kill('SIGTERM');
   const who = await customer('ny');
   const order = await ordered(who);
-  await moved(who.id, 'la');
+  await moved(who.id, far);
   await service.start();
-  await settledOnBothCoasts(order);
+  await settledEverywhere(order);
   await chargedOnce(order, 2900);
-  expect((await payment(order))?.settled_in).toBe('la');
+  expect((await payment(order))?.settled_in).toBe(far);
   expect((await who.shopper.get('ny', `/orders/${order}`)).json.payment).toMatchObject({
     state: 'paid',
     charged: 2900,
@@ -218,12 +218,12 @@ test('the account moves while the charge is under way: it does not wait for it, 
   const order = await ordered(who);
   await until('the money has moved', async () => (await service.movements(order)).length === 1);
   const startMs = performance.now();
-  await moved(who.id, 'la');
+  await moved(who.id, far);
   expect(performance.now() - startMs).toBeLessThan(2500);
-  await settledOnBothCoasts(order);
+  await settledEverywhere(order);
   await chargedOnce(order, 2900);
   // New York heard the answer and could not write it down any more; Los Angeles asked again. Unless its connection leads there.
-  const settled = routing === 'connection' ? { settled_in: 'ny', attempts: 1 } : { settled_in: 'la', attempts: 2 };
+  const settled = routing === 'connection' ? { settled_in: 'ny', attempts: 1 } : { settled_in: far, attempts: 2 };
   expect(await payment(order)).toMatchObject(settled);
 });
 
@@ -231,25 +231,25 @@ test('what is declined is set aside where everybody sees it, holds up nobody, an
   await service.start({ PAYMENT_LIMIT: '100000' });
   const rich = await customer('ny', 'moon-jar', 99);
   const order = await ordered(rich);
-  await settledOnBothCoasts(order, 'declined');
+  await settledEverywhere(order, 'declined');
   const next = await customer('ny');
   const small = await ordered(next);
-  await settledOnBothCoasts(small);
+  await settledEverywhere(small);
   expect(await service.movements(order)).toEqual([]);
   expect((await rich.shopper.page('ny', `/orders/${order}`)).body).toContain('Payment declined.');
 
   const clerk = new Shopper(coasts);
-  await clerk.post('la', '/desk/sign-in', { passphrase: deskPassphrase });
-  expect((await clerk.page('la', '/desk')).body).toContain(`data-set-aside="${order}"`);
-  expect((await clerk.get('la', '/desk')).json.setAside).toMatchObject([{ order, state: 'declined', attempts: 1 }]);
-  const page = await clerk.page('la', `/desk/orders/${order}`);
+  await clerk.post(far, '/desk/sign-in', { passphrase: deskPassphrase });
+  expect((await clerk.page(far, '/desk')).body).toContain(`data-set-aside="${order}"`);
+  expect((await clerk.get(far, '/desk')).json.setAside).toMatchObject([{ order, state: 'declined', attempts: 1 }]);
+  const page = await clerk.page(far, `/desk/orders/${order}`);
   expect(page.body).toContain('we charge at most 100000 cents at once');
   await service.start({ PAYMENT_LIMIT: '100000000' });
-  const again = await clerk.send('la', `/desk/orders/${order}/payment`, {});
-  expect(again, again.body).toMatchObject({ status: 303, dc: servedBy('la', 'ny') });
-  await settledOnBothCoasts(order);
+  const again = await clerk.send(far, `/desk/orders/${order}/payment`, {});
+  expect(again, again.body).toMatchObject({ status: 303, dc: servedBy(far, 'ny') });
+  await settledEverywhere(order);
   expect(await service.movements(order)).toHaveLength(1);
-  expect((await clerk.get('la', '/desk')).json.setAside).toEqual([]);
+  expect((await clerk.get(far, '/desk')).json.setAside).toEqual([]);
 });
 
 test('the desk changes and cancels: the difference is given back, and what was not charged yet never is', async () => {
@@ -257,12 +257,12 @@ test('the desk changes and cancels: the difference is given back, and what was n
   await clerk.post('ny', '/desk/sign-in', { passphrase: deskPassphrase });
   const who = await customer('ny', 'no-3-mug', 3);
   const order = await ordered(who);
-  await settledOnBothCoasts(order);
+  await settledEverywhere(order);
   const changed = await clerk.post('ny', `/desk/orders/${order}`, { quantities: { 'no-3-mug': 1 } });
   expect(changed.json.order).toMatchObject({ total: 3400, revision: 2, payment: { charged: 10_200 } });
-  await settledOnBothCoasts(`${order}.2`);
+  await settledEverywhere(`${order}.2`);
   await clerk.post('ny', `/desk/orders/${order}`, { action: 'cancel' });
-  await settledOnBothCoasts(`${order}.3`);
+  await settledEverywhere(`${order}.3`);
   expect(await service.movements(order)).toMatchObject([
     { kind: 'charge', amount: 10_200 },
     { kind: 'refund', amount: 6800 },
@@ -275,7 +275,7 @@ test('the desk changes and cancels: the difference is given back, and what was n
   const other = await customer('ny');
   const never = await untouchedOrder(other);
   expect((await clerk.post('ny', `/desk/orders/${never}`, { action: 'cancel' })).status).toBe(200);
-  await settledOnBothCoasts(never, 'withdrawn');
+  await settledEverywhere(never, 'withdrawn');
   await service.start();
   expect(await service.movements(never)).toEqual([]);
   expect((await other.shopper.get('ny', `/orders/${never}`)).json.payment).toMatchObject({ state: 'none', charged: 0 });

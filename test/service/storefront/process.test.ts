@@ -10,6 +10,7 @@ import { applyPair, lease } from '../../support/applied.ts';
 import { split } from '../../support/approach.ts';
 import { runSql } from '../../support/clusters.ts';
 import { type TestPair, testPair } from '../../support/pair.ts';
+import { far, sides } from '../../support/sides.ts';
 import { until } from './hand-agent.ts';
 import { exampleSections } from './two-coasts.ts';
 
@@ -24,7 +25,7 @@ let directory: string;
 const backPorts = new Map<string, number>();
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'lanekeeper-storefront-'));
-  pair = await testPair({ schema: 'SELECT', configuration: await exampleSections() });
+  pair = await testPair({ schema: 'SELECT', dataCenters: sides, configuration: await exampleSections() });
   for (const name of pair.names) backPorts.set(name, await freePort('127.0.0.1'));
   for (const name of pair.names) {
     const { written } = pair.dc(name);
@@ -93,12 +94,12 @@ test('migrations run once, also when two start at the same moment; the catalog i
     expect([code, err]).toEqual([0, '']);
     return out;
   };
-  expect(await seed('la')).toBe('Products are published from ny; la receives them from there.\n');
-  expect(await runSql(pair.dc('la').urls.superuser, 'SELECT FROM products')).toEqual([]);
+  expect(await seed(far)).toBe(`Products are published from ny; ${far} receives them from there.\n`);
+  expect(await runSql(pair.dc(far).urls.superuser, 'SELECT FROM products')).toEqual([]);
   expect(await seed('ny')).toBe('26 products published.\n');
   expect(await seed('ny')).toBe('The catalog is up to date.\n');
-  await until('the catalog is in la', async () => {
-    return (await runSql(pair.dc('la').urls.superuser, 'SELECT FROM products')).length === 26;
+  await until(`the catalog is in ${far}`, async () => {
+    return (await runSql(pair.dc(far).urls.superuser, 'SELECT FROM products')).length === 26;
   });
 });
 

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { goods } from '../../../examples/storefront/src/catalog/goods.ts';
 import { lease } from '../../support/applied.ts';
 import { oneHome } from '../../support/approach.ts';
+import { far, type Side } from '../../support/sides.ts';
 import { originOf, Shopper } from './shopper.ts';
 import { startTwoCoasts, type TwoCoasts } from './two-coasts.ts';
 
@@ -23,7 +24,7 @@ function email(): string {
   return `customer${customers}@example.com`;
 }
 
-async function registered(dc: 'ny' | 'la' = 'ny'): Promise<{ shopper: Shopper; email: string; id: string }> {
+async function registered(dc: Side = 'ny'): Promise<{ shopper: Shopper; email: string; id: string }> {
   const shopper = new Shopper(coasts);
   const address = email();
   const answer = await shopper.post(dc, '/register', { email: address, password, name: 'Ada' });
@@ -33,8 +34,8 @@ async function registered(dc: 'ny' | 'la' = 'ny'): Promise<{ shopper: Shopper; e
 
 test('the catalog: all of it, one of it, a part of it; prices are cents', async () => {
   const shopper = new Shopper(coasts);
-  const all = await shopper.get('la', '/products');
-  expect(all).toMatchObject({ status: 200, dc: 'la' });
+  const all = await shopper.get(far, '/products');
+  expect(all).toMatchObject({ status: 200, dc: far });
   expect(all.json).toHaveLength(goods.length);
   expect(all.json[0]).toMatchObject({ sku: 'no-3-mug', name: 'No. 3 Mug', price: 3400, category: 'drinking' });
   const skus = async (path: string) =>
@@ -302,7 +303,7 @@ test('forms from elsewhere are not taken in; those of the other coast are', asyn
     expect(refused.status, JSON.stringify(headers)).toBe(403);
     expect(refused.body).toContain('SHOP_FOREIGN_FORM');
   }
-  expect((await from({ origin: originOf(coasts.la), 'sec-fetch-site': 'same-site' })).status).toBe(303);
+  expect((await from({ origin: originOf(coasts.at(far)), 'sec-fetch-site': 'same-site' })).status).toBe(303);
 });
 
 test('bodies that are no bodies', async () => {
@@ -335,12 +336,12 @@ test('pictures, style and font: compressed, and kept for ever under their own na
   const paths = [...body.matchAll(/(?:src|href)="(\/assets\/[^"]+)"/g)].map((match) => match[1]!);
   expect(new Set(paths).size).toBe(goods.length + 5);
   for (const path of new Set(paths)) {
-    const asset = await shopper.get('la', path);
+    const asset = await shopper.get(far, path);
     expect(asset.status, path).toBe(200);
     expect(asset.headers['cache-control'], path).toContain('immutable');
   }
   const picture = paths.find((path) => path.includes('quart-jug'))!;
-  const { port } = new URL(coasts.ny.edge.url);
+  const { port } = new URL(coasts.at('ny').edge.url);
   const response = await fetch(`http://127.0.0.1:${port}${picture}`, { headers: { 'accept-encoding': 'br' } });
   expect(response.headers.get('content-encoding')).toBe('br');
   const plain = (await shopper.get('ny', picture)).body;

@@ -1,5 +1,6 @@
-/** A browser, as far as the shop can tell: keeps cookies, sends forms or JSON, goes to either coast by its host name. */
+/** A browser, as far as the shop can tell: keeps cookies, sends forms or JSON, goes to any coast by its host name. */
 import http from 'node:http';
+import type { Side } from '../../support/sides.ts';
 import type { Coast, TwoCoasts } from './two-coasts.ts';
 
 export type Answer = {
@@ -30,26 +31,30 @@ export class Shopper {
     this.#coasts = coasts;
   }
 
-  get(dc: 'ny' | 'la', path: string, ask: Ask = {}): Promise<Answer> {
+  get(dc: Side, path: string, ask: Ask = {}): Promise<Answer> {
     return this.ask(dc, 'GET', path, ask);
   }
 
-  post(dc: 'ny' | 'la', path: string, json: unknown = {}, ask: Ask = {}): Promise<Answer> {
+  post(dc: Side, path: string, json: unknown = {}, ask: Ask = {}): Promise<Answer> {
     return this.ask(dc, 'POST', path, { json, ...ask });
   }
 
   /** What a person sees. */
-  page(dc: 'ny' | 'la', path: string): Promise<Answer> {
+  page(dc: Side, path: string): Promise<Answer> {
     return this.ask(dc, 'GET', path, { accept: 'text/html' });
   }
 
   /** A form that a person sends, from a page of the same coast. */
-  send(dc: 'ny' | 'la', path: string, form: Readonly<Record<string, string>>): Promise<Answer> {
-    return this.ask(dc, 'POST', path, { form, accept: 'text/html', headers: { origin: originOf(this.#coasts[dc]) } });
+  send(dc: Side, path: string, form: Readonly<Record<string, string>>): Promise<Answer> {
+    return this.ask(dc, 'POST', path, {
+      form,
+      accept: 'text/html',
+      headers: { origin: originOf(this.#coasts.at(dc)) },
+    });
   }
 
-  async ask(dc: 'ny' | 'la', method: string, path: string, ask: Ask = {}): Promise<Answer> {
-    const coast = this.#coasts[dc];
+  async ask(dc: Side, method: string, path: string, ask: Ask = {}): Promise<Answer> {
+    const coast = this.#coasts.at(dc);
     const { hostname, port } = new URL(ask.direct ? coast.app : coast.edge.url);
     const body = bodyOf(ask);
     const type = ask.form ? 'application/x-www-form-urlencoded' : 'application/json';

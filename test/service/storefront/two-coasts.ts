@@ -1,5 +1,5 @@
 /**
- * The storefront on both coasts, in this process: two real databases with Lanekeeper applied, the real SDK, a real edge in
+ * The storefront on both coasts (or three, see `sides.ts`), in this process: real databases with Lanekeeper applied, the real SDK, a real edge in
  * front of each shop, and agents by hand that claim and move on request (`hand-agent.ts`). Under any of the five approaches;
  * under `stateless-frontends` the shop is a front and a back, which meet over HTTP.
  */
@@ -24,10 +24,11 @@ import { applyPair, lease } from '../../support/applied.ts';
 import { approachToTest } from '../../support/approach.ts';
 import { runSql, testRoleNames } from '../../support/clusters.ts';
 import { type TestPair, testPair } from '../../support/pair.ts';
+import { type Side, sides } from '../../support/sides.ts';
 import { type HandAgent, startHandAgent } from './hand-agent.ts';
 
 export type Coast = {
-  readonly name: 'ny' | 'la';
+  readonly name: Side;
   readonly configuration: Configuration;
   /** Of whoever has the database. */
   readonly lanekeeper: Lanekeeper;
@@ -39,10 +40,10 @@ export type Coast = {
 
 export type TwoCoasts = {
   readonly pair: TestPair;
-  readonly ny: Coast;
-  readonly la: Coast;
+  readonly names: readonly Side[];
+  at(name: Side): Coast;
   /** Rows from one coast's database, seen by the superuser. */
-  rows<Row = Record<string, unknown>>(dc: 'ny' | 'la', sql: string, values?: readonly unknown[]): Promise<Row[]>;
+  rows<Row = Record<string, unknown>>(dc: Side, sql: string, values?: readonly unknown[]): Promise<Row[]>;
   stop(): Promise<void>;
 };
 
@@ -68,7 +69,11 @@ export async function startTwoCoasts({
     for (const one of stops.splice(0).reverse()) await one();
   };
   try {
-    const pair = await testPair({ schema: 'SELECT', configuration: await exampleSections(approach) });
+    const pair = await testPair({
+      schema: 'SELECT',
+      dataCenters: sides,
+      configuration: await exampleSections(approach),
+    });
     stops.push(() => pair.stop());
     for (const name of pair.names) await prepare(pair, name);
     await applyPair(pair);
@@ -88,7 +93,7 @@ export async function startTwoCoasts({
       ports.set(name, { app, edge, back });
     }
     const addressed = (written: WrittenConfiguration): WrittenConfiguration => {
-      const places: Record<string, string> = { ny: 'New York', la: 'Los Angeles' };
+      const places: Record<string, string> = { ny: 'New York', la: 'Los Angeles', fra: 'Frankfurt' };
       for (const [name, dc] of Object.entries(written.dataCenters)) {
         const { app, edge, back } = ports.get(name)!;
         dc.place = places[name]!;
@@ -100,7 +105,7 @@ export async function startTwoCoasts({
       }
       return written;
     };
-    const open = async (name: Coast['name']): Promise<Coast> => {
+    const open = async (name: Side): Promise<Coast> => {
       const configuration = pair.configure(name, addressed);
       const dcEnv = { ...pair.dc(name).env, DATABASE_URL: pair.dc(name).urls.application };
       const lanekeeper = await createLanekeeper({ config: configuration, env: dcEnv, instance: `${name}-1` });
@@ -134,10 +139,16 @@ export async function startTwoCoasts({
       stops.push(() => edge.close());
       return { name, configuration, lanekeeper, agent: agents.get(name)!, edge, app: `http://127.0.0.1:${app}` };
     };
+    const coasts = new Map<Side, Coast>();
+    for (const name of sides) coasts.set(name, await open(name));
     return {
       pair,
-      ny: await open('ny'),
-      la: await open('la'),
+      names: sides,
+      at(name) {
+        const coast = coasts.get(name);
+        if (coast === undefined) throw new Error(`there is no coast ${name}`);
+        return coast;
+      },
       rows: (dc, sql, values) => runSql(pair.dc(dc).urls.superuser, sql, values),
       stop,
     };
@@ -168,17 +179,19 @@ async function prepare(pair: TestPair, name: string): Promise<void> {
   }
 }
 
-/** What `dist/seed.js` does in the feeder; the other coast has it when its stream brought it. */
+/** What `dist/seed.js` does in the feeder; the others have it when their streams brought it. */
 async function publishCatalog(pair: TestPair): Promise<void> {
   const db = connect(new pg.Pool({ connectionString: pair.dc('ny').urls.owner, max: 1 }));
   try {
     const written = await seed(db);
     for (let attempt = 0; attempt < 500; attempt += 1) {
-      const rows = await runSql(pair.dc('la').urls.superuser, 'SELECT FROM products');
-      if (rows.length === written) return;
+      const counts = sides.map(
+        async (name) => (await runSql(pair.dc(name).urls.superuser, 'SELECT FROM products')).length,
+      );
+      if ((await Promise.all(counts)).every((count) => count === written)) return;
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
-    throw new Error('the catalog did not reach la');
+    throw new Error('the catalog did not come everywhere');
   } finally {
     await db.destroy();
   }
