@@ -3,14 +3,14 @@
  * schedule; `npm run sim -- --seeds 1 --from SEED` runs it alone and shrinks it.
  */
 import { describe, expect, it } from 'vitest';
-import { run } from './run.ts';
+import { type RunOptions, run } from './run.ts';
 import { describe as describeSchedule, type Schedule, scheduleOf } from './schedule.ts';
 
 const share = (of: number) => Math.ceil((of * Number(process.env.SIM_SCHEDULES ?? 800)) / 800);
 const seedsUpTo = (count: number) => Array.from({ length: count }, (_, index) => index + 1);
 
-function mustHold(schedule: Schedule) {
-  const outcome = run(schedule);
+function mustHold(schedule: Schedule, watch?: RunOptions['watch']) {
+  const outcome = run(schedule, watch === undefined ? {} : { watch });
   const { violation } = outcome;
   if (violation !== null)
     throw new Error(`${violation.message} at ${violation.atMs} ms\n${describeSchedule(schedule)}`);
@@ -118,6 +118,30 @@ describe('two failures, one after the other', () => {
       mended += mustHold({ seed: 40 + step, dataCenters, manual: false, faults, operations: [] }).seen.mended;
     }
     expect(mended).toBeGreaterThan(12);
+  });
+});
+
+describe('a link between those who are left is cut as well', () => {
+  const untilMs = 24_000;
+  const cut = (dc: string, peer: string, atMs: number) => ({ kind: 'links cut', dc, peer, atMs, untilMs, value: 0 });
+  const dataCenters = ['ny', 'la', 'fra'];
+
+  it.each(['la', 'fra'])('who has all of it takes over, be it %s', { timeout: 60_000 }, (whole) => {
+    const behind = whole === 'la' ? 'fra' : 'la';
+    for (let seed = 1; seed <= 6; seed++) {
+      const lost = { kind: 'data center lost', dc: 'ny', atMs: 6800, untilMs, value: 0 };
+      // Cut for a shorter time than a peer is waited for: both are in the sync set of ny when it is lost.
+      const faults = [cut('ny', behind, 6000 + seed * 20), cut('la', 'fra', 6400 + seed * 60), lost];
+      const owners = new Set<string>();
+      mustHold({ seed, dataCenters, manual: false, faults, operations: [] }, ({ timeline, dcs }) =>
+        timeline.at(untilMs - 500, () => {
+          for (const { name, pg } of dcs)
+            for (const { kind, from, to } of pg.tables.succession.values())
+              if (name === to && kind === 'take' && from === 'ny') owners.add(to);
+        }),
+      );
+      expect([seed, ...owners]).toEqual([seed, whole]);
+    }
   });
 });
 

@@ -32,6 +32,8 @@ export type Positions = {
   readonly applied: Readonly<Record<DataCenterName, string>>;
   /** The same of the homed streams alone; absent: as `applied`. */
   readonly homed?: Readonly<Record<DataCenterName, string>>;
+  /** And of the other streams alone; absent: not known. */
+  readonly rest?: Readonly<Record<DataCenterName, string>>;
   /** Its tails of those that were taken over; absent: none. */
   readonly frozen?: Readonly<Record<DataCenterName, Tail>>;
 };

@@ -183,6 +183,7 @@ function readPositions(value: unknown): Positions {
     received: readByPeer('received', positions.received),
     applied: readByPeer('applied', positions.applied),
     ...(positions.homed === undefined ? {} : { homed: readByPeer('homed', positions.homed) }),
+    ...(positions.rest === undefined ? {} : { rest: readByPeer('rest', positions.rest) }),
     ...(positions.frozen === undefined ? {} : { frozen: readTails(positions.frozen) }),
   };
 }

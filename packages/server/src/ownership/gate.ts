@@ -33,6 +33,13 @@ export function isIncomplete(state: Ownership, peer: DataCenterName): boolean {
   return state.gates.get(peer)?.reasons.some(({ code }) => code === 'peer-incomplete') === true;
 }
 
+/** Whether the agent of `peer` answers us; so do then, in all likelihood, the rest of it. */
+export function isHeardOf({ gates, settings }: Ownership, peer: DataCenterName, nowMs: number): boolean {
+  const gate = gates.get(peer);
+  if (gate === undefined || nowMs - gate.observedMs > settings.observationMaxAgeMs) return false;
+  return !gate.reasons.some(({ code }) => code === 'peer-not-observed');
+}
+
 /** R3: the others that hold a lease; they have to know of a move before it counts. */
 export function thirds({ view }: Ownership, peer: DataCenterName): readonly DataCenterName[] {
   return [...view.peers].flatMap(([name, { record }]) =>

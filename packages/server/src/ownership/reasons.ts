@@ -54,6 +54,10 @@ export const reasonTable = {
     stops: 'start',
     help: 'it may have acknowledged writes that have not arrived here: see what would be lost, then force it',
   },
+  'another-has-more': {
+    stops: 'start',
+    help: 'another data center has more of it and cannot be reached from here: what is missing could not be fetched, so that one takes over',
+  },
   'nothing-to-undo': { stops: 'start', help: 'there is no such succession to hand back' },
   'behind-own-record': {
     stops: 'lease',

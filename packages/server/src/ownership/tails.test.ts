@@ -1,7 +1,7 @@
 import type { LeaseRecord, Succession, Tail } from 'lanekeeper/model';
 import { describe, expect, it } from 'vitest';
 import { Driver } from '../../../../test/support/ownership-driver.ts';
-import { type ArrivedDeed, reasonsNotToTake } from './index.ts';
+import { type ArrivedDeed, type Reason, reasonsNotToTake } from './index.ts';
 
 const take: Succession = { term: 2, kind: 'take', from: 'la', to: 'ny', undoes: null };
 const lapsed: Partial<LeaseRecord> = { revision: 7, state: 'expired', inSync: ['ny', 'fra'] };
@@ -138,6 +138,62 @@ describe('a third', () => {
     const agent = frozen(among(dead, {}, [theirs]));
     look(agent, { ...lapsed, revision: 9, takenOver: null }, {}, [theirs]).tick(50);
     expect(agent.state.tails.size).toBe(0);
+  });
+});
+
+describe('who takes over', () => {
+  const ended = { ...lapsed, state: 'expired' } as const;
+  const had = (homed: string, rest = '0/400'): Partial<LeaseRecord> => ({
+    positions: { log: '0/1', received: {}, applied: { la: homed }, homed: { la: homed }, rest: { la: rest } },
+  });
+  const unheard = [{ code: 'peer-not-observed' }] as const;
+  const unread = [{ code: 'not-streaming' }] as const;
+
+  /** la's lease has run out, and fra's is renewed. */
+  function lapse(fra: Partial<LeaseRecord>, reasons: readonly Reason[], la: Partial<LeaseRecord> = ended): Driver {
+    const agent = among(la, { ...fra, revision: 2 });
+    agent.positions = { ...agent.positions, applied: { la: '0/500' } };
+    for (let revision = 3; revision < 8; revision++) {
+      agent.send({ kind: 'gate', peer: 'fra', reasons }).wait(1500);
+      const others = [{ dataCenter: 'la', ...la } as const, { dataCenter: 'fra', ...fra, revision }];
+      const { leases } = agent.view([had('0/500'), ...others]);
+      while (agent.state.view.look.step !== 'reading') agent.tick(50);
+      agent.send({ kind: 'watched', round: agent.state.view.look.round, view: { term: 1, leases, successions: [] } });
+    }
+    return agent;
+  }
+  const because = (agent: Driver) => reasonsNotToTake(agent.state, 'la', false, agent.nowMs);
+
+  it.each([
+    ['more of the homed stream', had('0/600', '0/100')],
+    ['as much of it, and more of the other one', had('0/500', '0/401')],
+  ])('is another one that cannot be reached and has %s', (_, fra) => {
+    const agent = lapse(fra, unheard);
+    expect(because(agent)).toEqual([{ code: 'another-has-more', about: 'fra' }]);
+    expect(agent.has('succeed')).toBe(false);
+    expect(reasonsNotToTake(agent.state, 'la', true, agent.nowMs)).toEqual([]);
+    // What it had, it may still say: once it can be asked, it is.
+    agent.send({ kind: 'gate', peer: 'fra', reasons: unread }).tick(50);
+    expect(agent.has('succeed')).toBe(true);
+  });
+
+  it.each([
+    ['that can be asked for it', had('0/600'), unread, ended],
+    ['that has as much', had('0/500'), unheard, ended],
+    ['that has less, though more of the other stream', had('0/499', '0/900'), unheard, ended],
+    ['that may not take over', had('0/600'), unheard, { ...ended, inSync: ['ny'] }],
+    ['that was taken over itself', { ...had('0/600'), takenOver: 2 }, unheard, ended],
+    ['that gave its lease up', { ...had('0/600'), state: 'yielded' }, unheard, ended],
+  ] as const)('is not another one %s', (_, fra, reasons, la) => {
+    expect(lapse(fra, reasons, la).has('succeed')).toBe(true);
+  });
+
+  it('is not one whose lease runs out as well', () => {
+    const agent = lapse(had('0/600'), unheard);
+    agent.wait(7200);
+    expect(agent.has('succeed')).toBe(false);
+    look(agent, ended, { ...had('0/600'), revision: 7, state: 'expired' }, []).tick(50);
+    expect(agent.take('succeed').request).toMatchObject({ from: 'la', to: 'ny' });
   });
 });
 

@@ -8,9 +8,17 @@
  * From the new term on there is no way back: an agent that starts anew finds the succession in the store's history and not in its
  * database, and goes on. What is between the two is in `tails.ts`: everybody in the view ends its streams from the failed one and
  * says so in the store, and we fetch what another one has and we have not. Who says nothing is waited out, and taken over as well.
+ * What could not be fetched would be waited for, with nobody writing: so whoever lacks something of one it cannot reach does not claim.
  */
-import type { DataCenterName, Succession, SuccessionResult } from 'lanekeeper/model';
+import {
+  comparePositions,
+  type DataCenterName,
+  type Positions,
+  type Succession,
+  type SuccessionResult,
+} from 'lanekeeper/model';
 import type { OwnershipEvent } from './events.ts';
+import { isHeardOf } from './gate.ts';
 import type { FailoverOutcome, RecordableCut, Takeover } from './handover-state.ts';
 import { type Reason, reason, speaksOfGaps } from './reasons.ts';
 import type { Ownership } from './state.ts';
@@ -112,8 +120,31 @@ export function reasonsNotToTake(
   if (!forced && !record.inSync.includes(settings.here)) return [reason('not-in-sync', from)];
   const lacking = forced ? [] : lackingTails(state, from);
   if (lacking.length > 0) return [reason('not-in-sync', lacking.join(', '))];
+  const ahead = forced ? [] : aheadOutOfReach(state, from, nowMs);
+  if (ahead.length > 0) return [reason('another-has-more', ahead.join(', '))];
   // It learns of our gaps a moment after us, and may have died in that moment.
   return forced ? [] : (state.gates.get(from)?.reasons.filter(speaksOfGaps) ?? []);
+}
+
+/**
+ * Others that may take `from` over as well, have more of it, and could not be asked for it. It has written nothing for as long as a
+ * lease lasts, so what they had of it when they last renewed theirs is all that they will have. They are in an order, the most
+ * advanced one first, so that no two wait for each other; one whose own lease runs out is not waited for.
+ */
+function aheadOutOfReach(state: Ownership, from: DataCenterName, nowMs: number): readonly DataCenterName[] {
+  const { peers, own } = state.view;
+  const mayTake = peers.get(from)?.record.inSync ?? [];
+  return [...peers].flatMap(([peer, { record }]) => {
+    if (peer === from || record.takenOver !== null || !mayTake.includes(peer)) return [];
+    if (lapsesInMs(state, peer, nowMs) === 0 || isHeardOf(state, peer, nowMs)) return [];
+    return own === null || compareApplied(record.positions, own.positions, from) > 0 ? [peer] : [];
+  });
+}
+
+/** By the homed stream first: mostly it is the only one that anybody misses. */
+function compareApplied(a: Positions, b: Positions, of: DataCenterName): number {
+  const homed = comparePositions((a.homed ?? a.applied)[of] ?? '0/0', (b.homed ?? b.applied)[of] ?? '0/0');
+  return homed === 0 ? comparePositions(a.rest?.[of] ?? '0/0', b.rest?.[of] ?? '0/0') : homed;
 }
 
 /**

@@ -113,7 +113,7 @@ export async function readProof(
       log,
       received: furthest('received'),
       applied: furthest('applied'),
-      ...(withOrigins ? { homed: furthest('applied', 'homed') } : {}),
+      ...(withOrigins ? { homed: furthest('applied', 'homed'), rest: furthest('applied', 'rest') } : {}),
       ...(frozen === null ? {} : { frozen: withOrigins ? appliedTails(frozen, progress) : frozen }),
     },
   };
