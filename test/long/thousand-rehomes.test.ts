@@ -53,7 +53,7 @@ test.each([
   );
   expect(outcomes.moved).toBe(moves);
 
-  if (slow) await lab.command('lab', 'link', 'la', 'ny', '--heal');
+  if (slow) await lab.command('lab', 'link', 'la', 'ny', '--rtt', '60ms');
   await settled(supers, 60_000);
   expect(ledgers.flatMap(({ surprises }) => surprises)).toEqual([]);
   await expectEverywhere(lab, ledgers);

@@ -26,7 +26,7 @@ export function linkCommand(context: LabContext): Command {
     .addArgument(new Argument('[to]', 'another one'))
     .option('--cut', 'nothing arrives any more; what is sent waits for healing')
     .option('--refuse', 'connections are reset, as by a firewall that rejects')
-    .option('--heal', 'as it was')
+    .option('--heal', 'open again; its delay stays')
     .option('--one-way', 'only from the first to the second')
     .option('--rtt <duration>', 'round trip, for example 200ms; with --one-way, the delay of that direction', duration)
     .option('--jitter <duration>', 'up to this much more each way', duration)
