@@ -47,11 +47,11 @@ export function performHandover(agent: AgentProcess, action: HandoverAction): vo
       });
     case 'record': {
       const { successions } = action;
-      /** Of all who were gone when a takeover was decided. */
+      /** Of all who are gone by now: one that was taken over later, and knows nothing of that, must not read on behind an earlier row either. */
       const cutsAt = (term: number) =>
         Object.fromEntries(
           Object.entries(action.cuts)
-            .filter(([, { takenOver }]) => takenOver <= term)
+            .filter(([, { takenOver }]) => takenOver <= term || !simulation.broken('cuts of those before'))
             .map(([of, { generation, homed }]) => [of, { generation, homed: lsnOf(homed) }]),
         );
       return agent.query(

@@ -5,7 +5,6 @@ const conditions = ['lanekeeper-source'];
 const { module } = await runnerImport(new URL('./main.ts', import.meta.url).pathname, {
   configFile: false,
   logLevel: 'error',
-  resolve: { conditions },
-  ssr: { noExternal: [/lanekeeper/], resolve: { conditions } },
+  environments: { inline: { resolve: { conditions, noExternal: [/lanekeeper/] } } },
 });
 process.exitCode = await module.main(process.argv.slice(2));

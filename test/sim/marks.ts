@@ -27,8 +27,15 @@ export function waitsFor(pg: ModelPostgres, changes: readonly Change[]): string 
   for (const { op, table, key, value } of changes) {
     if (table === 'succession' && !pg.broken('no hold for tails')) {
       const { cuts } = value as SuccessionRow;
-      for (const [dc, { homed }] of Object.entries(cuts ?? {}))
-        if (dc !== pg.here && (pg.progress.get(dc) ?? 0) < homed) return `the log of ${dc} up to ${homed}`;
+      for (const [dc, { generation, homed }] of Object.entries(cuts ?? {})) {
+        if (dc === pg.here || generation < (pg.generations.get(dc) ?? 1)) continue;
+        const progress = pg.progress.get(dc) ?? 0;
+        if (progress < homed) return `the log of ${dc} up to ${homed}`;
+        if (pg.broken('more than the cut is let in')) continue;
+        // Only one that is not in the view may still be reading, or have more: nobody waits for what it says.
+        if (!pg.frozen.has(dc)) return `the end of the log of ${dc}`;
+        if (pg.isComingBack && progress > homed) return `what is here of ${dc} beyond ${homed} being set aside`;
+      }
     } else if (table === 'acceptance' && op === 'insert' && !pg.broken('no hold for acceptances')) {
       const [account, epoch] = key.split('@') as [string, string];
       const [term, counter] = epoch.split('.').map(Number) as [number, number];

@@ -7,7 +7,7 @@ import type { AgentProcess } from './agent.ts';
 import type { DataCenter } from './data-center.ts';
 import { lsnOf } from './handover.ts';
 import { relayed } from './relay.ts';
-import { ApplyError, type Transaction } from './rows.ts';
+import { ApplyError, type CutRow, type Transaction } from './rows.ts';
 
 type Result = Extract<OwnershipEvent, { kind: 'mended' }>['result'];
 
@@ -18,7 +18,8 @@ const holdLookMs = 25;
 export function performMend(agent: AgentProcess, { of, from, round, upTo }: Extract<Action, { kind: 'mend' }>): void {
   const { dc, simulation } = agent;
   const answer = (result: Result) => agent.handle({ kind: 'mended', round, result });
-  fetchTail(agent, simulation.dc(from), of, lsnOf(upTo.homed), (problem) => {
+  const generation = agent.state.view.peers.get(of)?.record.incarnation.generation ?? 1;
+  fetchTail(agent, simulation.dc(from), of, { generation, homed: lsnOf(upTo.homed) }, (problem) => {
     if (problem === null) return answer({ kind: 'reached', cut: dc.tail(of) });
     if (problem !== 'lost') return answer({ kind: 'not-yet', problem });
     agent.query(
@@ -37,7 +38,7 @@ export function fetchTail(
   agent: AgentProcess,
   source: DataCenter,
   of: string,
-  upToLsn: number,
+  { generation, homed: upToLsn }: CutRow,
   done: (problem: string | 'lost' | null) => void,
 ): void {
   const { dc, simulation } = agent;
@@ -75,6 +76,7 @@ export function fetchTail(
         () => {
           if (transaction === undefined) {
             pg.progress.set(of, Math.max(pg.progress.get(of) ?? 0, upToLsn));
+            pg.generations.set(of, Math.max(pg.generations.get(of) ?? 1, generation));
             return 'all';
           }
           const originLsn = transaction.originLsn as number;

@@ -280,6 +280,16 @@ export const mutants: readonly Mutant[] = [
   }),
   three(hole('two that are back never read each other', 'Rejoin, 4', 'not thawed afterwards')),
   three(hole('slots for those who are gone', 'Rejoin, 4')),
+  three(
+    hole(
+      'a row tells only of those who were gone in its term',
+      'Leases and the view change, 4',
+      'cuts of those before',
+    ),
+  ),
+  three(hole('more than the cut is let in', 'Leases and the view change, 5')),
+  three(hole('set aside once and for all', 'Rejoin, 1')),
+  three(hole('every succession undone', 'Rejoin, 2')),
 ];
 
 export type Kill = {

@@ -104,9 +104,14 @@ export class Observer {
 
   /** The first takeover by which a write does not count, by what a data center has of the successions. */
   #cutOff({ pg }: DataCenter, { write, generation }: Known): SuccessionRow | null {
-    for (const row of pg.successions) {
+    const { successions } = pg;
+    for (const row of successions) {
       const cut = row.cuts?.[write.dc];
-      if (cut?.generation === generation && (write.lsn ?? Number.POSITIVE_INFINITY) > cut.homed) return row;
+      if (cut?.generation !== generation || (write.lsn ?? Number.POSITIVE_INFINITY) <= cut.homed) continue;
+      // A row that was recorded late tells of those as well who were taken over after its term.
+      const taken = successions.filter(({ kind, from }) => kind === 'take' && from === write.dc);
+      const by = taken.findLast(({ term }) => term <= row.term) ?? taken[0];
+      return by === undefined || by.term < row.term ? row : by;
     }
     return null;
   }

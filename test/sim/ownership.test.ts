@@ -136,7 +136,7 @@ describe('a link between those who are left is cut as well', () => {
       mustHold({ seed, dataCenters, manual: false, faults, operations: [] }, ({ timeline, dcs }) =>
         timeline.at(untilMs - 500, () => {
           for (const { name, pg } of dcs)
-            for (const { kind, from, to } of pg.tables.succession.values())
+            for (const { kind, from, to } of pg.successions)
               if (name === to && kind === 'take' && from === 'ny') owners.add(to);
         }),
       );
@@ -173,6 +173,19 @@ describe('what the simulation found', () => {
     ['a stage of an earlier return going on beside the next one', 2622],
     ['one taken over that was not frozen, for the succession was here', 2758],
     ['a slot withheld from one who was seeded again', 4057],
+    ['more of one that is gone than its successor had, in one that is coming back', 10_040],
+    ['the same, in one that had set nothing of it aside when it was taken over', 21_904],
+    ['the same, in one that went on hearing it behind the row of its takeover', 21_133],
+    ['the same, in one that was taken over and had not heard of that', 34_392],
+    ['what was fetched of a later generation, taken for more of the one before', 20_245],
+    ['one that died and came back while another one was coming back and away', 31_816],
+    ['the same, when that one was about to be let in', 22_797],
+    ['two that came back, one of which had begun again for a later takeover', 23_558],
+    ['a generation that was raised, and a view that changed before the answer', 21_217],
+    ['a slot made anew for an earlier home, and what was stranded before', 31_602],
+    ['a succession undone with what was stranded, and marks that go by it', 33_070],
+    ['the mark of a switchover, sent again beside its own stream', 21_275],
+    ['begun again, after the lease store had let it in without a word', 25_183],
   ])('among three: %s', (_, seed) => {
     mustHold(scheduleOf(seed, 3));
   });

@@ -65,6 +65,10 @@ export type Rejoining = {
   readonly stage: string;
   readonly cut: number;
   readonly keys: readonly Pick<Change, 'table' | 'key'>[];
+  /** Of others that are gone: up to where what was here was left in place. */
+  readonly cuts?: Readonly<Record<string, number>>;
+  /** The generation was raised, and the lease store was asked in this term: as long as it lasts, it may say yes. */
+  readonly asked?: number | null;
 };
 
 export const epochKey = (account: string, { term, counter }: Epoch) => `${account}@${term}.${counter}`;
@@ -285,9 +289,15 @@ export class ModelPostgres extends ModelServer {
     }
   }
 
+  /** An agent that was killed may have left the last stage unwritten. */
+  get isComingBack(): boolean {
+    return this.rejoining !== null && this.rejoining.stage !== 'readmitted' && this.leaseLeftMs() <= 0;
+  }
+
   /** Rows that were undone are missing until the home has sent them again. */
   get isUndone(): boolean {
-    return isAfterUndo(this.rejoining) && this.rejoining?.stage !== 'readmitted';
+    const { rejoining } = this;
+    return (isAfterUndo(rejoining) || (rejoining?.keys.length ?? 0) > 0) && this.isComingBack;
   }
 
   /** False: a trigger left it out, or there was nothing to change. */

@@ -47,7 +47,7 @@ function fetchTails(rejoin: Rejoin, peers: readonly DataCenter[], onSeeded: () =
   if (cut === null || (pg.progress.get(first.name) ?? 0) >= cut.homed) return on();
   const source = [home, ...rejoin.living].find((one) => one !== first);
   if (source === undefined) return seedAnew(rejoin, onSeeded);
-  fetchTail(agent, source, first.name, cut.homed, (problem) => {
+  fetchTail(agent, source, first.name, cut, (problem) => {
     if (problem === null) return on();
     if (problem !== 'lost') return rejoin.notYet(problem);
     seedAnew(rejoin, onSeeded);
@@ -111,7 +111,7 @@ export function thawThoseBack(agent: AgentProcess): void {
   if (end === null || (pg.progress.get(there.name) ?? 0) >= end.homed) return on();
   const source = dc.peers.find(({ name }) => name !== there.name && isBack(name));
   if (source === undefined) return;
-  fetchTail(agent, source, there.name, end.homed, (problem) => {
+  fetchTail(agent, source, there.name, end, (problem) => {
     if (problem === null) on();
   });
 }
@@ -131,7 +131,7 @@ function goOn(dc: DataCenter, there: DataCenter): void {
 
 /** The home of each key that was undone sends it, so that its present row comes after whatever was written to it before. */
 function resend(rejoin: Rejoin): void {
-  const { agent, dc, living } = rejoin;
+  const { agent, dc, home, living } = rejoin;
   const { simulation } = agent;
   const left = new Map((dc.pg.rejoining?.keys ?? []).map((one) => [`${one.table} ${one.key}`, one]));
   const upTo = new Map<string, number>();
@@ -142,10 +142,12 @@ function resend(rejoin: Rejoin): void {
         if (!dc.from(there.name).connected) return 'a stream does not run';
         for (const [name, { table, key }] of simulation.broken('not sent again') ? [] : left) {
           const account = accountOf(table, key);
-          // Rows about whole data centers come by themselves, and so do entries of the ledger.
           if (account !== null) {
             const present = there.pg.present(account);
             if (present?.home !== there.name || !present.accepted) continue;
+          } else if (there !== home) continue;
+          // Marks of switchovers are put down again by whoever put them down.
+          if (account !== null || table !== 'acceptance') {
             const value = there.pg.tables[table].get(key);
             there.pg.commit([{ op: 'repair', table, key, ...(value === undefined ? {} : { value }) }]);
           }

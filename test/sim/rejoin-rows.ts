@@ -19,6 +19,13 @@ export function lastCut(home: ModelPostgres, dc: string, generation: number): Cu
   return last;
 }
 
+/** Where the log of one that comes back ends: an earlier attempt may have raised its generation already. */
+export function ownCut(home: ModelPostgres, dc: string, takenOver: number): CutRow | null {
+  return (
+    home.successions.findLast(({ term, cuts }) => term >= takenOver && cuts?.[dc] !== undefined)?.cuts?.[dc] ?? null
+  );
+}
+
 /** The end of the last generation before the present one: what was applied of it has to be whole, and no more than that. */
 export function endOfEarlier(home: ModelPostgres, dc: string, generation: number): CutRow | null {
   let last: CutRow | null = null;
@@ -53,14 +60,15 @@ export function strandedRows(
   const { slot } = dc.to(home.here);
   const from = broken('stranded by slot position') ? (slot?.writtenLsn ?? 0) : own.homed;
   const written = pg.wal.filter(({ lsn, origin }) => origin === null && lsn > from);
-  // It may have gone beyond the cut where there was nothing to apply.
-  const begins = slot?.writtenLsn ?? Number.POSITIVE_INFINITY;
-  if (written.some(({ lsn }) => lsn <= begins)) return 'the slot begins beyond the cut';
   add(
     name,
     own.generation,
     written.map((one) => ({ ...one, at: one.lsn })),
   );
+  // What an earlier attempt has written down is not in a slot that was made anew since.
+  const begins = slot?.writtenLsn ?? Number.POSITIVE_INFINITY;
+  const lost = entries.slice(0, written.filter(({ lsn }) => lsn <= begins).flatMap(({ changes }) => changes).length);
+  if (lost.some(({ key }) => !home.tables.stranded.has(key))) return 'the slot begins beyond the cut';
   for (const peer of broken('only the own lineage') ? [] : dc.peers) {
     const generation = pg.generations.get(peer.name) ?? 1;
     const cut = lastCut(home, peer.name, generation);

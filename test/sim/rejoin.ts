@@ -6,8 +6,9 @@ import { type Action, type RejoinStage, rejoinStages } from '@lanekeeper/server/
 import type { AgentProcess } from './agent.ts';
 import type { DataCenter } from './data-center.ts';
 import type { Rejoining } from './postgres.ts';
+import { mustBeginAgain, unrecorded } from './rejoin-again.ts';
 import { catchUp } from './rejoin-catch-up.ts';
-import { lastCut, strandedRows } from './rejoin-rows.ts';
+import { lastCut, ownCut, strandedRows } from './rejoin-rows.ts';
 import type { Change } from './rows.ts';
 
 export type RejoinAction = Extract<Action, { kind: 'rejoin' }>;
@@ -90,7 +91,17 @@ export class Rejoin {
         const present = pg.rejoining?.term === term ? rejoinStages.indexOf(pg.rejoining.stage as RejoinStage) : -1;
         if (present >= rejoinStages.indexOf(stage) || (pg.rejoining?.term ?? 0) > term)
           return 'another agent has come further meanwhile';
-        pg.rejoining = { cut: Number.POSITIVE_INFINITY, keys: [], ...pg.rejoining, ...change, term, stage };
+        const asked = pg.rejoining?.term === term ? pg.rejoining.asked : null;
+        const before = pg.rejoining ?? {};
+        pg.rejoining = {
+          cut: Number.POSITIVE_INFINITY,
+          keys: [],
+          ...before,
+          ...change,
+          asked: asked ?? null,
+          term,
+          stage,
+        };
         return undefined;
       },
       () => this.reached(stage),
@@ -99,9 +110,58 @@ export class Rejoin {
 }
 
 const drainWithinMs = 900;
+const ledgerWithinMs = 1500;
 
 export function performRejoin(agent: AgentProcess, action: RejoinAction): void {
   const rejoin = new Rejoin(agent, action);
+  if (action.stage === 'frozen' || action.stage === 'stranded') return perform(rejoin);
+  let found: ReturnType<typeof mustBeginAgain> = null;
+  rejoin.remote(
+    rejoin.home,
+    () => {
+      found = mustBeginAgain(rejoin);
+      return undefined;
+    },
+    () => {
+      if (found === 'again') beginAgain(rejoin);
+      else if (found !== null) rejoin.notYet((found as { readonly wait: string }).wait);
+      else perform(rejoin);
+    },
+  );
+}
+
+/** An earlier attempt in the same term may have come further; what was undone then still has to be sent again. */
+function beginAgain(rejoin: Rejoin): void {
+  const { dc, action } = rejoin;
+  const { pg } = dc;
+  const before = pg.rejoining?.stage;
+  rejoin.here(
+    () => freezeAll(rejoin),
+    () =>
+      rejoin.here(
+        () => {
+          if (pg.rejoining?.term !== action.term || pg.rejoining.stage !== before)
+            return 'another agent has come further meanwhile';
+          pg.rejoining = { ...pg.rejoining, stage: 'frozen', cut: Number.POSITIVE_INFINITY };
+          return undefined;
+        },
+        () => rejoin.reached('frozen'),
+      ),
+  );
+}
+
+function freezeAll({ dc, action }: Rejoin): undefined | string {
+  const { pg } = dc;
+  for (const [peer, incoming] of dc.incoming) {
+    if (!pg.frozen.has(peer)) pg.frozen.set(peer, { term: action.takenOver, lost: false });
+    incoming.disable();
+    incoming.terminate();
+  }
+  return [...dc.incoming.values()].some(({ hasWorker }) => hasWorker) ? 'a stream does not end' : undefined;
+}
+
+function perform(rejoin: Rejoin): void {
+  const { agent, action } = rejoin;
   const { dc, simulation } = agent;
   const { pg } = dc;
   const { term } = action;
@@ -115,14 +175,7 @@ export function performRejoin(agent: AgentProcess, action: RejoinAction): void {
   switch (action.stage) {
     case 'frozen':
       return rejoin.here(
-        () => {
-          for (const [peer, incoming] of dc.incoming) {
-            if (!pg.frozen.has(peer)) pg.frozen.set(peer, { term: action.takenOver, lost: false });
-            incoming.disable();
-            incoming.terminate();
-          }
-          return [...dc.incoming.values()].some(({ hasWorker }) => hasWorker) ? 'a stream does not end' : undefined;
-        },
+        () => freezeAll(rejoin),
         // What was undone for an earlier takeover, and not sent again, still has to be.
         () => rejoin.reach('frozen', { cut: Number.POSITIVE_INFINITY }),
       );
@@ -146,28 +199,43 @@ export function performRejoin(agent: AgentProcess, action: RejoinAction): void {
           const kept =
             pg.relay.covers(there.name, there.pg.progress) || simulation.broken('back with empty relay slots');
           if (dc.peers.length > 1 && !kept) return `${there.name} lacks what is not kept here for it`;
+          // It was away when that was made, and reads on from what it had.
+          if (!there.pg.frozen.has(dc.name)) dc.to(there.name).handOutSlot();
           there.pg.conflicts = 0;
           pg.conflicts = 0;
           return undefined;
         },
         () => rejoin.reach('verified'),
       );
-    case 'readmitted':
+    case 'readmitted': {
+      const { term: view } = agent.state;
       return rejoin.here(
         () => {
-          if (pg.rejoining?.stage !== 'readmitted' || pg.rejoining.term !== term) {
+          if (pg.rejoining?.term !== term) return 'another agent has come further meanwhile';
+          if ((pg.rejoining.asked ?? null) === null) {
             pg.bases.clear();
             if (!simulation.broken('the same generation')) pg.generation++;
-            pg.rejoining = { term, stage: 'readmitted', cut: pg.rejoining?.cut ?? 0, keys: [] };
           }
+          pg.rejoining = { ...pg.rejoining, asked: view };
           return undefined;
         },
         () =>
           agent.askStore(
-            () => simulation.readmit(dc, action.takenOver),
-            (ok) => (ok === true ? rejoin.reached('readmitted') : rejoin.notYet('the lease store does not answer')),
+            // Not when somebody was taken over meanwhile: its successor does not wait for what is here.
+            () => simulation.readmit(dc, action.takenOver, view),
+            (ok) => {
+              if (ok !== true) return rejoin.notYet('the lease store does not answer');
+              rejoin.here(
+                () => {
+                  if (pg.rejoining?.term === term) pg.rejoining = { ...pg.rejoining, stage: 'readmitted', keys: [] };
+                  return undefined;
+                },
+                () => rejoin.reached('readmitted'),
+              );
+            },
           ),
       );
+    }
   }
 }
 
@@ -209,7 +277,9 @@ function stranded(rejoin: Rejoin): void {
   const session = {};
   const untilMs = simulation.timeline.nowMs + drainWithinMs;
   let keys: readonly Pick<Change, 'table' | 'key'>[] = [];
+  let writtenLsn = 0;
   let cut = 0;
+  const cuts: Record<string, number> = {};
   const quiet = () => {
     if (simulation.broken('stranded while somebody writes')) return undefined;
     if (pg.leaseLeftMs() > 0) return 'the lease is still there';
@@ -225,14 +295,19 @@ function stranded(rejoin: Rejoin): void {
     rejoin.remote(
       home,
       () => {
-        const own = lastCut(there, dc.name, pg.generation);
-        if (own === null) return 'the takeover is not recorded yet';
+        const own = ownCut(there, dc.name, rejoin.action.takenOver);
+        const late = simulation.broken('set aside once and for all') ? null : unrecorded(rejoin);
+        if (own === null || late !== null) return `the takeover of ${late ?? dc.name} is not recorded yet`;
         const found = strandedRows(dc, there, own, (hole) => simulation.broken(hole));
         if (typeof found === 'string') return found;
         const undone = simulation.broken('keys of an earlier attempt forgotten') ? [] : (pg.rejoining?.keys ?? []);
         simulation.observer.seen.foreign += found.entries.filter(({ value }) => value.dc !== dc.name).length;
         keys = [...new Map([...undone, ...found.keys].map((one) => [`${one.table} ${one.key}`, one])).values()];
         cut = own.homed;
+        for (const { name } of dc.peers) {
+          const other = lastCut(there, name, pg.generations.get(name) ?? 1);
+          if (other !== null) cuts[name] = other.homed;
+        }
         // Until the present deed is sent, marks go by what was before.
         for (const [account, base] of found.bases) if (!pg.bases.has(account)) pg.bases.set(account, base);
         const ledger = found.entries.filter(({ key }) => !there.tables.stranded.has(key));
@@ -243,11 +318,22 @@ function stranded(rejoin: Rejoin): void {
         };
         if (simulation.broken('undone before the ledger is durable')) there.later(dc.random.between(0, 20_000), write);
         else write();
+        writtenLsn = there.lsn;
         return undefined;
       },
-      () => rejoin.reach('stranded', { keys, cut }),
+      () => awaitLedger(simulation.timeline.nowMs + ledgerWithinMs),
     ),
   );
+  // The home may be lost as well: whoever takes it over has to have what was written down there.
+  const awaitLedger = (lastMs: number) =>
+    agent.query(
+      () => rejoin.living.every((peer) => peer === home || home.to(peer.name).flushedLsn >= writtenLsn),
+      (all) => {
+        if (all === true) return rejoin.reach('stranded', { keys, cut, cuts });
+        if (simulation.timeline.nowMs > lastMs) return rejoin.notYet('another one does not have the ledger yet');
+        agent.later(50, () => awaitLedger(lastMs));
+      },
+    );
 }
 
 /** Deletes what stranded transactions touched. What was applied of others beyond the cuts never was, either. */
@@ -255,7 +341,10 @@ function undo({ dc, home, agent }: Rejoin): undefined {
   const { pg } = dc;
   const { simulation } = agent;
   if (simulation.broken('rejoined without the undo')) return;
-  const keys = (pg.rejoining?.keys ?? []).filter(({ table, key }) => pg.tables[table].has(key));
+  // A succession that the home has as well is not sent once more before what goes by it.
+  const stays = ({ table, key }: Pick<Change, 'table' | 'key'>) =>
+    table === 'succession' && home.pg.tables.succession.has(key) && !simulation.broken('every succession undone');
+  const keys = (pg.rejoining?.keys ?? []).filter((one) => pg.tables[one.table].has(one.key) && !stays(one));
   if (keys.length > 0)
     pg.commit(
       keys.map(({ table, key }) => ({ op: 'delete', table, key })),
@@ -269,11 +358,11 @@ function undo({ dc, home, agent }: Rejoin): undefined {
 }
 
 /** What speaks against the old slot for `there` being dropped: it may hold what is needed once more. */
-function isReady({ dc, home, agent }: Rejoin, there: DataCenter): string | undefined {
+function isReady({ dc, home, agent, action }: Rejoin, there: DataCenter): string | undefined {
   const { pg } = there;
   if (agent.simulation.broken('thawed before its tail is there')) return undefined;
   if (!pg.frozen.has(dc.name)) return undefined;
-  const cut = lastCut(home.pg, dc.name, dc.pg.generation);
+  const cut = ownCut(home.pg, dc.name, action.takenOver);
   if (cut !== null && (pg.progress.get(dc.name) ?? 0) < cut.homed)
     return `${there.name} lacks what was written here last`;
   if (!pg.tables.succession.has(String(agent.state.rejoin?.takenOver)))

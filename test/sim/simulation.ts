@@ -259,9 +259,10 @@ export class Simulation {
     return result;
   }
 
-  readmit(dc: DataCenter, takenOver: number): boolean {
+  readmit(dc: DataCenter, takenOver: number, term: number): boolean {
     const readmission = { dataCenter: dc.name, takenOver, incarnation: dc.incarnation(), positions: dc.positions() };
-    const done = this.store.readmit(readmission);
+    const goesBy = this.broken('back while another one is taken over') ? {} : { term };
+    const done = this.store.readmit({ ...readmission, ...goesBy });
     if (done) this.observer.seen.readmissions++;
     // Repeating it after a lost answer finds it done.
     const record = this.store.read(this.storeMs).leases.find(({ dataCenter }) => dataCenter === dc.name);
@@ -372,6 +373,8 @@ export class Simulation {
     const moving = new Set<string>();
     for (const { pg, incoming } of dcs)
       for (const { publisher } of incoming.values()) {
+        // Nothing comes from there.
+        if (pg.frozen.has(publisher.here)) continue;
         const applied = pg.progress.get(publisher.here) ?? 0;
         const { wal } = publisher;
         for (let at = wal.length - 1; at >= 0 && (wal[at] as Transaction).lsn > applied; at--) {

@@ -332,6 +332,10 @@ export class Stream {
     this.slot = null;
   }
 
+  get isWithheld(): boolean {
+    return this.#withheld !== null;
+  }
+
   handOutSlot(): void {
     if (this.#withheld !== null) this.slot = this.#withheld;
     this.#withheld = null;

@@ -451,6 +451,21 @@ export function leaseStoreConforms(open: (cluster: string) => LeaseStore): void 
       );
     }));
 
+  it('readmits nobody by a view that is over', () =>
+    withStores(2, async (store, other) => {
+      await store.succeed(await broken(store));
+      expect(await store.readmit({ ...readmission, term: 1 })).toBe(false);
+      expect(await store.readmit({ ...readmission, term: 3 })).toBe(false);
+      const revision = revisionOf(await other.acquire(claim({ dataCenter: 'fra', holder: 'fra-1' })));
+      const request = { kind: 'switch', term: 2, from: 'fra', to: 'la', holder: 'fra-1', revision } as const;
+      // Either the one or the other came first.
+      const [back, { kind }] = await Promise.all([store.readmit({ ...readmission, term: 2 }), other.succeed(request)]);
+      expect(kind).toBe('succeeded');
+      expect((await recordOf(store, 'ny'))?.takenOver).toBe(back ? null : 2);
+      if (!back) expect(await store.readmit({ ...readmission, term: 3 })).toBe(true);
+      expect((await recordOf(store, 'ny'))?.takenOver).toBeNull();
+    }));
+
   it('readmits who was taken over as a new incarnation, once', () =>
     withStores(2, async (store, other) => {
       const request = await broken(store);

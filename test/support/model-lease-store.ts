@@ -91,8 +91,9 @@ export class ModelLeaseStore {
     return { kind: 'succeeded', term, view: this.read(nowMs) };
   }
 
-  readmit({ dataCenter, takenOver, incarnation, positions }: Readmission): boolean {
+  readmit({ dataCenter, takenOver, term, incarnation, positions }: Readmission): boolean {
     const present = this.#records.get(dataCenter);
+    if (term !== undefined && term !== this.#term) return false;
     if (present === undefined || present.takenOver !== takenOver) return false;
     if (incarnation.generation <= present.incarnation.generation) return false;
     if (isDemoted(incarnation, present.incarnation)) return false;

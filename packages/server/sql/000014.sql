@@ -39,6 +39,21 @@ REVOKE ALL ON FUNCTION lanekeeper.has_tails(jsonb) FROM PUBLIC;
 -- How long an apply worker waits at a mark before it gives up and is started again: it keeps its connection meanwhile.
 CREATE FUNCTION lanekeeper.hold_ms() RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT 10000 $$;
 
+-- Nobody waits for what a data center says that is coming back: what is here of another one may be more than what counts, or become
+-- that as long as its streams have not ended. Of one that is in the view it cannot.
+CREATE FUNCTION lanekeeper.lacks_the_end(s lanekeeper.succession) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF coalesce(lanekeeper.lease_left_ms(), 0) > 0
+     OR coalesce((SELECT r.stage IN ('readmitted', 'done') FROM lanekeeper.rejoining r ORDER BY r.term DESC LIMIT 1), true) THEN
+    RETURN false;
+  END IF;
+  RETURN EXISTS (SELECT FROM jsonb_each(s.cuts) c JOIN lanekeeper.frozen f ON f.publisher = c.key WHERE f.homed > (c.value ->> 'homed')::pg_lsn)
+    OR (s.from_dc <> lanekeeper.dc() AND NOT EXISTS (SELECT FROM lanekeeper.frozen f WHERE f.publisher = s.from_dc)
+      AND NOT EXISTS (SELECT FROM lanekeeper.thawed t WHERE t.publisher = s.from_dc AND t.term >= s.term));
+END $$;
+REVOKE ALL ON FUNCTION lanekeeper.lacks_the_end(lanekeeper.succession) FROM PUBLIC;
+
 -- As before (000005.sql), and: a data center that came back from being taken over in a later term has done what an earlier one asks
 -- for; and a third data center reads on only when it has all that the successor had of the dead.
 CREATE OR REPLACE FUNCTION lanekeeper.guard_succession() RETURNS trigger
@@ -65,6 +80,10 @@ BEGIN
       END IF;
       PERFORM pg_sleep(0.02);
     END LOOP;
+    IF lanekeeper.lacks_the_end(NEW) THEN
+      RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('%s may have more of %s, or of another one that is gone, than %s had when it took over', lanekeeper.dc(), NEW.from_dc, NEW.to_dc),
+        HINT = 'What is beyond that is set aside first: see `lanekeeper status`.';
+    END IF;
     IF EXISTS (SELECT FROM lanekeeper.succession s WHERE s.term = NEW.term) THEN
       RETURN NULL; -- Recorded by the agent meanwhile.
     END IF;

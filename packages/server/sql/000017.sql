@@ -143,7 +143,8 @@ BEGIN
   END IF;
   SELECT deed.* INTO d FROM lanekeeper.deed WHERE account = owner FOR SHARE;
   IF d.account IS NULL THEN
-    IF r.columns IS NULL THEN
+    -- Nobody's acceptance is the mark of a switchover: whoever has to put it down does that again (`land`), in its own stream.
+    IF r.columns IS NULL OR of_relation = 'lanekeeper.acceptance' AND of_key[array_position(of_key_columns, 'account')] = '' THEN
       RETURN 'nobodys';
     ELSIF NOT first THEN
       RETURN 'elsewhere';

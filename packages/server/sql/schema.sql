@@ -1835,6 +1835,10 @@ BEGIN
       END IF;
       PERFORM pg_sleep(0.02);
     END LOOP;
+    IF lanekeeper.lacks_the_end(NEW) THEN
+      RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('%s may have more of %s, or of another one that is gone, than %s had when it took over', lanekeeper.dc(), NEW.from_dc, NEW.to_dc),
+        HINT = 'What is beyond that is set aside first: see `lanekeeper status`.';
+    END IF;
     IF EXISTS (SELECT FROM lanekeeper.succession s WHERE s.term = NEW.term) THEN
       RETURN NULL; -- Recorded by the agent meanwhile.
     END IF;
@@ -2137,6 +2141,22 @@ BEGIN
     INSERT INTO lanekeeper.takeover (term, snapshot) VALUES (NEW.term, pg_current_snapshot()) ON CONFLICT DO NOTHING;
   END IF;
   RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.lacks_the_end(s lanekeeper.succession)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  IF coalesce(lanekeeper.lease_left_ms(), 0) > 0
+     OR coalesce((SELECT r.stage IN ('readmitted', 'done') FROM lanekeeper.rejoining r ORDER BY r.term DESC LIMIT 1), true) THEN
+    RETURN false;
+  END IF;
+  RETURN EXISTS (SELECT FROM jsonb_each(s.cuts) c JOIN lanekeeper.frozen f ON f.publisher = c.key WHERE f.homed > (c.value ->> 'homed')::pg_lsn)
+    OR (s.from_dc <> lanekeeper.dc() AND NOT EXISTS (SELECT FROM lanekeeper.frozen f WHERE f.publisher = s.from_dc)
+      AND NOT EXISTS (SELECT FROM lanekeeper.thawed t WHERE t.publisher = s.from_dc AND t.term >= s.term));
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.land()
@@ -3186,7 +3206,8 @@ BEGIN
   END IF;
   SELECT deed.* INTO d FROM lanekeeper.deed WHERE account = owner FOR SHARE;
   IF d.account IS NULL THEN
-    IF r.columns IS NULL THEN
+    -- Nobody's acceptance is the mark of a switchover: whoever has to put it down does that again (`land`), in its own stream.
+    IF r.columns IS NULL OR of_relation = 'lanekeeper.acceptance' AND of_key[array_position(of_key_columns, 'account')] = '' THEN
       RETURN 'nobodys';
     ELSIF NOT first THEN
       RETURN 'elsewhere';

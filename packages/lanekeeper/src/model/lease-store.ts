@@ -139,6 +139,8 @@ export type Readmission = {
   readonly dataCenter: DataCenterName;
   /** The term in which it was taken over. */
   readonly takenOver: number;
+  /** The present term, by what this goes: refused when it is another one by now. Absent: whichever it is. */
+  readonly term?: number;
   readonly incarnation: Incarnation;
   readonly positions: Positions;
 };
@@ -170,7 +172,7 @@ export interface LeaseStore {
   /** Decides on a new view in one step, or refuses it. A repeated request is refused as `stale-term`: compare the view. */
   succeed(request: SuccessionRequest): Promise<SuccessionResult>;
   /**
-   * Lets a dc that was taken over ask for a lease again. False unless it was taken over in that very term and the
+   * Lets a dc that was taken over ask for a lease again. False unless it was taken over in that very term, `term` is the present one and the
    * generation is higher; also when it was readmitted already, so compare the view. Never an earlier timeline of the recorded
    * database: a standby of it was promoted since.
    */

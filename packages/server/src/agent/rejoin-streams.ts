@@ -56,6 +56,12 @@ async function readAgain(work: Work): Promise<void> {
   // From here on they hold what is read from now on; as long as nothing is read, there is nothing to lose.
   if (frozen.length === peers.length) await renewRelays(work);
   for (const name of frozen) await takeUp(work, name);
+  // The mark of a later takeover waits until they have ended again (`guard_succession`).
+  for (const other of work.others)
+    await own.query('UPDATE lanekeeper.frozen SET term = greatest(term, $2) WHERE publisher = $1', [
+      other.name,
+      lastLife(other).origin.term,
+    ]);
   await thawStreams(own, ...frozen);
 }
 
@@ -129,8 +135,8 @@ export async function stream(work: Work): Promise<Readonly<Record<string, unknow
  */
 async function beReadBy({ here, action, cut }: Work, peer: DataCenterName, there: Client, replication: Client) {
   const tail = (await readKnownTails(there))[here];
-  // An agent that wakes up late: it reads by the new slot already.
-  if (tail !== undefined && !tail.frozen) return;
+  // It reads by the new slot already, or by the one that was kept for it while it was away itself.
+  if (tail !== undefined && !tail.frozen) return takeSlotUp(replication, peer);
   if (tail === undefined) throw new NotYet(`${peer} has not said how far it has what was written here`);
   if (!isCovered(tail, cut) || !(await hasSuccession(there, action.term)))
     throw new NotYet(`${peer} does not have everything yet that ${action.successor} has of ${here}`);

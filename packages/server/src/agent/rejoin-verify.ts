@@ -5,6 +5,7 @@ import type { DataCenterName } from 'lanekeeper/model';
 import type { Client } from 'pg';
 import {
   answerConflicts,
+  asideSlotName,
   countConflicts,
   mergeAutomatically,
   noteConflicts,
@@ -52,11 +53,20 @@ export async function verify(work: Work): Promise<Readonly<Record<string, unknow
 /** Another one may have come back since the streams were brought in order, and found us away. */
 async function joinNewcomers(work: Work): Promise<void> {
   const tails = await readKnownTails(work.own);
-  let whole = work.peers.every(({ name }) => tails[name]?.frozen !== true);
+  let whole = work.peers.every(({ name }) => tails[name]?.frozen !== true) && !(await keepsAside(work));
   for (const { client } of work.peers) whole &&= (await readKnownTails(client))[work.here]?.frozen !== true;
   if (whole) return;
   await catchUp(work);
   await stream(work);
+}
+
+/** A slot for one that is there by now. */
+async function keepsAside({ own, peers }: Work): Promise<boolean> {
+  const { rows } = await own.query(
+    'SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = ANY ($1) AND database = current_database()',
+    [peers.map(({ name }) => asideSlotName(name))],
+  );
+  return rows.length > 0;
 }
 
 type Side = { readonly name: DataCenterName; readonly client: Client };
@@ -98,13 +108,25 @@ export async function readmit(work: Work): Promise<Readonly<Record<string, unkno
   const { options, action, here, own, home, origin } = work;
   await home.query(`SELECT pg_catalog.pg_advisory_lock(${admissionLock})`);
   try {
-    const { living } = await readPresence(options, action.successor);
+    const { living, view } = await readPresence(options, action.successor);
+    // Whoever takes another one over waits for what is said by those in the view: what it says counts goes by what was here before.
+    const [late] = work.unrecorded;
+    if (late !== undefined || view !== work.view)
+      throw new NotYet(`${late ?? 'another one'} was taken over meanwhile, or accounts were`);
+    for (const name of work.away)
+      if ((await readKnownTails(own))[name]?.frozen !== true)
+        throw new NotYet(`the streams from ${name} have not ended yet`);
     const verified = Array.isArray(work.detail.verified) ? work.detail.verified : living;
     const unseen = living.filter((peer) => !verified.includes(peer));
     if (unseen.length > 0 && !work.peers.some(({ name }) => unseen.includes(name)))
       throw new NotYet(`${unseen.join(', ')} came back meanwhile`);
     const more = unseen.length > 0 ? await verify(work) : {};
     const generation = origin.generation + 1;
+    // As long as this view lasts, what is asked for next may be granted, also when no answer comes: nothing begins again before it is over.
+    await own.query('UPDATE lanekeeper.rejoining SET detail = detail || $2::jsonb WHERE term = $1', [
+      action.term,
+      JSON.stringify({ asked: view }),
+    ]);
     await own.query('UPDATE lanekeeper.generation SET generation = $1 WHERE generation < $1', [generation]);
     // Before the store readmits it: from then on nobody comes back to this stage.
     const decided = await mergeAll(work);
@@ -112,6 +134,7 @@ export async function readmit(work: Work): Promise<Readonly<Record<string, unkno
     const readmitted = await options.store.readmit({
       dataCenter: here,
       takenOver: action.takenOver,
+      term: view,
       incarnation,
       positions,
     });

@@ -49,6 +49,12 @@ export type Work = {
   readonly peers: readonly [Peer, ...Peer[]];
   /** Taken over like this one, and not back. */
   readonly away: readonly DataCenterName[];
+  /** Of those, whose takeover the successor has not written down yet: where their logs end is not known. */
+  readonly unrecorded: readonly DataCenterName[];
+  /** That of the lease store, when all this was read. */
+  readonly view: number;
+  /** Whether that has let this one in already. */
+  readonly isBack: boolean;
   /** Where our log ends for all others. */
   readonly cut: RecordedCut;
   readonly origin: StrandedOrigin;
@@ -97,12 +103,22 @@ export async function readPresence(
 ): Promise<{
   readonly living: readonly [DataCenterName, ...DataCenterName[]];
   readonly away: readonly DataCenterName[];
+  /** In which term. */
+  readonly takenOver: ReadonlyMap<DataCenterName, number>;
+  readonly view: number;
+  /** Whether the store has let this one in already. */
+  readonly isBack: boolean;
 }> {
-  const others = (await store.read()).leases.filter(({ dataCenter }) => dataCenter !== configuration.here);
-  const away = others.flatMap(({ dataCenter, takenOver }) => (takenOver === null ? [] : [dataCenter]));
+  const { leases, term: view } = await store.read();
+  const others = leases.filter(({ dataCenter }) => dataCenter !== configuration.here);
+  const takenOver = new Map(
+    others.flatMap(({ dataCenter, takenOver: term }) => (term === null ? [] : [[dataCenter, term] as const])),
+  );
+  const away = [...takenOver.keys()];
   if (away.includes(successor)) throw new NotYet(`${successor} was taken over as well`);
   const living = others.map(({ dataCenter }) => dataCenter).filter((dc) => dc !== successor && !away.includes(dc));
-  return { living: [successor, ...living], away };
+  const isBack = leases.some((one) => one.dataCenter === configuration.here && one.takenOver === null);
+  return { living: [successor, ...living], away, takenOver, view, isBack };
 }
 
 /** Opens what a stage needs, and closes it again whatever happens. */
@@ -120,7 +136,7 @@ export async function withWork<T>(
     return client;
   };
   try {
-    const { living, away } = await readPresence(options, action.successor);
+    const { living, away, takenOver, view, isBack } = await readPresence(options, action.successor);
     const own = await opened(here);
     const [successor, ...rest] = living;
     const home = await opened(successor);
@@ -137,6 +153,12 @@ export async function withWork<T>(
       home,
       peers: [{ name: successor, client: home }, ...others],
       away,
+      unrecorded: away.filter(
+        (name) =>
+          !successions.some(({ term, cuts }) => term >= (takenOver.get(name) as number) && cuts[name] !== undefined),
+      ),
+      view,
+      isBack,
       cut,
       origin,
       others: cutOff(successions, action, here, away),
@@ -182,6 +204,21 @@ function cutOff(
     return first === undefined ? [] : [{ name, isAway: away.includes(name), lives: [first, ...rest] }];
   });
 }
+
+/** Up to where it was set aside what we had of others, by their generations: what comes to be here later is what others have. */
+export type Counted = Readonly<Record<DataCenterName, Readonly<Record<string, string>>>>;
+
+/** By what the tail of it that is here has to be judged: the first one that was not counted yet. */
+export function uncounted(other: CutOff, counted: Counted): CutOffLife {
+  const before = counted[other.name] ?? {};
+  const first = other.lives.find(({ cut: { generation, homed } }) => {
+    const known = before[generation];
+    return known === undefined || comparePositions(known, homed) > 0;
+  });
+  return first ?? lastLife(other);
+}
+
+export const countedIn = (detail: Work['detail']): Counted => (detail.counted ?? {}) as Counted;
 
 export const lastLife = ({ lives }: CutOff): CutOffLife => lives[lives.length - 1] as CutOffLife;
 

@@ -2,6 +2,7 @@
  * Carries out the stages of coming back after a takeover (`../ownership/rejoin.ts` has their order and meaning).
  *
  *   rejoin-work.ts     who is there, and where the logs of those who were taken over end
+ *   rejoin-again.ts    back to the first stage, when that has changed since
  *   rejoin-strand.ts   stranded, undone
  *   rejoin-streams.ts  caught-up, streaming
  *   rejoin-verify.ts   verified, readmitted
@@ -17,6 +18,7 @@ import type { OwnershipEvent, RejoinStage } from '../ownership/index.ts';
 import { rejoinStages } from '../ownership/index.ts';
 import { freezeForReturn } from '../postgres/index.ts';
 import { message } from './effect-context.ts';
+import { beginAgain } from './rejoin-again.ts';
 import { strand, undo } from './rejoin-strand.ts';
 import { catchUp, stream } from './rejoin-streams.ts';
 import { readmit, verify } from './rejoin-verify.ts';
@@ -79,6 +81,7 @@ export class RejoinEffects {
     }
     if (written === null) throw new NotYet('the streams were not frozen yet');
     return withWork(this.#options, action, written, async (work) => {
+      if (await beginAgain(work, stage, written.stage)) return 'frozen';
       const detail = await stages[stage](work);
       // An agent that stood still in a stage may wake up when another one has come further.
       const { rowCount } = await work.own.query(

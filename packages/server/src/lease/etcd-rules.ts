@@ -17,6 +17,8 @@ export type RecordChange = {
   readonly before: Entry | null;
   readonly after: StoredRecord;
   readonly alive: 'granted' | 'renewed' | 'removed';
+  /** Still the present one when it is written. */
+  readonly term?: number;
 };
 
 export type LeaseDecision =
@@ -121,7 +123,8 @@ export function decideSuccession(
 
 /** Null: it is not to be readmitted. */
 export function decideReadmission(snapshot: Snapshot, readmission: Readmission): RecordChange | null {
-  const { dataCenter, takenOver, positions } = readmission;
+  const { dataCenter, takenOver, positions, term } = readmission;
+  if (term !== undefined && snapshot.view.term !== term) return null;
   const { ended: _, ...incarnation } = readmission.incarnation;
   const before = snapshot.entries.get(dataCenter);
   if (before === undefined || before.record.takenOver !== takenOver) return null;
@@ -129,7 +132,8 @@ export function decideReadmission(snapshot: Snapshot, readmission: Readmission):
   if (incarnation.generation <= record.incarnation.generation || isDemoted(incarnation, record.incarnation))
     return null;
   const back = { incarnation, positions, takenOver: null, inSync: [], ended: 'released' as const };
-  return { before, after: { ...record, ...back, revision: record.revision + 1 }, alive: 'removed' };
+  const after = { ...record, ...back, revision: record.revision + 1 };
+  return { before, after, alive: 'removed', ...(term === undefined ? {} : { term }) };
 }
 
 /** Null: it may hold a lease, or there is nothing to forget. `ageMs` as for a succession. */

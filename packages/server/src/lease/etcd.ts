@@ -80,9 +80,10 @@ export function etcdLeaseStore(options: EtcdLeaseStoreOptions): LeaseStore {
     return { unchanged: succeeded, snapshot: snapshotOf(last?.response_range, floor) };
   }
 
-  async function writeRecord({ before, after, alive }: RecordChange, mark: string, deadlineMs: number) {
+  async function writeRecord({ before, after, alive, term }: RecordChange, mark: string, deadlineMs: number) {
     const { dataCenter, ttlMs, revision } = after;
     const compare = [unchanged(keys.record(dataCenter), before)];
+    if (term !== undefined) compare.push(unchanged(keys.view(term + 1), null));
     if (alive === 'renewed' && before !== null) compare.push(stillAlive(keys.alive(dataCenter), before));
     const put = { request_put: { key: encode(keys.record(dataCenter)), value: encode(recordValue(after, mark)) } };
     const key = encode(keys.alive(dataCenter));

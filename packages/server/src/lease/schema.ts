@@ -7,7 +7,7 @@
  * Rises with every change of `schemaSql`, which also brings an older one up to it. A store never replaces a newer one.
  * Functions go on taking what agents of the version before ask, since agents are replaced one by one.
  */
-export const schemaVersion = 4;
+export const schemaVersion = 5;
 
 /** One transaction; two at once wait for each other here. */
 export const installLockSql = `SELECT pg_advisory_xact_lock(hashtext('lanekeeper_lease'))`;
@@ -186,7 +186,8 @@ DECLARE
   asker lanekeeper_lease.lease;
   refusal text;
 BEGIN
-  -- In one order, so that two who ask do not wait for each other.
+  -- In one order, so that two who ask do not wait for each other. Whoever is readmitted in this term is seen, or sees that it is over.
+  PERFORM FROM lanekeeper_lease.view v WHERE v.cluster = asked_cluster AND v.term = (request->>'term')::bigint FOR UPDATE;
   PERFORM FROM lanekeeper_lease.lease WHERE cluster = asked_cluster AND dc IN (request->>'from', request->>'to') ORDER BY dc FOR UPDATE;
   SELECT * INTO giver FROM lanekeeper_lease.lease WHERE cluster = asked_cluster AND dc = request->>'from';
   SELECT * INTO taker FROM lanekeeper_lease.lease WHERE cluster = asked_cluster AND dc = request->>'to';
@@ -234,6 +235,11 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   incarnation jsonb := readmission->'incarnation';
 BEGIN
+  PERFORM FROM lanekeeper_lease.view v WHERE v.cluster = asked_cluster AND v.term = (readmission->>'term')::bigint FOR UPDATE;
+  IF readmission->>'term' IS NOT NULL AND (readmission->>'term')::bigint IS DISTINCT FROM
+     (SELECT coalesce(max(v.term), 1) FROM lanekeeper_lease.view v WHERE v.cluster = asked_cluster) THEN
+    RETURN 'false';
+  END IF;
   UPDATE lanekeeper_lease.lease SET taken_over = NULL, released = true, yielded = false, revision = revision + 1, in_sync = '[]',
     system_identifier = incarnation->>'systemIdentifier', timeline = (incarnation->>'timeline')::integer,
     generation = (incarnation->>'generation')::integer, positions = readmission->'positions'

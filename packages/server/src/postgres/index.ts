@@ -91,6 +91,7 @@ export {
   endOldTransactions,
   enrol,
   forgetOld,
+  freezeAgain,
   freezeForReturn,
   freezeStreams,
   type GiveResult,

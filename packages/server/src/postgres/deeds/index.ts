@@ -41,6 +41,7 @@ export {
   type UnacceptedDeed,
 } from './moves.ts';
 export {
+  freezeAgain,
   freezeForReturn,
   hasSuccession,
   isCovered,

@@ -41,10 +41,53 @@ export async function freezeForReturn(
   await untilEnded(client, names, deadlineMs);
   for (const peer of peers) await writeTail(client, peer);
   await client.query(
-    `INSERT INTO lanekeeper.rejoining (term, generation, stage)
-      SELECT $1, generation, 'frozen' FROM lanekeeper.generation ON CONFLICT DO NOTHING`,
+    `INSERT INTO lanekeeper.rejoining (term, generation, stage, detail)
+      SELECT $1, generation, 'frozen', coalesce((SELECT jsonb_build_object('counted', r.detail -> 'counted')
+          FROM lanekeeper.rejoining r WHERE r.detail ? 'counted' ORDER BY r.term DESC LIMIT 1), '{}')
+        FROM lanekeeper.generation ON CONFLICT DO NOTHING`,
     [term],
   );
+}
+
+/**
+ * Ends the streams from all `peers` once more, and goes back to the first stage. False when the return is at another stage than
+ * `from` by now. Throws when a worker stays for longer than `withinMs`.
+ */
+export async function freezeAgain(
+  client: ClientBase,
+  peers: readonly DataCenterName[],
+  from: { readonly term: number; readonly stage: string },
+  withinMs: number,
+): Promise<boolean> {
+  const names = peers.flatMap((peer) => streamNames.map((stream) => subscriptionName(peer, stream)));
+  const deadlineMs = performance.now() + withinMs;
+  await client.query('BEGIN');
+  try {
+    const { rows } = await client.query('SELECT FROM lanekeeper.rejoining WHERE term = $1 AND stage = $2 FOR UPDATE', [
+      from.term,
+      from.stage,
+    ]);
+    if (rows.length > 0) {
+      await client.query(
+        'INSERT INTO lanekeeper.frozen (publisher, term) SELECT p, $2 FROM unnest($1::text[]) p ON CONFLICT DO NOTHING',
+        [peers, from.term],
+      );
+      await client.query('DELETE FROM lanekeeper.thawed WHERE publisher = ANY ($1)', [peers]);
+      await disableStreams(client, names);
+    }
+    await client.query('COMMIT');
+    if (rows.length === 0) return false;
+  } catch (error) {
+    await client.query('ROLLBACK').catch(() => {});
+    throw error;
+  }
+  await untilEnded(client, names, deadlineMs);
+  for (const peer of peers) await writeTail(client, peer);
+  const { rowCount } = await client.query(
+    `UPDATE lanekeeper.rejoining SET stage = 'frozen', at = clock_timestamp() WHERE term = $1 AND stage = $2`,
+    [from.term, from.stage],
+  );
+  return rowCount !== 0;
 }
 
 /** How far the log of a data center is here. `frozen`: nothing of it arrives. */

@@ -33,13 +33,14 @@ export async function readSuccessions(client: Queryable): Promise<readonly Recor
 }
 
 /**
- * Writes those that are missing, in one transaction, and brings the view in line. A takeover gets the cuts of all who had been
- * taken over by then: whoever comes back finds its own in the last row that names it.
+ * Writes those that are missing, in one transaction, and brings the view in line. A takeover gets the cuts of all who are gone by
+ * now: whoever comes back finds its own in the last row that names it. Also one that was taken over after the term of a row that is
+ * written late has to rejoin before it reads on behind that row.
  */
 export async function recordSuccessions(
   client: ClientBase,
   successions: readonly Succession[],
-  cuts: Readonly<Record<DataCenterName, RecordedCut & { readonly takenOver?: number }>>,
+  cuts: Readonly<Record<DataCenterName, RecordedCut>>,
 ): Promise<void> {
   await together(client, async () => {
     // As much as is here at this moment: of what was fetched last the caller may not have been told.
@@ -53,17 +54,13 @@ export async function recordSuccessions(
     );
     const appliedOf = (publisher: DataCenterName, stream: StreamName) =>
       here.find((one) => one.publisher === publisher && one.stream === stream)?.applied;
-    for (const succession of successions) {
-      const gone = Object.entries(cuts).flatMap(([of, { takenOver = 0, ...told }]) => {
-        const cut = {
-          ...told,
-          homed: appliedOf(of, 'homed') ?? told.homed,
-          rest: appliedOf(of, 'rest') ?? told.rest,
-        };
-        return takenOver <= succession.term ? [[of, cut] as const] : [];
-      });
-      await insert(client, succession, succession.kind === 'take' ? Object.fromEntries(gone) : {});
-    }
+    const gone = Object.fromEntries(
+      Object.entries(cuts).map(([of, { generation, homed, rest }]) => [
+        of,
+        { generation, homed: appliedOf(of, 'homed') ?? homed, rest: appliedOf(of, 'rest') ?? rest },
+      ]),
+    );
+    for (const succession of successions) await insert(client, succession, succession.kind === 'take' ? gone : {});
   });
   await settleView(client);
 }

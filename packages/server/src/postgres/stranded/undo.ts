@@ -69,8 +69,14 @@ async function undoAll({ client, home, origin, mayGoOn, changesPerChunk = 1_000 
     const chunk: readonly TouchedKey[] = await readKeys(home, origin, after, changesPerChunk);
     const last = chunk.at(-1);
     if (last === undefined) return { kind: 'undone', changes, rows };
+    // What the home has as well comes from there again, and marks that go by it come before that.
+    const recorded = await successionsOf(home, chunk);
     const keys = chunk.flatMap(({ relation, key_columns, key, old_key, keep }) =>
-      [key, ...(old_key === null ? [] : [old_key])].map((one) => ({ relation, key_columns, key: one, keep })),
+      [key, ...(old_key === null ? [] : [old_key])].flatMap((one) =>
+        relation === 'lanekeeper.succession' && recorded.includes(one[0] as string)
+          ? []
+          : [{ relation, key_columns, key: one, keep }],
+      ),
     );
     await client.query('BEGIN');
     if (mayGoOn !== undefined && !(await mayGoOn())) {
@@ -86,6 +92,12 @@ async function undoAll({ client, home, origin, mayGoOn, changesPerChunk = 1_000 
     changes += chunk.length;
     after = { endLsn: last.endLsn, sequence: last.sequence };
   }
+}
+
+async function successionsOf(home: Queryable, chunk: readonly TouchedKey[]): Promise<readonly string[]> {
+  if (chunk.every(({ relation }) => relation !== 'lanekeeper.succession')) return [];
+  const { rows } = await home.query<{ term: string }>('SELECT term::text AS term FROM lanekeeper.succession');
+  return rows.map(({ term }) => term);
 }
 
 type Place = { readonly endLsn: Lsn; readonly sequence: number };
