@@ -17,7 +17,17 @@ import {
   writeStrandedWhole,
 } from '../postgres/index.ts';
 import { refuseOlderCopy } from './rejoin-standing.ts';
-import { type CutOff, isBeyond, lastLife, NotYet, open, readStage, type Work } from './rejoin-work.ts';
+import {
+  type CutOff,
+  countedIn,
+  isBeyond,
+  lastLife,
+  NotYet,
+  open,
+  readStage,
+  uncounted,
+  type Work,
+} from './rejoin-work.ts';
 
 const writersWithinMs = 5_000;
 const confirmWithinMs = 10_000;
@@ -26,6 +36,9 @@ const seedAgain = ({ here, action }: Work) => `seed it again: \`lanekeeper join 
 
 export async function strand(work: Work): Promise<Readonly<Record<string, unknown>>> {
   await refuseOlderCopy(work);
+  // What counts of them is not known before: more of it may have to be set aside.
+  const [late] = work.unrecorded;
+  if (late !== undefined) throw new NotYet(`${work.action.successor} has not recorded the takeover of ${late} yet`);
   // A transaction that was past every check when the lease ended may still commit: nobody writes once this is held.
   if (!(await lockWriters(work.own, writersWithinMs)))
     throw new NotYet('a transaction that began before the takeover is still open');
@@ -34,7 +47,9 @@ export async function strand(work: Work): Promise<Readonly<Record<string, unknow
   let relayed = 0;
   for (const other of work.others) if (other.isAway) relayed += await strandRelayed(work, other);
   await awaitLedger(work);
-  return { stranded, ...(relayed === 0 ? {} : { relayed }) };
+  const counted = countedIn(work.detail);
+  const cuts = Object.fromEntries(work.others.map((other) => [other.name, uncounted(other, counted).cut.homed]));
+  return { stranded, cuts, ...(relayed === 0 ? {} : { relayed }) };
 }
 
 async function strandOwn(work: Work): Promise<number> {
@@ -135,6 +150,13 @@ export async function undo(work: Work): Promise<Readonly<Record<string, unknown>
       );
     undone += result.rows;
   }
-  for (const { name, lives } of work.others) await lowerTail(own, name, lives[0].cut);
-  return { undone };
+  const before = countedIn(work.detail);
+  for (const other of work.others) await lowerTail(own, other.name, uncounted(other, before).cut);
+  const counted = Object.fromEntries(
+    work.others.map(({ name, lives }) => [
+      name,
+      Object.fromEntries(lives.map(({ cut: { generation, homed } }) => [generation, homed])),
+    ]),
+  );
+  return { undone, counted };
 }
