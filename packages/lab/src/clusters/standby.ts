@@ -12,8 +12,11 @@ import { asSuperuser } from './database.ts';
 import { findNative, type SystemUser } from './native.ts';
 import type { SettingValue } from './settings.ts';
 
+/** What is needed of a primary, which may be another process's. */
+export type Primary = Pick<Cluster, 'dir' | 'host' | 'superuserUrl'>;
+
 export type StandbyOptions = {
-  readonly primary: Cluster;
+  readonly primary: Primary;
   /** Its own folder, which does not exist or is empty. */
   readonly dir: string;
   /** Of its slot on the primary, and its `application_name` there: small letters, digits and `_`. */
@@ -33,7 +36,9 @@ export type Standby = Cluster & {
   promote(): Promise<void>;
 };
 
-const withinMs = 30_000;
+/** Slots are looked at less and less often, every 30 s in the end. */
+const withinMs = 60_000;
+const snapshotEveryMs = 500;
 const pollMs = 20;
 /** Made anew at every start, or kept by the primary for itself. */
 const leftOut = new Set([
@@ -77,7 +82,15 @@ export async function startStandby(options: StandbyOptions): Promise<Standby> {
       const target = await one<string>(primary, 'SELECT pg_current_wal_flush_lsn()::text');
       const sql = `SELECT pg_last_wal_replay_lsn() >= ${escapeLiteral(target)} AND ${slots.length} = (SELECT count(*)
         FROM pg_replication_slots WHERE slot_name = ANY (${escapeLiteral(`{${slots.join()}}`)}) AND NOT temporary)`;
-      await until(async () => one<boolean>(cluster, sql), `${name} does not catch up`);
+      let saidMs = Number.NEGATIVE_INFINITY;
+      await until(async () => {
+        // Where nobody writes the primary's slots stay behind what a new standby can keep, until the primary says who is running.
+        if (slots.length > 0 && performance.now() - saidMs >= snapshotEveryMs) {
+          saidMs = performance.now();
+          await one(primary, 'SELECT pg_log_standby_snapshot()::text');
+        }
+        return one<boolean>(cluster, sql);
+      }, `${name} does not catch up`);
     },
     async promote() {
       await asSuperuser(cluster, 'postgres', (client) => client.query('SELECT pg_promote(wait => true)'));
@@ -87,7 +100,7 @@ export async function startStandby(options: StandbyOptions): Promise<Standby> {
 }
 
 /** The primary's address and superuser, as `primary_conninfo` has it. */
-function connectionOf(primary: Cluster, name: string, database: string | undefined): string {
+function connectionOf(primary: Primary, name: string, database: string | undefined): string {
   const { hostname, port, username, password } = new URL(primary.superuserUrl());
   const parts = {
     host: hostname,
@@ -101,7 +114,7 @@ function connectionOf(primary: Cluster, name: string, database: string | undefin
     .join(' ');
 }
 
-async function copyRunning(primary: Cluster, slot: string, data: string, user: SystemUser | undefined): Promise<void> {
+async function copyRunning(primary: Primary, slot: string, data: string, user: SystemUser | undefined): Promise<void> {
   const client = new Client({ connectionString: primary.superuserUrl() });
   await client.connect();
   try {
@@ -156,7 +169,7 @@ async function makeEmpty(folder: string, within: readonly string[], user: System
   }
 }
 
-async function one<T>(cluster: Cluster, sql: string): Promise<T> {
+async function one<T>(cluster: Pick<Cluster, 'superuserUrl'>, sql: string): Promise<T> {
   const client = new Client({ connectionString: cluster.superuserUrl() });
   await client.connect();
   try {

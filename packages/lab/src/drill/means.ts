@@ -49,6 +49,7 @@ export async function meansHere(env: NodeJS.ProcessEnv): Promise<Means> {
       if (needs.clocks && against !== null)
         return 'clocks can only be set in a lab that was started for it; not against one that runs';
       if (needs.clocks && clocks === null) return 'libfaketime is not installed (Debian: libfaketime)';
+      if (needs.standbys && against !== null) return 'the data centers of that lab do not say that they have standbys';
       if (needs.smallDisk && (!inside || against !== null))
         return 'a small disk is only mounted in a namespace of the drill’s own, as root';
       return null;

@@ -19,7 +19,7 @@ const stopTimeoutMs = 30_000;
 const smallDiskMb = 320;
 
 /** What a fault asks of the lab that it is drilled in; a lab is used again only by drills that ask for the same. */
-export type LabKind = 'plain' | 'etcd' | 'clocks' | 'small-disk';
+export type LabKind = 'plain' | 'etcd' | 'clocks' | 'small-disk' | 'standbys';
 
 /** Throws, with the end of what it printed, when it does not come up. */
 export async function startOwnLab(options: {
@@ -36,7 +36,11 @@ export async function startOwnLab(options: {
   const directory = await mkdtemp(join(tmpdir(), 'lanekeeper-drill-'));
   const removed = watchOver({ folders: [directory] });
   const { LANEKEEPER_LAB: _lab, LANEKEEPER_CONFIG: _config, LANEKEEPER_DC: _dc, ...inherited } = options.env;
-  const env = options.kind === 'clocks' ? { ...inherited, LANEKEEPER_LAB_CLOCKS: options.clocks ?? '' } : inherited;
+  const env = {
+    ...inherited,
+    ...(options.kind === 'clocks' ? { LANEKEEPER_LAB_CLOCKS: options.clocks ?? '' } : {}),
+    ...(options.kind === 'standbys' ? { LANEKEEPER_LAB_STANDBYS: '1' } : {}),
+  };
   const approach = options.approach === undefined ? [] : ['--approach', options.approach];
   const args =
     options.kind === 'small-disk'

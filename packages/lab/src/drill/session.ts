@@ -107,6 +107,7 @@ function withThird(names: readonly string[]): readonly string[] {
 function kindFor({ needs }: Fault, leases: SessionOptions['leases']): LabKind {
   if (needs?.etcd || leases === 'etcd') return needs?.clocks ? 'clocks' : 'etcd';
   if (needs?.clocks) return 'clocks';
+  if (needs?.standbys) return 'standbys';
   return needs?.smallDisk ? 'small-disk' : 'plain';
 }
 

@@ -23,6 +23,14 @@ export type View = {
   readonly url: string;
 };
 
+/** Set for drills that make a standby: each data center says that it has one, which is not there before it is made. */
+const standbysVariable = 'LANEKEEPER_LAB_STANDBYS';
+
+/** Of its slot and in its `application_name`. */
+export function standbyOf(dataCenter: string): string {
+  return `${dataCenter}_b`;
+}
+
 export type ConfigurationInput = {
   readonly here: string;
   readonly cluster: string;
@@ -49,6 +57,7 @@ export function writtenConfiguration(input: ConfigurationInput): WrittenConfigur
       agents: [origin(view.agent)],
       applications: view.applications.map(origin),
       ...(view.backends.length === 0 ? {} : { backends: view.backends.map(origin) }),
+      ...(process.env[standbysVariable] === '1' ? { standbys: [{ name: standbyOf(name), sync: true }] } : {}),
     },
   ]);
   const { leases, sections } = input;

@@ -38,6 +38,8 @@ export type FaultNeeds = {
   readonly third?: true;
   /** Disks that are small, in a lab that was started on them. */
   readonly smallDisk?: true;
+  /** Data centers that say that they have standbys, in a lab that was started so. */
+  readonly standbys?: true;
 };
 
 export type Fault = {

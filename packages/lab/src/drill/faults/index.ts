@@ -9,6 +9,7 @@ import { linkFaults } from './links.ts';
 import { packetFaults } from './packets.ts';
 import { processFaults } from './processes.ts';
 import { protocolFaults } from './protocol.ts';
+import { standbyFaults } from './standbys.ts';
 import { storageFaults } from './storage.ts';
 import { threeFaults } from './three.ts';
 import { trafficFaults } from './traffic.ts';
@@ -23,6 +24,7 @@ export const faults: readonly Fault[] = [
   ...packetFaults,
   ...dataFaults,
   ...storageFaults,
+  ...standbyFaults,
   ...protocolFaults,
   ...trafficFaults,
   ...threeFaults,

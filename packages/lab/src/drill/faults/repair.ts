@@ -2,7 +2,10 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { lanekeeperProgram } from '../../lab/application.ts';
-import type { Arena } from './arena.ts';
+import { type Arena, sql, turn, until } from './arena.ts';
+
+/** Lease, skew, and time to do it. */
+const takenOverWithinMs = 15_000;
 
 /** Runs `lanekeeper …` against the lab of the drill; throws, with what it printed, when it says no. */
 export async function command(arena: Arena, ...args: readonly string[]): Promise<void> {
@@ -24,4 +27,37 @@ export async function command(arena: Arena, ...args: readonly string[]): Promise
       },
     );
   }
+}
+
+/** What the manual says: its agents are stopped, the other one takes over or is told to, then it is seeded from there. */
+export async function seedAgain(arena: Arena, dataCenter: string, from: string): Promise<void> {
+  await turn(arena, dataCenter, 'agent', 'kill');
+  arena.undo(() => turn(arena, dataCenter, 'agent', 'start'));
+  const taken = async (): Promise<boolean> => {
+    const rows = await sql<{ from_dc: string }>(
+      arena,
+      from,
+      'SELECT from_dc FROM lanekeeper.succession ORDER BY term DESC LIMIT 1',
+    );
+    return rows[0]?.from_dc === dataCenter;
+  };
+  if (!(await until(arena, takenOverWithinMs, taken))) {
+    // Not by itself, when the other one may lack something.
+    await command(
+      arena,
+      'failover',
+      '--from',
+      dataCenter,
+      '--to',
+      from,
+      '--force',
+      '--confirm',
+      dataCenter,
+      '--dc',
+      from,
+    );
+    if (!(await until(arena, takenOverWithinMs, taken)))
+      throw new Error(`${from} has not taken over from ${dataCenter}`);
+  }
+  await command(arena, 'join', dataCenter, '--from', from, '--yes', '--json');
 }

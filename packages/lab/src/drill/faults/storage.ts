@@ -5,47 +5,11 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { type Arena, bend, dataFolderOf, session, sql, turn, until } from './arena.ts';
 import { type Fault, longerThanLeaseMs, takeoverExpectation } from './fault.ts';
-import { command } from './repair.ts';
-
-/** Lease, skew, and time to do it. */
-const takenOverWithinMs = 15_000;
+import { seedAgain } from './repair.ts';
 
 /** Every file with its owner, as `cp -a` does it. */
 async function copy(from: string, to: string): Promise<void> {
   await promisify(execFile)('cp', ['-a', from, to], { timeout: 120_000 });
-}
-
-/** What the manual says: its agents are stopped, the other one takes over or is told to, then it is seeded from there. */
-async function seedAgain(arena: Arena, dataCenter: string, from: string): Promise<void> {
-  await turn(arena, dataCenter, 'agent', 'kill');
-  arena.undo(() => turn(arena, dataCenter, 'agent', 'start'));
-  const taken = async (): Promise<boolean> => {
-    const rows = await sql<{ from_dc: string }>(
-      arena,
-      from,
-      'SELECT from_dc FROM lanekeeper.succession ORDER BY term DESC LIMIT 1',
-    );
-    return rows[0]?.from_dc === dataCenter;
-  };
-  if (!(await until(arena, takenOverWithinMs, taken))) {
-    // Not by itself, when the other one may lack something.
-    await command(
-      arena,
-      'failover',
-      '--from',
-      dataCenter,
-      '--to',
-      from,
-      '--force',
-      '--confirm',
-      dataCenter,
-      '--dc',
-      from,
-    );
-    if (!(await until(arena, takenOverWithinMs, taken)))
-      throw new Error(`${from} has not taken over from ${dataCenter}`);
-  }
-  await command(arena, 'join', dataCenter, '--from', from, '--yes', '--json');
 }
 
 /** Where the copy is that a drill puts back. */
