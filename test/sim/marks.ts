@@ -3,8 +3,8 @@
  * account when its home has changed, so that a stream is held at a mark until the other one has brought what comes before it.
  */
 import { compareEpochs } from 'lanekeeper/model';
-import type { ModelPostgres, Rejoining } from './postgres.ts';
-import { type Change, type Deed, fold, type SuccessionRow } from './rows.ts';
+import type { ModelPostgres } from './postgres.ts';
+import { type Change, type Deed, fold, type Rejoining, type SuccessionRow } from './rows.ts';
 
 const stagesAfterUndo = new Set(['undone', 'caught-up', 'streaming', 'verified', 'readmitted']);
 

@@ -269,15 +269,6 @@ export const mutants: readonly Mutant[] = [
   three(hole('marks put down without a lease', 'faults 6')),
   three(hole('only the own log is stranded', 'Rejoin, 1', 'only the own lineage')),
   three(hole('nothing fetched in coming back', 'Rejoin, 2')),
-  three(hole('read from again before the tail is there', 'Rejoin, 4', 'thawed before its tail is there'), {
-    // What `fra` lacks of `ny` is in `la`, and `ny` comes back before the two hear of each other again.
-    seed: 60,
-    faults: [
-      fault('apply blocked', 'fra', 7000, 9000, 'ny'),
-      fault('data center lost', 'ny', 8000, 13_000),
-      fault('links cut', 'la', 11_150, 20_000, 'fra'),
-    ],
-  }),
   three(hole('two that are back never read each other', 'Rejoin, 4', 'not thawed afterwards')),
   three(hole('slots for those who are gone', 'Rejoin, 4')),
   three(
@@ -287,9 +278,7 @@ export const mutants: readonly Mutant[] = [
       'cuts of those before',
     ),
   ),
-  three(hole('more than the cut is let in', 'Leases and the view change, 5')),
   three(hole('set aside once and for all', 'Rejoin, 1')),
-  three(hole('every succession undone', 'Rejoin, 2')),
 ];
 
 export type Kill = {

@@ -24,7 +24,9 @@ import {
   ApplyError,
   type Change,
   type Deed,
+  type Frozen,
   fold,
+  type Rejoining,
   type SuccessionRow,
   type TableName,
   type Transaction,
@@ -54,21 +56,6 @@ export type Reader = {
   readonly connected: boolean;
   readonly flushedLsn: number;
   readonly listRead: readonly string[];
-};
-
-/** Of the log of one that was taken over: in which term, and whether what is missing here can be had from nobody. */
-export type Frozen = { readonly term: number; readonly lost: boolean };
-
-/** `cut`: up to where what was written here counts, by the takeover that is come back from. */
-export type Rejoining = {
-  readonly term: number;
-  readonly stage: string;
-  readonly cut: number;
-  readonly keys: readonly Pick<Change, 'table' | 'key'>[];
-  /** Of others that are gone: up to where what was here was left in place. */
-  readonly cuts?: Readonly<Record<string, number>>;
-  /** The generation was raised, and the lease store was asked in this term: as long as it lasts, it may say yes. */
-  readonly asked?: number | null;
 };
 
 export const epochKey = (account: string, { term, counter }: Epoch) => `${account}@${term}.${counter}`;
@@ -296,8 +283,7 @@ export class ModelPostgres extends ModelServer {
 
   /** Rows that were undone are missing until the home has sent them again. */
   get isUndone(): boolean {
-    const { rejoining } = this;
-    return (isAfterUndo(rejoining) || (rejoining?.keys.length ?? 0) > 0) && this.isComingBack;
+    return this.isComingBack && (isAfterUndo(this.rejoining) || this.rejoining?.keys.length !== 0);
   }
 
   /** False: a trigger left it out, or there was nothing to change. */

@@ -5,11 +5,10 @@
 import { type Action, type RejoinStage, rejoinStages } from '@lanekeeper/server/ownership';
 import type { AgentProcess } from './agent.ts';
 import type { DataCenter } from './data-center.ts';
-import type { Rejoining } from './postgres.ts';
 import { mustBeginAgain, unrecorded } from './rejoin-again.ts';
 import { catchUp } from './rejoin-catch-up.ts';
 import { lastCut, ownCut, strandedRows } from './rejoin-rows.ts';
-import type { Change } from './rows.ts';
+import type { Change, Rejoining } from './rows.ts';
 
 export type RejoinAction = Extract<Action, { kind: 'rejoin' }>;
 

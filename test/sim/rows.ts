@@ -28,6 +28,21 @@ export type Transaction = {
   readonly changes: readonly Change[];
 };
 
+/** Of the log of one that was taken over: in which term, and whether what is missing here can be had from nobody. */
+export type Frozen = { readonly term: number; readonly lost: boolean };
+
+/** `cut`: up to where what was written here counts, by the takeover that is come back from. */
+export type Rejoining = {
+  readonly term: number;
+  readonly stage: string;
+  readonly cut: number;
+  readonly keys: readonly Pick<Change, 'table' | 'key'>[];
+  /** Of others that are gone: up to where what was here was left in place. */
+  readonly cuts?: Readonly<Record<string, number>>;
+  /** The generation was raised, and the lease store was asked in this term: as long as it lasts, it may say yes. */
+  readonly asked?: number | null;
+};
+
 export class ApplyError extends Error {}
 
 /** The account that a row belongs to; null for rows about whole data centers. */
