@@ -104,7 +104,7 @@ export const rooms: Readonly<Record<string, Room>> = {
   },
   'lab/drill/faults': {
     folder: 'packages/lab/src/drill/faults',
-    rooms: ['lab/processes', 'lab/links', 'lab/lab', 'lab/drill/checker', 'lab/drill/load'],
+    rooms: ['lab/processes', 'lab/links', 'lab/clusters', 'lab/lab', 'lab/drill/checker', 'lab/drill/load'],
     packages: ['pg'],
     node: 'all',
   },
