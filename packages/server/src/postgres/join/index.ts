@@ -11,6 +11,7 @@
  *   attach.ts    streams into it, from where the snapshot ends
  *   merged-rows.ts  shared rows, which are announced and not copied
  *   finish.ts    read by the others, compared, admitted by the lease store
+ *   lost.ts      whether it is a database that ended it
  *   leave.ts     the opposite
  *
  * 1. Nothing is emptied unless no account is at home there: it was taken over, or never was a data center (R5).

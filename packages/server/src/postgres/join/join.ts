@@ -6,7 +6,6 @@ import type { Unavailable } from '../connect.ts';
 import { readLeader, tryLeadLock } from '../deeds/agents.ts';
 import { applyChanges } from '../plan/apply.ts';
 import { setMembers } from '../streams/members.ts';
-import { databaseProblem } from '../transaction.ts';
 import type { TableVerdict, VerifyProgress } from '../verify/verify.ts';
 import { attach } from './attach.ts';
 import { dropStreams, emptyTables } from './clear.ts';
@@ -14,6 +13,7 @@ import { type CopyProgress, copySnapshot } from './copy.ts';
 import { compare, isWhole, leaveNumbersOut, raiseGeneration, readBack, readmit } from './finish.ts';
 import { refusalOf, type Standing, standingOf } from './inspect.ts';
 import { type KeepResult, keep } from './keep.ts';
+import { lostDatabase } from './lost.ts';
 import { handOverShared, keepMerging, seedShared } from './merged-rows.ts';
 import {
   eraseMark,
@@ -90,17 +90,6 @@ export async function joinDataCenter(options: JoinOptions): Promise<JoinResult> 
   } finally {
     await sessions.close();
   }
-}
-
-/** What a database said, or that it is gone; null: neither. */
-function lostDatabase(thrown: unknown): string | null {
-  const problem = databaseProblem(thrown);
-  if (problem !== null) return `a database refused: ${problem.message} [${problem.code}]`;
-  const { code, message } = thrown as { code?: unknown; message?: unknown };
-  const lost =
-    String(code).startsWith('E') ||
-    /^(Connection terminated|Client (was closed|has encountered))/.test(String(message));
-  return lost ? `the connection to a database was lost (${String(message)})` : null;
 }
 
 class Join {
