@@ -25,7 +25,7 @@ export function isHeld(pg: ModelPostgres, { kind, cuts }: SuccessionRow): boolea
 export function waitsFor(pg: ModelPostgres, changes: readonly Change[]): string | null {
   if (!pg.marks) return null;
   for (const { op, table, key, value } of changes) {
-    if (table === 'succession' && !pg.broken('no hold for tails')) {
+    if (table === 'succession' && op === 'insert' && !pg.broken('no hold for tails')) {
       const { cuts } = value as SuccessionRow;
       for (const [dc, { generation, homed }] of Object.entries(cuts ?? {})) {
         if (dc === pg.here || generation < (pg.generations.get(dc) ?? 1)) continue;

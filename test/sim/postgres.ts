@@ -269,7 +269,7 @@ export class ModelPostgres extends ModelServer {
 
   /** Errors that stop a stream are found before anything is written: the transaction is rolled back. */
   #mayApply({ op, table, key, value }: Change): void {
-    if (table === 'succession' && isHeld(this, value as SuccessionRow)) throw new ApplyError('held');
+    if (table === 'succession' && op === 'insert' && isHeld(this, value as SuccessionRow)) throw new ApplyError('held');
     if (op === 'insert' && table !== 'succession' && table !== 'deed' && this.tables[table].has(key)) {
       this.onConflict(`insert_exists: ${table} ${key}`);
       throw new ApplyError(`insert_exists: ${table} ${key}`);
