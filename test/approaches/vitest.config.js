@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config';
 
 /**
  * For `npm run test:approaches`: what customers see of the storefront, under every approach but `full-active-active`, which
- * `npm test` has, and under that in three data centers. `--project active-passive` runs one of them.
+ * `npm test` has. `--project active-passive` runs one of them.
  */
 const approaches = ['active-passive', 'active-active-apps', 'mostly-active-active', 'stateless-frontends'];
 
@@ -13,41 +13,36 @@ const failovers = {
   'active-active-apps': ['test/service/failover-connections.test.ts'],
 };
 
-/** One customer's day is under all five: `--project three-data-centers -t 'a day'`. */
-const projects = [
-  ...approaches.map((approach) => ({
+const conditions = ['lanekeeper-source'];
+
+export const configOf = (projects) =>
+  defineConfig({
+    root: fileURLToPath(new URL('../..', import.meta.url)),
+    resolve: { conditions },
+    ssr: { resolve: { conditions } },
+    test: {
+      // Tests wait for leases and streams more than for a core.
+      maxWorkers: 3,
+      projects: projects.map(({ name, env, more }) => ({
+        extends: true,
+        test: {
+          name,
+          env,
+          include: ['test/approaches/coasts.ts', 'test/approaches/lab.ts', ...more],
+          globalSetup: ['test/support/leaks.global.ts'],
+          setupFiles: ['test/support/leaks.setup.ts'],
+          pool: 'forks',
+          testTimeout: 30_000,
+          hookTimeout: 60_000,
+        },
+      })),
+    },
+  });
+
+export default configOf(
+  approaches.map((approach) => ({
     name: approach,
     env: { LANEKEEPER_TEST_APPROACH: approach },
     more: failovers[approach] ?? [],
   })),
-  {
-    name: 'three-data-centers',
-    env: { LANEKEEPER_TEST_DATA_CENTERS: 'ny,la,fra' },
-    more: ['test/service/storefront/approaches.test.ts'],
-  },
-];
-
-const conditions = ['lanekeeper-source'];
-
-export default defineConfig({
-  root: fileURLToPath(new URL('../..', import.meta.url)),
-  resolve: { conditions },
-  ssr: { resolve: { conditions } },
-  test: {
-    // Tests wait for leases and streams more than for a core.
-    maxWorkers: 3,
-    projects: projects.map(({ name, env, more }) => ({
-      extends: true,
-      test: {
-        name,
-        env,
-        include: ['test/approaches/coasts.ts', 'test/approaches/lab.ts', ...more],
-        globalSetup: ['test/support/leaks.global.ts'],
-        setupFiles: ['test/support/leaks.setup.ts'],
-        pool: 'forks',
-        testTimeout: 30_000,
-        hookTimeout: 60_000,
-      },
-    })),
-  },
-});
+);
