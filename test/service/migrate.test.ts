@@ -129,3 +129,58 @@ test('tables without accounts, and what a table allows, keep no account where it
   expect(stdout).toContain('✗ public.orders: NOT NULL of note\n');
   await runSql(ny, 'ALTER TABLE products DROP COLUMN price; ALTER TABLE orders ALTER note DROP NOT NULL');
 });
+
+test('a column that has left the streams is dropped while rows are written; one that has not stops them until it is added again', async () => {
+  const urls = [pair.dc('ny').urls, pair.dc('la').urls] as const;
+  const [ny, la] = urls;
+  const orders = (dc: (typeof urls)[number]) => runSql(dc.owner, 'SELECT id, note FROM orders ORDER BY id');
+  let number = 0;
+  const write = async () => {
+    for (const [dc, account] of [[ny, 'a1'] as const, [la, 'a2'] as const])
+      await runSql(
+        dc.application,
+        `INSERT INTO orders (id, account_id, note) VALUES ('w${++number}', '${account}', 'x')`,
+      );
+  };
+  const alike = async () => {
+    expect(await orders(ny)).toEqual(await orders(la));
+    expect((await orders(ny)).filter(({ id }) => String(id).startsWith('w'))).toHaveLength(number);
+  };
+  const arrives = () => vi.waitFor(alike, { timeout: 30_000, interval: 100 });
+  await runSql(la.application, "INSERT INTO accounts VALUES ('a2')");
+  await write();
+  await arrives();
+
+  await runSql(ny.owner, 'ALTER TABLE orders DROP COLUMN gift');
+  await write();
+  await runSql(la.owner, 'ALTER TABLE orders DROP COLUMN gift');
+  await write();
+  await new Promise((resolve) => setTimeout(resolve, 3_000));
+  await expect(alike()).rejects.toThrow();
+  for (const dc of urls) await runSql(dc.owner, 'ALTER TABLE orders ADD COLUMN gift text');
+  await arrives();
+
+  for (const wrong of ["'id'", "'gift', 'none'"])
+    await expect(runSql(ny.owner, `SELECT lanekeeper.leave_out('orders', ${wrong})`)).rejects.toMatchObject({
+      code: wrong === "'id'" ? '22023' : '42703',
+    });
+  for (const dc of urls)
+    expect(await runSql(dc.owner, "SELECT lanekeeper.leave_out('orders', 'gift') AS changed")).toEqual([
+      { changed: ['lanekeeper_homed'] },
+    ]);
+  await write();
+  await arrives();
+  for (const dc of urls) {
+    await runSql(dc.owner, 'ALTER TABLE orders DROP COLUMN gift');
+    for (let n = 0; n < 5; n++) await write();
+    await runSql(dc.owner, "SELECT lanekeeper.leave_out('orders')");
+  }
+  await arrives();
+  // Everything travels again.
+  for (const dc of urls) await runSql(dc.owner, 'ALTER TABLE orders ADD COLUMN later text');
+  await runSql(ny.application, "UPDATE orders SET later = 'l' WHERE id = 'w1'");
+  await vi.waitFor(
+    async () => expect(await runSql(la.owner, "SELECT later FROM orders WHERE id = 'w1'")).toEqual([{ later: 'l' }]),
+    { timeout: 30_000, interval: 100 },
+  );
+});

@@ -184,15 +184,21 @@ export const dataFaults: readonly Fault[] = [
     expectation: streamStuck,
     async inject(arena) {
       arena.undo(async () => {
-        await sql(arena, arena.at, 'ALTER TABLE public.orders DROP COLUMN IF EXISTS drilled');
-        await sql(arena, arena.other, 'ALTER TABLE public.orders DROP COLUMN IF EXISTS drilled');
+        for (const dc of [arena.at, arena.other])
+          await sql(
+            arena,
+            dc,
+            'ALTER TABLE public.orders DROP COLUMN IF EXISTS drilled; SELECT lanekeeper.leave_out($$public.orders$$)',
+          );
       });
       await sql(arena, arena.at, "ALTER TABLE public.orders ADD COLUMN drilled text DEFAULT 'new'");
       find(arena, ...(await statusComplains(arena)));
     },
     async heal(arena) {
       await sql(arena, arena.other, "ALTER TABLE public.orders ADD COLUMN IF NOT EXISTS drilled text DEFAULT 'new'");
-      // Contract only when everything that was written with it has been applied.
+      // Customers go on: it leaves the streams first, and the tables when everything that was written with it has been applied.
+      for (const dc of [arena.at, arena.other])
+        await sql(arena, dc, "SELECT lanekeeper.leave_out('public.orders', 'drilled')");
       await arena.arrived(20_000);
     },
     inspect,

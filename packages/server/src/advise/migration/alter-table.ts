@@ -21,9 +21,9 @@ function judgeCommand(name: TableName, table: Table, command: Node): MigrationVe
     case 'AT_AddColumn':
       return judgeColumn(name, table, (unwrap(command.def)?.[1] ?? {}) as Node);
     case 'AT_DropColumn':
-      return verdict('together', name, `a row that still has ${what} stops at who has dropped it, until all have`, {
+      return verdict('together', name, `a row that was written with ${what} stops for good at who has dropped it`, {
         phase: 'contract',
-        instead: `Only once no code reads or writes it in any data center. ${apply}`,
+        instead: `Only once no code reads or writes it in any data center, and none sends it: before it, in each, SELECT lanekeeper.leave_out('${name}', '${what}'), and wait until what was written before has arrived: see the guide on schema changes. ${apply}`,
       });
     case 'AT_AlterColumnType':
       return verdict(
