@@ -5,7 +5,7 @@
  */
 import type { RejoinStage } from '../ownership/index.ts';
 import { rejoinStages } from '../ownership/index.ts';
-import { asideSlotName, freezeAgain, readKnownTails } from '../postgres/index.ts';
+import { freezeAgain, keepsAside, readKnownTails } from '../postgres/index.ts';
 import { countedIn, isBeyond, NotYet, uncounted, type Work } from './rejoin-work.ts';
 
 const freezeWithinMs = 5_000;
@@ -27,11 +27,7 @@ async function mustBeginAgain({ here, own, peers, others, detail }: Work, before
   const tails = await readKnownTails(own);
   for (const { name, client } of peers) {
     if (tails[name]?.frozen === true) continue;
-    const { rows } = await client.query(
-      'SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = $1 AND database = current_database()',
-      [asideSlotName(here)],
-    );
-    if (rows.length > 0) return true;
+    if (await keepsAside(client, here)) return true;
   }
   const cutsBefore = (detail.cuts ?? {}) as Readonly<Record<string, string>>;
   const counted = countedIn(detail);

@@ -5,8 +5,8 @@ import type { DataCenterName } from 'lanekeeper/model';
 import type { Client } from 'pg';
 import {
   answerConflicts,
-  asideSlotName,
   countConflicts,
+  keepsAside,
   mergeAutomatically,
   noteConflicts,
   type Queryable,
@@ -53,20 +53,15 @@ export async function verify(work: Work): Promise<Readonly<Record<string, unknow
 /** Another one may have come back since the streams were brought in order, and found us away. */
 async function joinNewcomers(work: Work): Promise<void> {
   const tails = await readKnownTails(work.own);
-  let whole = work.peers.every(({ name }) => tails[name]?.frozen !== true) && !(await keepsAside(work));
-  for (const { client } of work.peers) whole &&= (await readKnownTails(client))[work.here]?.frozen !== true;
+  let whole = work.peers.every(({ name }) => tails[name]?.frozen !== true);
+  for (const { name, client } of work.peers) {
+    // A slot for one that is there by now.
+    whole &&= !(await keepsAside(work.own, name));
+    whole &&= (await readKnownTails(client))[work.here]?.frozen !== true;
+  }
   if (whole) return;
   await catchUp(work);
   await stream(work);
-}
-
-/** A slot for one that is there by now. */
-async function keepsAside({ own, peers }: Work): Promise<boolean> {
-  const { rows } = await own.query(
-    'SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = ANY ($1) AND database = current_database()',
-    [peers.map(({ name }) => asideSlotName(name))],
-  );
-  return rows.length > 0;
 }
 
 type Side = { readonly name: DataCenterName; readonly client: Client };

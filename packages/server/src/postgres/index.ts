@@ -101,6 +101,7 @@ export {
   type Incident,
   isCovered,
   type KnownTail,
+  keepsAside,
   type Leader,
   landSuccessions,
   listInstances,

@@ -23,8 +23,8 @@ export async function setSlotAside(client: Client, subscriber: DataCenterName): 
 
 /** It is back, and reads on from what waited. Repeatable; where nothing waits, nothing is done. */
 export async function takeSlotUp(client: Client, subscriber: DataCenterName): Promise<void> {
+  if (!(await keepsAside(client, subscriber))) return;
   const aside = asideSlotName(subscriber);
-  if (!(await exists(client, aside))) return;
   const name = slotName(subscriber, 'homed');
   await dropSlot(client, name);
   await client.query('SELECT pg_catalog.pg_copy_logical_replication_slot($1, $2)', [aside, name]);
@@ -36,10 +36,11 @@ export async function dropAside(client: Client, subscriber: DataCenterName): Pro
   await dropSlot(client, asideSlotName(subscriber));
 }
 
-async function exists(client: Queryable, slot: string): Promise<boolean> {
+/** Whether something waits here for `subscriber`. */
+export async function keepsAside(client: Queryable, subscriber: DataCenterName): Promise<boolean> {
   const { rows } = await client.query(
     'SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = $1 AND database = current_database()',
-    [slot],
+    [asideSlotName(subscriber)],
   );
   return rows.length > 0;
 }

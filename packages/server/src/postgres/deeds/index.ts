@@ -18,7 +18,7 @@ export {
   unseatLeader,
   withdraw,
 } from './agents.ts';
-export { dropAside, setSlotAside, takeSlotUp } from './aside.ts';
+export { dropAside, keepsAside, setSlotAside, takeSlotUp } from './aside.ts';
 export { type ClaimPlace, claimPlace, claimValue, releaseClaim, sweepClaims } from './claims.ts';
 export { type ClockReading, mayReadOrigins, type ProofReading, readClock, readProof, writeLease } from './lease.ts';
 export {
