@@ -76,6 +76,16 @@ export function option(args, name, fallback) {
   return at === -1 ? fallback : Number(args[at + 1]);
 }
 
+/** Several numbers, separated by commas. */
+export function numbers(args, name, fallback) {
+  const at = args.indexOf(`--${name}`);
+  return at === -1
+    ? fallback
+    : String(args[at + 1])
+        .split(',')
+        .map(Number);
+}
+
 /** Lanekeeper's own schema, as `apply` would bring it in, one file after the other. */
 export async function migrations() {
   const folder = new URL('../packages/server/sql/', import.meta.url);

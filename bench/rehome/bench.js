@@ -1,6 +1,7 @@
 /**
  * How long an account stands still when it moves, seen from outside: one client writes to it in the old home and one in
- * the new, about every two milliseconds; the pause is from the last commit here to the first one there. Their writes are
+ * the new, about every two milliseconds, or when it was refused as soon as the database speaks of a deed, which is what applications
+ * do; the pause is from the last commit here to the first one there. Their writes are
  * `durability: local`, so that it is the move alone; then as many moves with `remote` ones, the first of which is
  * acknowledged a round trip later, as everywhere. Beside it the round trip of the link in the same run, and moves a second,
  * 16 at a time.
@@ -8,18 +9,20 @@
  * With `--data-centers 3` the third one is the farthest, and a move between the two near ones waits until it has the deed too;
  * then for how long a commit that is held remotely waits, by whom the sync set has.
  *
- *   npm run bench -- rehome [--moves 100] [--parallel-moves 320] [--data-centers 3]
+ *   npm run bench -- rehome [--moves 100] [--parallel-moves 320] [--data-centers 3] [--one-way 0,30] [--rows 50]
  */
 import { databaseUrl, loadConfiguration } from 'lanekeeper/config';
 import { createKeyRing, mintAgentToken } from 'lanekeeper/session';
 import pg from 'pg';
 import { dataCenters, lanekeeper, setRoundTrips, untilWell, withLab } from '../lab.js';
-import { machine, median, option, percentile, printTable } from '../measure.js';
+import { machine, median, numbers, option, percentile, printTable } from '../measure.js';
 
 const sizes = [
   { rows: 50, accounts: 200 },
   { rows: 5000, accounts: 20 },
 ];
+
+const warmUp = 80;
 
 const writes = {
   local: "UPDATE carts SET note = note || '' WHERE account_id = $1",
@@ -33,13 +36,19 @@ export async function run(args) {
   await withLab(async (described) => {
     const control = await open(described);
     await fill(described.dataCenters.ny.databases.application);
+    await settle(described);
     console.log(machine());
     const results = [];
-    const distances = count === 2 ? [0, 30] : [0, 5, 30];
+    const distances = numbers(args, 'one-way', count === 2 ? [0, 30] : [0, 5, 30]);
+    const chosen = numbers(
+      args,
+      'rows',
+      sizes.map(({ rows }) => rows),
+    );
     for (const delayMs of distances) {
       // Of three, ny and la are 10 ms apart at most, and fra is far from both.
       await setRoundTrips(described, (_a, b) => (b === 'fra' || count === 2 ? delayMs : Math.min(delayMs, 5)) * 2);
-      for (const size of sizes) {
+      for (const size of sizes.filter(({ rows }) => chosen.includes(rows))) {
         const roundTripMs = Math.max(...(await Promise.all(control.through.map(roundTrip))));
         const measure = async (write) => {
           const pauses = [];
@@ -47,6 +56,8 @@ export async function run(args) {
             pauses.push(await pause(described, control, `s${size.rows}-${i % size.accounts}`, write));
           return pauses;
         };
+        // The first ones find their way: connections, plans, code that is not compiled yet.
+        if (results.length === 0) await moveRate(described, control, size, warmUp);
         const pauses = await measure(writes.local);
         const remote = await measure(writes.remote);
         const rate = await moveRate(
@@ -117,6 +128,23 @@ async function fill(url) {
   await client.end();
 }
 
+/** Every row is everywhere, and counted as autovacuum would within a minute: without statistics the planner reads whole tables. */
+async function settle(described) {
+  const wanted = sizes.reduce((sum, { rows, accounts }) => sum + accounts * Math.floor((rows - 2) / 4), 0);
+  for (const { databases } of Object.values(described.dataCenters)) {
+    const client = new pg.Client({ connectionString: databases.superuser });
+    await client.connect();
+    for (let there = 0; there < wanted; ) {
+      const { rows } = await client.query('SELECT count(*)::int AS there FROM order_lines');
+      there = rows[0].there;
+      if (there < wanted) await new Promise((resolve) => setTimeout(resolve, 250));
+    }
+    await client.query('VACUUM ANALYZE');
+    await client.end();
+  }
+  await untilWell(described);
+}
+
 async function roundTrip(url) {
   const client = new pg.Client({ connectionString: url });
   await client.connect();
@@ -150,15 +178,19 @@ async function pause(described, control, account, text) {
   const writer = async (dataCenter, onCommit) => {
     const client = new pg.Client({ connectionString: described.dataCenters[dataCenter].databases.application });
     await client.connect();
+    await client.query('LISTEN lanekeeper_app');
+    const deeds = news(client);
     while (load.on) {
+      const heard = deeds.heard;
       try {
         await client.query({ name: 'w', text, values: [account] });
         onCommit(performance.now());
+        // Two cores carry the whole lab: writers that never rest would measure themselves.
+        await new Promise((resolve) => setTimeout(resolve, 1));
       } catch (error) {
         if (!['LK001', 'LK004', 'LK009', '40001'].includes(error.code)) throw error;
+        await deeds.beyond(heard, 20);
       }
-      // Two cores carry the whole lab: writers that never rest would measure themselves.
-      await new Promise((resolve) => setTimeout(resolve, 1));
     }
     await client.end();
   };
@@ -179,6 +211,30 @@ async function pause(described, control, account, text) {
   await Promise.all(writers);
   if (first < last) throw new Error(`${account} was written in ${to} before it was given up in ${from}`);
   return first - last;
+}
+
+/** What the database says of deeds to applications. */
+function news(client) {
+  let wake = () => {};
+  const deeds = {
+    heard: 0,
+    /** When there is more than `heard`, after `ms` in any case. */
+    async beyond(heard, ms) {
+      if (deeds.heard > heard) return;
+      await new Promise((resolve) => {
+        const timer = setTimeout(resolve, ms);
+        wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    },
+  };
+  client.on('notification', () => {
+    deeds.heard++;
+    wake();
+  });
+  return deeds;
 }
 
 async function moveRate(described, control, { rows, accounts }, count) {

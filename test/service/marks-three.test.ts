@@ -39,11 +39,13 @@ const orders = async (name: string, account: string) =>
       account,
     ])
   ).map(({ note }) => note);
+/** What was passed over in fra while rows were applied, where PostgreSQL counts that: from 18 on. */
 const conflicts = async () =>
   (
     await runSql<{ n: number }>(
       urls('fra').superuser,
-      'SELECT sum(confl_update_missing + confl_delete_missing + confl_insert_exists)::int AS n FROM pg_stat_subscription_stats',
+      `SELECT coalesce(sum(c.value::int), 0)::int AS n FROM pg_stat_subscription_stats s, jsonb_each_text(to_jsonb(s)) c
+        WHERE c.key IN ('confl_update_missing', 'confl_delete_missing', 'confl_insert_exists')`,
     )
   )[0]?.n;
 

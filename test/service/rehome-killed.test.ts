@@ -12,8 +12,11 @@ const schema = `
 CREATE TABLE accounts (id text PRIMARY KEY, version integer NOT NULL DEFAULT 0);
 GRANT SELECT, INSERT, UPDATE, DELETE ON accounts TO lanekeeper_application;`;
 const tables = { accounts: { class: 'system-of-record', account: 'id', root: true } } as const;
-/** When to kill, in parts of what a move takes. */
+/** When to kill, in parts of what a move takes; the later ones only until moves have ended in different ways. */
 const moments = [0, 0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 1.1];
+const more = [1.5, 2, 0, 2.5, 3, 0.5, 4, 6];
+/** Nobody begins with a move that was asked for so long ago. */
+const waitMs = 2000;
 
 let pair: TestPair;
 let agents: TestAgents;
@@ -36,23 +39,25 @@ describe.each(['ny', 'la'])('the agent of %s', (victim) => {
     const other = victim === 'ny' ? 'la' : 'ny';
     await agents.start(other);
     let process = await agents.spawn(victim);
-    await agents.untilReady('ny', 'la');
-    const instances = await Promise.all(
-      pair.names.map((dc) => testInstance(pair.dc(dc).urls.application, `${dc}-app`)),
-    );
-    const account = `${victim}_a`;
-    await as('application', 'ny', 'INSERT INTO accounts (id) VALUES ($1)', [account]);
-    await expect.poll(() => as('agent', 'la', 'SELECT FROM accounts WHERE id = $1', [account])).toHaveLength(1);
-    const beganMs = performance.now();
-    for (const to of ['la', 'ny', 'la', 'ny']) expect(await agents.move(to, account)).toMatchObject({ kind: 'moved' });
-    const moveMs = (performance.now() - beganMs) / 4;
-    let home = 'ny';
-    let version = 0;
+    const instances: Awaited<ReturnType<typeof testInstance>>[] = [];
     const ends = new Map<string, number>();
     try {
-      for (const moment of moments) {
+      await agents.untilReady('ny', 'la');
+      for (const dc of pair.names) instances.push(await testInstance(pair.dc(dc).urls.application, `${dc}-app`));
+      const account = `${victim}_a`;
+      await as('application', 'ny', 'INSERT INTO accounts (id) VALUES ($1)', [account]);
+      await expect.poll(() => as('agent', 'la', 'SELECT FROM accounts WHERE id = $1', [account])).toHaveLength(1);
+      const beganMs = performance.now();
+      for (const to of ['la', 'ny', 'la', 'ny'])
+        expect(await agents.move(to, account)).toMatchObject({ kind: 'moved' });
+      const moveMs = (performance.now() - beganMs) / 4;
+      let home = 'ny';
+      let version = 0;
+      for (const [index, moment] of [...moments, ...more].entries()) {
+        if (index >= moments.length && ends.size > 1) break;
         const to = home === 'ny' ? 'la' : 'ny';
-        const asked = agents.move(to, account, { waitMs: 3000 }).catch(() => ({ kind: 'no answer' }));
+        const over = new Promise((resolve) => setTimeout(resolve, waitMs));
+        const asked = agents.move(to, account, { waitMs }).catch(() => ({ kind: 'no answer' }));
         await new Promise((resolve) => setTimeout(resolve, moment * moveMs));
         process.signal('SIGKILL');
         await process.exited;
@@ -60,6 +65,12 @@ describe.each(['ny', 'la'])('the agent of %s', (victim) => {
         ends.set(String(kind), (ends.get(String(kind)) ?? 0) + 1);
         process = await agents.spawn(victim);
 
+        // Whoever survived may go on with it until then.
+        await over;
+        for (const dc of pair.names)
+          await expect
+            .poll(() => as('agent', dc, 'SELECT account FROM lanekeeper.drain'), { timeout: 20_000 })
+            .toEqual([]);
         const deeds = async () => {
           const [ny, la] = await deedsOf(pair, account);
           return ny?.accepted && la?.accepted && ny.home === la.home && ny.counter === la.counter
@@ -67,25 +78,21 @@ describe.each(['ny', 'la'])('the agent of %s', (victim) => {
             : [ny, la];
         };
         await expect.poll(deeds, { timeout: 20_000 }).toBe('settled');
-        home = String((await deedsOf(pair, account))[0]?.home);
-        const away = home === 'ny' ? 'la' : 'ny';
         // The home takes writes as soon as its lease is there again, and has all that was written before; the other does not.
-        const write = () =>
-          as('application', home, 'UPDATE accounts SET version = version + 1 WHERE id = $1 RETURNING version', [
-            account,
-          ]).then(
+        const write = async () => {
+          home = String((await deedsOf(pair, account))[0]?.home);
+          const text = 'UPDATE accounts SET version = version + 1 WHERE id = $1 RETURNING version';
+          return as('application', home, text, [account]).then(
             ([row]) => row?.version,
             (error: { code: string }) => error.code,
           );
+        };
         version++;
         await expect.poll(write, { timeout: 20_000, interval: 200 }).toBe(version);
+        const away = home === 'ny' ? 'la' : 'ny';
         await expect(
           as('application', away, 'UPDATE accounts SET version = 0 WHERE id = $1', [account]),
         ).rejects.toMatchObject({ code: expect.stringMatching(/^LK00[13]$/) });
-        for (const dc of pair.names)
-          await expect
-            .poll(() => as('agent', dc, 'SELECT account FROM lanekeeper.drain'), { timeout: 20_000 })
-            .toEqual([]);
         await agents.untilReady('ny', 'la');
       }
     } finally {

@@ -1,5 +1,6 @@
 /** Accounts moved between two real data centers by two real agents. */
 
+import { readDeedLocked } from '@lanekeeper/server/postgres';
 import { createKeyRing, generateKeyPair, mintAgentToken, parseSigningKey } from 'lanekeeper/session';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -101,13 +102,42 @@ describe('a move', () => {
 
   test('asked for many times at once is made once, and everybody is told', async () => {
     const account = await newAccount();
-    const answers = await Promise.all(Array.from({ length: 5 }, () => agents.move('la', account)));
+    // It is not given before all have asked.
+    const writer = new Client({ connectionString: pair.dc('ny').urls.application });
+    await writer.connect();
+    await writer.query(`BEGIN; UPDATE accounts SET name = 'busy' WHERE id = '${account}'`);
+    const asked = Array.from({ length: 5 }, () => agents.move('la', account));
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    await writer.query('COMMIT');
+    await writer.end();
+    const answers = await Promise.all(asked);
     expect(answers.map(({ kind }) => kind)).toEqual(Array(5).fill('moved'));
     await settledIn('la', account, 1);
   });
 
   test('of an account that nobody knows is refused', async () => {
     expect(await agents.move('la', 'nobody')).toMatchObject({ kind: 'refused', home: null, epoch: null });
+  });
+
+  test('back to where it is being given away from waits until that is decided', async () => {
+    const account = await newAccount();
+    const giver = new Client({ connectionString: pair.dc('ny').urls.agent });
+    const reader = new Client({ connectionString: pair.dc('ny').urls.agent });
+    await Promise.all([giver.connect(), reader.connect()]);
+    try {
+      await giver.query('BEGIN');
+      await giver.query("SELECT lanekeeper.give($1, 'la', 1, 0)", [account]);
+      expect(await agents.move('ny', account, { waitMs: 300 })).toMatchObject({ kind: 'pending', home: 'ny' });
+      const asked = agents.move('ny', account);
+      const read = readDeedLocked(reader, account, 'FOR UPDATE', 20_000);
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      await giver.query('COMMIT');
+      expect(await read).toMatchObject({ home: 'la', epoch: { term: 1, counter: 1 } });
+      // Refused, for it has only just come there, or made.
+      expect((await asked).kind).not.toBe('already-there');
+    } finally {
+      await Promise.all([giver.end(), reader.end()]);
+    }
   });
 
   test('bound to an epoch is not made when the account has moved since', async () => {
@@ -133,12 +163,15 @@ describe('a move', () => {
         );
       }
     });
-    for (let round = 0; round < 6; round++) {
-      const answers = await Promise.all(ids.map((id) => agents.move(round % 2 === 0 ? 'la' : 'ny', id)));
-      expect(new Set(answers.map(({ kind }) => kind))).toEqual(new Set(['moved']));
+    try {
+      for (let round = 0; round < 6; round++) {
+        const answers = await Promise.all(ids.map((id) => agents.move(round % 2 === 0 ? 'la' : 'ny', id)));
+        expect(new Set(answers.map(({ kind }) => kind))).toEqual(new Set(['moved']));
+      }
+    } finally {
+      stop = true;
+      await Promise.all(writers);
     }
-    stop = true;
-    await Promise.all(writers);
     for (const id of ids) await settledIn('ny', id, 6);
     for (const dc of pair.names)
       for (const id of ids)
@@ -184,8 +217,11 @@ describe('before it is given', () => {
     const instance = await testInstance(pair.dc('ny').urls.application, 'ny-app-1');
     instance.stuck = true;
     const moving = agents.move('la', account);
-    await expect.poll(() => instance.drains).toHaveLength(1);
-    await instance.close();
+    try {
+      await expect.poll(() => instance.drains).toHaveLength(1);
+    } finally {
+      await instance.close();
+    }
     expect(await moving).toMatchObject({ kind: 'moved' });
   });
 
@@ -238,7 +274,7 @@ describe('before it is given', () => {
         kind: 'refused',
         reasons: expect.arrayContaining([expect.objectContaining({ code: 'not-streaming' })]),
       });
-      expect((await agents.status('la')).problems.join()).toContain('does not run');
+      await expect.poll(async () => (await agents.status('la')).problems.join()).toContain('does not run');
     } finally {
       await as('agent', 'la', `ALTER SUBSCRIPTION ${subscription} ENABLE`);
     }
@@ -275,7 +311,7 @@ describe('after it is given', () => {
     await settledIn('ny', account, 2);
     await rename('ny', account);
     await expect(rename('la', account)).rejects.toMatchObject({ code: 'LK001' });
-    expect((await agents.status('la')).problems.join()).toContain('digest-differs');
+    await expect.poll(async () => (await agents.status('la')).problems.join()).toContain('digest-differs');
     expect((await agents.status('la')).moves.recent.filter((move) => move.account === account)).toMatchObject([
       { what: 'declined', peer: 'ny' },
     ]);

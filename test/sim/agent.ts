@@ -21,6 +21,7 @@ import { askSeen, performMove } from './moves.ts';
 import { performRejoin } from './rejoin.ts';
 import { thawThoseBack } from './rejoin-catch-up.ts';
 import type { Simulation } from './simulation.ts';
+import type { Random } from './timeline.ts';
 
 /** Shorter than in production in proportion, so that a schedule of half a minute holds more. */
 export const settings: Omit<Settings, 'here' | 'holder' | 'peers'> = {
@@ -142,10 +143,15 @@ export class AgentProcess {
    * One statement, on a session of its own or (`lead`) on the one that holds the lead. `wait`: it waits for a lock. A
    * statement that was sent runs although its process died.
    */
-  query<T>(work: () => T | 'wait', done: (answer: T | 'lost') => void, lead = false): void {
+  query<T>(
+    work: () => T | 'wait',
+    done: (answer: T | 'lost') => void,
+    lead = false,
+    random: Random = this.dc.random,
+  ): void {
     const { dc, simulation } = this;
     const { timeline } = simulation;
-    const { pg, random } = dc;
+    const { pg } = dc;
     const { life } = pg;
     const untilMs = timeline.nowMs + statementTimeoutMs;
     let answered = false;

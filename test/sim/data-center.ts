@@ -18,6 +18,8 @@ export class DataCenter {
   readonly simulation: Simulation;
   /** What the machinery does by chance, and what the applications do: a fault that is left out must not change the rest. */
   readonly random: Random;
+  /** When rows are compared, and whether the answer comes: of its own, so that seeds that were named before show what they showed. */
+  readonly comparing: Random;
   readonly load: Random;
   readonly applications: Applications;
   peers: readonly DataCenter[] = [];
@@ -42,6 +44,7 @@ export class DataCenter {
     this.simulation = simulation;
     this.name = name;
     this.random = seeded(seed * 7 + name.length * 31 + name.charCodeAt(0));
+    this.comparing = seeded(seed * 13 + 7 + name.charCodeAt(0));
     this.load = seeded(seed * 11 + 5 + name.charCodeAt(0));
     const hasUptime = this.random.chance(0.5);
     this.pg = new ModelPostgres(name, simulation.timeline, this.random, hasUptime, (hole) => simulation.broken(hole));

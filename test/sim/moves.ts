@@ -3,7 +3,7 @@ import { type Action, reason } from '@lanekeeper/server/ownership';
 import { compareEpochs, type Epoch } from 'lanekeeper/model';
 import type { AgentProcess } from './agent.ts';
 import type { DataCenter } from './data-center.ts';
-import { accept, decline, give } from './deeds.ts';
+import { accept, compare, decline, give } from './deeds.ts';
 
 type MoveAction = Extract<Action, { readonly account: string; readonly round: number }>;
 
@@ -81,9 +81,16 @@ export function performMove(agent: AgentProcess, action: MoveAction): void {
         },
         (ok) => agent.handle({ kind: 'drain-ended', account, round, ok: ok === true }),
       );
+    case 'compare':
+      return agent.query(
+        () => compare(pg, account, action.epoch),
+        (same) => agent.handle({ kind: 'compared', account, round, same: same === true }),
+        false,
+        agent.dc.comparing,
+      );
     case 'accept':
       return agent.query(
-        () => (pg.isShared(account) ? ('wait' as const) : accept(pg, account, action.epoch)),
+        () => (pg.isShared(account) ? ('wait' as const) : accept(pg, account, action.epoch, action.compared)),
         (result) =>
           agent.handle({ kind: 'accept-answered', account, round, result: result === 'lost' ? 'failed' : result }),
       );

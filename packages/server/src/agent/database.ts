@@ -104,7 +104,8 @@ export class LocalDatabase {
       application_name: `lanekeeper agent ${instance} ${purpose}`.slice(0, 63),
       connectionTimeoutMillis: connectTimeoutMs,
       keepAlive: true,
-      options: '-c search_path=pg_catalog -c idle_in_transaction_session_timeout=15s',
+      options:
+        '-c search_path=pg_catalog -c idle_in_transaction_session_timeout=15s -c default_transaction_isolation=read\\ committed',
     };
   }
 }

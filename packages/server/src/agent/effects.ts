@@ -15,6 +15,7 @@ import {
 import {
   acceptAccount,
   beginDrain,
+  compareRows,
   declineAccount,
   endDrain,
   giveAccount,
@@ -71,6 +72,7 @@ async function attempt(context: Performers, action: Effect): Promise<OwnershipEv
     case 'renew':
       return { kind: 'store-answer', round: action.round, result: await store.renew(action.claim, action.revision) };
     case 'write-lease':
+      if (action.lease !== null) await context.promotion.accepted(session);
       await writeLease(session, context.instance, action.lease, action.credential);
       return { kind: 'lease-written', round: action.round, ok: true };
     case 'release':
@@ -108,7 +110,7 @@ async function attempt(context: Performers, action: Effect): Promise<OwnershipEv
     }
     case 'read-deed': {
       const { account, round } = action;
-      const deed = await database.run((client) => readDeedLocked(client, account, lookPatienceMs));
+      const deed = await database.run((client) => readDeedLocked(client, account, 'FOR UPDATE', lookPatienceMs));
       return { kind: 'deed-read', account, round, deed };
     }
     case 'end-drain': {
@@ -116,9 +118,18 @@ async function attempt(context: Performers, action: Effect): Promise<OwnershipEv
       await database.run((client) => endDrain(client, account, move));
       return { kind: 'drain-ended', account, round, ok: true };
     }
-    case 'accept': {
+    case 'compare': {
       const { account, round, epoch } = action;
-      const { kind } = await database.run((client) => acceptAccount(client, account, epoch));
+      return {
+        kind: 'compared',
+        account,
+        round,
+        same: await database.run((client) => compareRows(client, account, epoch)),
+      };
+    }
+    case 'accept': {
+      const { account, round, epoch, compared } = action;
+      const { kind } = await database.run((client) => acceptAccount(client, account, epoch, compared));
       return { kind: 'accept-answered', account, round, result: kind === 'unknown' ? 'stale' : kind };
     }
     case 'decline': {
@@ -209,6 +220,8 @@ function failure(action: Effect): OwnershipEvent {
       return { kind: 'deed-read', account: action.account, round: action.round, deed: null };
     case 'end-drain':
       return { kind: 'drain-ended', account: action.account, round: action.round, ok: false };
+    case 'compare':
+      return { kind: 'compared', account: action.account, round: action.round, same: false };
     case 'accept':
       return { kind: 'accept-answered', account: action.account, round: action.round, result: 'failed' };
     case 'decline':

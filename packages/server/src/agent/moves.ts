@@ -12,7 +12,7 @@ import {
   moveKinds,
 } from 'lanekeeper/model';
 import { explain, type GiveOutcome, type Reason, reason, reasonTable } from '../ownership/index.ts';
-import { readDeed } from '../postgres/index.ts';
+import { readDeed, readDeedLocked } from '../postgres/index.ts';
 import type { Arrivals } from './arrivals.ts';
 import type { LocalDatabase } from './database.ts';
 import type { PeerAnswer, Peers } from './peers.ts';
@@ -60,7 +60,7 @@ export async function requestMove(context: MovesContext, reign: Reign, request: 
   if (deed === null)
     return { kind: 'refused', home: null, epoch: null, reason: `no deed of ${account} is known in ${here}` };
   const { home, epoch } = deed;
-  if (home === to && deed.accepted) return { kind: 'already-there', home, epoch };
+  if (to === here && home === here && deed.accepted) return stayOrReturn(context, reign, request, epoch);
   if (request.epoch !== null && compareEpochs(request.epoch, epoch) !== 0)
     return { ...refusal(home, epoch, [reason('epoch-changed')]) };
   if (to !== here) return passOn(context, request, home, epoch);
@@ -68,6 +68,29 @@ export async function requestMove(context: MovesContext, reign: Reign, request: 
   const reasons = reign.reasonsNotToStart(home);
   if (reasons.length > 0) return refusal(home, epoch, reasons);
   return fetchAccount(context, request, home, epoch);
+}
+
+/** What is given away is read here as before until a peer has acknowledged it, and may be accepted there by then. */
+async function stayOrReturn(
+  context: MovesContext,
+  reign: Reign,
+  request: MoveRequest,
+  epoch: Epoch,
+): Promise<MoveAnswer> {
+  const { account, to: here, waitMs } = request;
+  const beganMs = performance.now();
+  try {
+    const deed = await context.database.run((client) => readDeedLocked(client, account, 'FOR SHARE', waitMs));
+    if (deed?.home === here) return { kind: 'already-there', home: here, epoch: deed.epoch };
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== '55P03') throw error;
+    const why = 'it is being given away, and no peer has acknowledged that yet';
+    return { kind: 'pending', home: here, epoch, reason: why };
+  }
+  return requestMove(context, reign, {
+    ...request,
+    waitMs: Math.max(1, Math.floor(waitMs - performance.now() + beganMs)),
+  });
 }
 
 /** The destination asks the home, and listens for the deed at the same time. */

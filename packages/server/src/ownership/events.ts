@@ -145,6 +145,7 @@ export type OwnershipEvent =
   | { readonly kind: 'deed-arrived'; readonly account: AccountId; readonly deed: ArrivedDeed }
   /** `peer` has the deed of that epoch, or a later one. */
   | { readonly kind: 'deed-seen'; readonly account: AccountId; readonly peer: DataCenterName; readonly epoch: Epoch }
+  | AboutAccount<'compared', { readonly same: boolean }>
   | AboutAccount<
       'accept-answered',
       { readonly result: 'accepted' | 'already' | 'digest-differs' | 'stale' | 'no-lease' | 'failed' }
@@ -241,8 +242,10 @@ export type Action =
   | AskedAbout<'read-deed', object>
   /** Answered by `drain-ended`. */
   | AskedAbout<'end-drain', { readonly move: number | null }>
-  /** Answered by `accept-answered`. */
-  | AskedAbout<'accept', { readonly epoch: Epoch }>
+  /** Whether the rows are the ones that were given. Answered by `compared`. */
+  | AskedAbout<'compare', { readonly epoch: Epoch }>
+  /** Compares the rows, unless that was done since the deed arrived. Answered by `accept-answered`. */
+  | AskedAbout<'accept', { readonly epoch: Epoch; readonly compared: boolean }>
   /** Whether they have the deed of that epoch. Each that has is told by `deed-seen`, sooner or later or not at all. */
   | {
       readonly kind: 'ask-seen';

@@ -42,7 +42,14 @@ import type { Action, OwnershipEvent } from './events.ts';
 import { isUnderWay, onDrained, onGiveAsked, onGivingEvent, onGivingTick, onInstances } from './giving.ts';
 import { leaveLease, onLeaseEvent, onLeaseTick } from './lease.ts';
 import { reason } from './reasons.ts';
-import { examineArrived, onAcceptAnswered, onDeclineAnswered, onDeedArrived, onDeedSeen } from './receiving.ts';
+import {
+  examineArrived,
+  onAcceptAnswered,
+  onCompared,
+  onDeclineAnswered,
+  onDeedArrived,
+  onDeedSeen,
+} from './receiving.ts';
 import { onRejoinAsked, onRejoined, onRejoinTick } from './rejoin.ts';
 import type { Ownership, Settings } from './state.ts';
 import { beginSync, onReplication, onSyncSet, onSyncTick } from './sync-set.ts';
@@ -216,6 +223,8 @@ function handle(turn: Turn, event: OwnershipEvent): void {
       return onDeedArrived(turn, event.account, event.deed);
     case 'deed-seen':
       return onDeedSeen(turn, event.account, event.peer, event.epoch);
+    case 'compared':
+      return onCompared(turn, event);
     case 'accept-answered':
       return onAcceptAnswered(turn, event);
     case 'decline-answered':

@@ -1,7 +1,8 @@
 /**
  * An account that was given to this dc (M5, M6).
  *
- *   examining ──▶ accepting ──▶ ours                (R3: once everybody who holds a lease has the deed)
+ *   examining ──▶ accepting ──▶ ours                (R3: once everybody who holds a lease has the deed; the rows are
+ *       │             │                               compared meanwhile)
  *       │ gate closed for too long   │ digest differs
  *       └──────────▶ declining ◀─────┘   ──▶ the giver's again, with a higher counter
  */
@@ -39,10 +40,23 @@ export function onDeedArrived(turn: Turn, account: AccountId, deed: ArrivedDeed)
     deed,
     sinceMs: nowMs,
     seenBy,
+    comparing: null,
+    compared: false,
     reasons: [],
     retryMs: 0,
     askMs,
   });
+  const move = turn.state.moves.get(account);
+  if (move?.role !== 'receiver' || move.phase !== 'examining' || lackingTheDeed(turn, move).length === 0) return;
+  const comparing = nextRound(turn);
+  setMove(turn, account, { ...move, comparing });
+  turn.actions.push({ kind: 'compare', round: comparing, account, epoch: deed.epoch });
+}
+
+export function onCompared(turn: Turn, event: Extract<OwnershipEvent, { kind: 'compared' }>): void {
+  const move = turn.state.moves.get(event.account);
+  if (move?.role !== 'receiver' || move.phase !== 'examining' || move.comparing !== event.round) return;
+  setMove(turn, event.account, { ...move, comparing: null, compared: event.same });
 }
 
 export function onDeedSeen(turn: Turn, account: AccountId, peer: DataCenterName, epoch: Epoch): void {
@@ -95,13 +109,18 @@ export function examineArrived(turn: Turn): void {
       examine(turn, account, move);
 }
 
+/** Who has to have the deed and has not said so. What was given back never left: nobody wrote anything since. */
+function lackingTheDeed(turn: Turn, { deed, seenBy }: Receiving): readonly DataCenterName[] {
+  return deed.returned ? [] : thirds(turn.state, deed.giver).filter((third) => !seenBy.includes(third));
+}
+
 function examine(turn: Turn, account: AccountId, move: In<'examining'>): void {
-  const { deed, sinceMs, seenBy } = move;
+  const { deed, sinceMs, seenBy, compared, comparing } = move;
   const { acceptWithinMs, here } = turn.state.settings;
   // M5: accepting and declining both write the deed, so both need the lease (R4). Without it, its succession decides.
   if (leaseLeftMs(turn.state, turn.nowMs) === 0)
     return setMove(turn, account, { ...move, reasons: [reason('no-lease', here)] });
-  const unseen = deed.returned ? [] : thirds(turn.state, deed.giver).filter((third) => !seenBy.includes(third));
+  const unseen = lackingTheDeed(turn, move);
   const reasons = deed.returned ? [] : reasonsNotToAccept(turn.state, deed.giver);
   if (unseen.length > 0) {
     if (turn.nowMs >= move.askMs) {
@@ -111,9 +130,10 @@ function examine(turn: Turn, account: AccountId, move: In<'examining'>): void {
   }
   const all = [...reasons, ...unseen.map((third) => reason('third-lacks-deed', third))];
   if (all.length === 0) {
+    if (comparing !== null) return;
     const round = nextRound(turn);
     setMove(turn, account, { role: 'receiver', phase: 'accepting', deed, sinceMs, seenBy, round });
-    turn.actions.push({ kind: 'accept', round, account, epoch: deed.epoch });
+    turn.actions.push({ kind: 'accept', round, account, epoch: deed.epoch, compared });
   } else if (turn.nowMs - sinceMs >= acceptWithinMs) decline(turn, account, move, all);
   else setMove(turn, account, { ...move, reasons: all });
 }
@@ -125,10 +145,20 @@ function decline(turn: Turn, account: AccountId, move: Receiving, reasons: reado
   turn.actions.push({ kind: 'decline', round, account, epoch: deed.epoch, reasons });
 }
 
-function wait(turn: Turn, account: AccountId, { deed, sinceMs, seenBy }: Receiving, reasons: readonly Reason[]): void {
-  const retryMs = turn.nowMs + retryEveryMs;
-  const askMs = turn.nowMs;
-  setMove(turn, account, { role: 'receiver', phase: 'examining', deed, sinceMs, seenBy, reasons, retryMs, askMs });
+function wait(turn: Turn, account: AccountId, move: Receiving, reasons: readonly Reason[]): void {
+  const { deed, sinceMs, seenBy } = move;
+  setMove(turn, account, {
+    role: 'receiver',
+    phase: 'examining',
+    deed,
+    sinceMs,
+    seenBy,
+    comparing: null,
+    compared: false,
+    reasons,
+    retryMs: turn.nowMs + retryEveryMs,
+    askMs: turn.nowMs,
+  });
 }
 
 function settle(

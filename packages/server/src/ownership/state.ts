@@ -209,6 +209,10 @@ export type Receiving = {
       readonly retryMs: number;
       /** When those that have not said that they have the deed are asked. */
       readonly askMs: number;
+      /** The question whether the rows are the ones that were given, while it is open. */
+      readonly comparing: number | null;
+      /** They are, and stay so: until the deed is accepted nobody writes them. */
+      readonly compared: boolean;
     }
   | { readonly phase: 'accepting'; readonly round: number }
   | { readonly phase: 'declining'; readonly round: number; readonly reasons: readonly Reason[] }

@@ -224,19 +224,48 @@ describe('a move among three', () => {
     const agent = among({}, {});
     return agent.send({ kind: 'deed-arrived', account: 'a1', deed });
   };
+  const answerComparison = (agent: ReturnType<typeof here>, same: boolean) =>
+    agent.send({ kind: 'compared', account: 'a1', round: agent.take('compare').round, same });
 
   it('counts when the third has the deed', () => {
     const agent = here();
+    answerComparison(agent, true);
     expect(agent.has('accept')).toBe(false);
     agent.send({ kind: 'deed-seen', account: 'a1', peer: 'fra', epoch: { term: 1, counter: 2 } });
     expect(agent.has('accept')).toBe(false);
     agent.send({ kind: 'deed-seen', account: 'a1', peer: 'fra', epoch: deed.epoch });
-    expect(agent.take('accept')).toMatchObject({ account: 'a1', epoch: deed.epoch });
+    expect(agent.take('accept')).toMatchObject({ account: 'a1', epoch: deed.epoch, compared: true });
+  });
+
+  it('does not compare twice: what was begun while it waited is waited for', () => {
+    const agent = here().send({ kind: 'deed-seen', account: 'a1', peer: 'fra', epoch: deed.epoch });
+    expect(agent.has('accept')).toBe(false);
+    answerComparison(agent, true);
+    expect(agent.take('accept')).toMatchObject({ compared: true });
+    expect(agent.has('compare')).toBe(false);
+  });
+
+  it('leaves the last word about rows that differ to the acceptance', () => {
+    const agent = here();
+    answerComparison(agent, false);
+    agent.send({ kind: 'deed-seen', account: 'a1', peer: 'fra', epoch: deed.epoch });
+    expect(agent.take('accept')).toMatchObject({ compared: false });
+  });
+
+  it('forgets a comparison with another deed that has arrived since', () => {
+    const agent = here();
+    const { round } = agent.take('compare');
+    const later = { ...deed, epoch: { term: 1, counter: 5 } };
+    agent.send({ kind: 'deed-arrived', account: 'a1', deed: later });
+    agent.send({ kind: 'compared', account: 'a1', round, same: true });
+    answerComparison(agent, false);
+    agent.send({ kind: 'deed-seen', account: 'a1', peer: 'fra', epoch: later.epoch });
+    expect(agent.take('accept')).toMatchObject({ epoch: later.epoch, compared: false });
   });
 
   it('counts at once when the third was faster', () => {
     const agent = among({}, {}).send({ kind: 'deed-seen', account: 'a1', peer: 'fra', epoch: deed.epoch });
-    expect(agent.send({ kind: 'deed-arrived', account: 'a1', deed }).has('accept')).toBe(true);
+    expect(agent.send({ kind: 'deed-arrived', account: 'a1', deed }).take('accept')).toMatchObject({ compared: false });
     expect(agent.state.seen).toEqual([]);
   });
 

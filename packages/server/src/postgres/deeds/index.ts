@@ -26,6 +26,7 @@ export {
   type AccountFacts,
   acceptAccount,
   beginDrain,
+  compareRows,
   type DeclineResult,
   type DeedRow,
   declineAccount,

@@ -27,18 +27,20 @@ export async function readDeed(client: Queryable, account: AccountId): Promise<D
   return rows[0] === undefined ? null : toDeed(rows[0]);
 }
 
-/** After every transaction that holds the deed now. Throws when that takes longer than `withinMs`. */
+/**
+ * After a transaction that is giving the deed away now, which is not seen before a peer has acknowledged it; with `FOR UPDATE`
+ * also after one that waits for the deed to do so, and after writers. Throws when that takes longer than `withinMs`.
+ */
 export async function readDeedLocked(
   client: ClientBase,
   account: AccountId,
+  lock: 'FOR SHARE' | 'FOR UPDATE',
   withinMs: number,
 ): Promise<DeedRow | null> {
   return inTransaction(client, withinMs, async () => {
-    const { rows } = await client.query<RawDeed>(
-      `SELECT ${deedColumns} FROM ${deedTables} WHERE d.account = $1 FOR UPDATE OF d`,
-      [account],
-    );
-    return rows[0] === undefined ? null : toDeed(rows[0]);
+    // In one statement the deed that was waited for would be joined to what `present` says of the one before.
+    await client.query(`SELECT FROM lanekeeper.deed WHERE account = $1 ${lock}`, [account]);
+    return readDeed(client, account);
   });
 }
 
@@ -138,20 +140,19 @@ type Give = {
 
 async function tryToGive(client: ClientBase, { account, to, epoch, withinMs }: Give): Promise<GiveResult> {
   try {
-    return await inTransaction(client, withinMs, async () => {
-      const { rows } = await client.query<{ kind: GiveResult['kind']; term: string; counter: string }>(
-        `WITH given AS MATERIALIZED (SELECT * FROM lanekeeper.give($1, $2, $3, $4)),
+    // One statement is the whole transaction: everybody waits while the deed is locked.
+    const { rows } = await client.query<{ kind: GiveResult['kind']; term: string; counter: string }>({
+      name: 'give',
+      text: `WITH given AS MATERIALIZED (SELECT * FROM lanekeeper.give($1, $2, $3, $4, $5)),
           logged AS (INSERT INTO lanekeeper.move_log (account, what, peer, term, counter)
             SELECT $1, 'given', $2, g.term, g.counter FROM given g WHERE g.kind = 'given')
         SELECT kind, term, counter FROM given`,
-        [account, to, epoch.term, epoch.counter],
-      );
-      const row = rows[0];
-      if (row === undefined) throw new Error('give returned nothing');
-      if (row.kind === 'given')
-        return { kind: 'given', epoch: { term: Number(row.term), counter: Number(row.counter) } };
-      return { kind: row.kind } as GiveResult;
+      values: [account, to, epoch.term, epoch.counter, Math.max(1, Math.floor(withinMs))],
     });
+    const row = rows[0];
+    if (row === undefined) throw new Error('give returned nothing');
+    if (row.kind === 'given') return { kind: 'given', epoch: { term: Number(row.term), counter: Number(row.counter) } };
+    return { kind: row.kind } as GiveResult;
   } catch (error) {
     // Lock not available, or a new view of the data centers: nothing was given.
     const { code } = error as { code?: unknown };
@@ -165,27 +166,45 @@ export type AcceptResult = {
   readonly kind: 'accepted' | 'already' | 'digest-differs' | 'stale' | 'no-lease' | 'unknown';
 };
 
-export async function acceptAccount(client: Queryable, account: AccountId, epoch: Epoch): Promise<AcceptResult> {
+/** Whether the account's rows are the ones that were given with the deed of `epoch`; false when another deed is here. */
+export async function compareRows(client: ClientBase, account: AccountId, epoch: Epoch): Promise<boolean> {
+  const { rows } = await client.query<{ same: boolean }>({
+    name: 'compare',
+    text: 'SELECT lanekeeper.compare($1, $2, $3) AS same',
+    values: [account, epoch.term, epoch.counter],
+  });
+  return rows[0]?.same === true;
+}
+
+/** `compared`: the rows were found to be the ones that were given since this deed is here. */
+export async function acceptAccount(
+  client: ClientBase,
+  account: AccountId,
+  epoch: Epoch,
+  compared: boolean,
+): Promise<AcceptResult> {
   return settle(
     client,
-    `WITH done AS MATERIALIZED (SELECT * FROM lanekeeper.accept($1, $2, $3)),
+    'accept',
+    `WITH done AS MATERIALIZED (SELECT * FROM lanekeeper.accept($1, $2, $3, $4)),
       logged AS (INSERT INTO lanekeeper.move_log (account, what, peer, term, counter)
         SELECT d.account, 'accepted', d.giver, d.term, d.counter FROM lanekeeper.deed d, done WHERE d.account = $1 AND done.kind = 'accepted')
     SELECT kind FROM done`,
-    [account, epoch.term, epoch.counter],
+    [account, epoch.term, epoch.counter, compared],
   );
 }
 
 export type DeclineResult = { readonly kind: 'declined' | 'already' | 'stale' | 'no-lease' | 'unknown' };
 
 export async function declineAccount(
-  client: Queryable,
+  client: ClientBase,
   account: AccountId,
   epoch: Epoch,
   why: readonly string[],
 ): Promise<DeclineResult> {
   return settle(
     client,
+    'decline',
     `WITH before AS MATERIALIZED (SELECT giver FROM lanekeeper.deed WHERE account = $1),
       done AS MATERIALIZED (SELECT * FROM lanekeeper.decline($1, $2, $3)),
       logged AS (INSERT INTO lanekeeper.move_log (account, what, peer, term, counter, detail)
@@ -197,12 +216,13 @@ export async function declineAccount(
 
 /** The lease is looked at once more when the transaction commits. */
 async function settle<Kind extends string>(
-  client: Queryable,
+  client: ClientBase,
+  name: string,
   text: string,
   values: readonly unknown[],
 ): Promise<{ readonly kind: Kind | 'no-lease' }> {
   try {
-    const { rows } = await client.query<{ kind: Kind }>(text, values);
+    const { rows } = await client.query<{ kind: Kind }>({ name, text, values });
     if (rows[0] === undefined) throw new Error('no answer');
     return rows[0];
   } catch (error) {

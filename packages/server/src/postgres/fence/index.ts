@@ -21,6 +21,7 @@ import { fedPiece, feederPieces } from '../classes/pieces.ts';
 import { everywherePieces } from '../everywhere/pieces.ts';
 import { mergePieces } from '../merge/index.ts';
 import type { Piece } from '../piece.ts';
+import { arrivalPieces } from '../standbys/pieces.ts';
 import { type AccountPath, resolveAccountPath } from './account-path.ts';
 import { type HomedTable, homedTablePieces, type Ownership } from './homed-table.ts';
 import { accountOfPiece, claimPieces, constantPieces, digestPiece, grantPieces, proofPiece } from './routine.ts';
@@ -51,10 +52,13 @@ export function fencePieces(configuration: Configuration, catalog: Catalog): Pie
   const constants = constantPieces(configuration);
   const routines = claims.filter((piece) => piece.table === null);
   const claimTriggers = claims.filter((piece) => piece.table !== null);
-  const guarded = [...tablePieces, ...claimTriggers].flatMap((piece) => {
-    const table = piece.kind === 'trigger' && piece.table !== null ? catalog.tables.get(piece.table) : undefined;
-    return table ? [{ table, name: piece.id.slice('trigger '.length, piece.id.indexOf(' on ')) }] : [];
-  });
+  const arrivals = arrivalPieces(configuration, declared);
+  const triggersOf = (pieces: readonly Piece[], enabled: 'O' | 'R') =>
+    pieces.flatMap((piece) => {
+      const table = piece.kind === 'trigger' && piece.table !== null ? catalog.tables.get(piece.table) : undefined;
+      const name = piece.id.slice('trigger '.length, piece.id.indexOf(' on '));
+      return table ? [{ table, name, enabled }] : [];
+    });
   return [
     ...constants,
     digestPiece(paths, singles),
@@ -64,7 +68,8 @@ export function fencePieces(configuration: Configuration, catalog: Catalog): Pie
     fedPiece(declared),
     ...tablePieces,
     ...claimTriggers,
-    proofPiece(guarded),
+    ...arrivals,
+    proofPiece([...triggersOf([...tablePieces, ...claimTriggers], 'O'), ...triggersOf(arrivals, 'R')]),
     ...grantPieces(configuration),
   ];
 }

@@ -157,7 +157,9 @@ END
 }
 
 /** `lanekeeper.fence_proof()`: no rows when every trigger of ours is in place and enabled, and homes are gone by as elsewhere. */
-export function proofPiece(triggers: readonly { readonly table: TableInfo; readonly name: string }[]): Piece {
+export function proofPiece(
+  triggers: readonly { readonly table: TableInfo; readonly name: string; readonly enabled: 'O' | 'R' }[],
+): Piece {
   const own: readonly (readonly [string, string, string, string])[] = [
     ['lanekeeper', 'tick', 'lanekeeper_commit', 'O'],
     ['lanekeeper', 'deed', 'guard_epoch', 'A'],
@@ -166,9 +168,10 @@ export function proofPiece(triggers: readonly { readonly table: TableInfo; reado
     ['lanekeeper', 'repair', 'apply_repair', 'R'],
     ['lanekeeper', 'change', 'apply_change', 'R'],
   ];
-  const rows = [...own, ...triggers.map(({ table, name }) => [table.schema, table.relation, name, 'O'] as const)].map(
-    (row) => `(${row.map(quoteText).join(', ')})`,
-  );
+  const rows = [
+    ...own,
+    ...triggers.map(({ table, name, enabled }) => [table.schema, table.relation, name, enabled] as const),
+  ].map((row) => `(${row.map(quoteText).join(', ')})`);
   return routine(
     'lanekeeper.fence_proof()',
     'TABLE (relation text, trigger_name text, problem text)',
