@@ -74,7 +74,7 @@ export async function rawStream(
     },
     async worker() {
       const [row] = await atTo<{ pid: number | null }>(
-        `SELECT pid FROM pg_stat_subscription WHERE subname = $1 AND worker_type = 'apply'`,
+        `SELECT pid FROM pg_stat_subscription WHERE subname = $1 AND relid IS NULL AND leader_pid IS NULL`,
         [name],
       );
       return row?.pid ?? null;

@@ -140,7 +140,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     log,
   });
   const standbys = new StandbyList(configuration);
-  const promotion = new Promotion({ peers: others, connect: options.connect(here, 'replication'), log });
+  const look = () => observer.lookAgain();
+  const promotion = new Promotion({ peers: others, connect: options.connect(here, 'replication'), look, log });
   let syncProblem: string | null = null;
   const makeReign = async (session: Client, predecessor: LeaseCredential | null) => {
     const mayFreeze = await mayReadOrigins(session);

@@ -88,6 +88,12 @@ export class Observer {
     await this.#look();
   }
 
+  /** A look that is under way may be too early for what is known now. */
+  async lookAgain(): Promise<void> {
+    await this.#looking;
+    await this.#look();
+  }
+
   close(): void {
     this.#closed = true;
     for (const timer of this.#timers) clearTimeout(timer);
@@ -140,9 +146,8 @@ export class Observer {
     this.#seen.set(peer, { seenMs: performance.now(), streams: report, incomplete, tails: readPeerTails(relay) });
     // A gap is told at once: until it is known here, what the peer confirms counts as held.
     if (!appeared && incomplete.join('\n') === before.join('\n')) return;
-    // The gate waits for nothing else. A look that is under way may have been too early for it.
-    await this.#looking;
-    await this.#look();
+    // The gate waits for nothing else.
+    await this.lookAgain();
   }
 
   /** Counts homes again, unless that was done lately, as lately goes for how long it takes: whoever asks shall see what is. */

@@ -271,6 +271,8 @@ function problemsIn(
     for (const one of reasons) problems.push(`no moves to or from ${name}: ${one}`);
   for (const table of streams?.unfenced ?? []) problems.push(`${table} has no fence yet: run \`lanekeeper apply\``);
   for (const table of streams?.undeclared ?? []) problems.push(`${table} is not declared, so nothing fences it`);
+  for (const [table, columns] of Object.entries(streams?.leftOut ?? {}))
+    problems.push(`${columns.join(', ')} of ${table} is not sent: \`lanekeeper migrate check\` says what is next`);
   for (const one of streams?.outgoing ?? [])
     for (const { code, message } of judgeOutgoing(one, Number.POSITIVE_INFINITY))
       if (code === 'slot-lost' || code === 'slot-at-risk') problems.push(message);

@@ -44,3 +44,17 @@ export async function notePromotion(client: Queryable, timeline: number): Promis
   const { rows } = await client.query<{ noted: boolean }>('SELECT lanekeeper.note_promotion($1) AS noted', [timeline]);
   return rows[0]?.noted === true;
 }
+
+/** The promoted one has been granted a lease: from here on it takes what others write. */
+export async function acceptTimeline(client: Queryable, timeline: number): Promise<void> {
+  await client.query(
+    `SELECT setval('lanekeeper.accepted_timeline', $1)
+      WHERE (SELECT a.last_value FROM lanekeeper.accepted_timeline a) <> $1`,
+    [timeline],
+  );
+}
+
+/** Notes that this is the primary before, in the place of one that was promoted to the timeline `since`: `verify` has to answer for it. */
+export async function notePutBack(client: Queryable, since: number): Promise<void> {
+  await client.query('SELECT lanekeeper.note_put_back($1)', [since]);
+}
