@@ -31,6 +31,7 @@ export {
   type MigrationVerdict,
   type MigrationWay,
   type SchemaDifference,
+  type SchemaSide,
   schemaDifferences,
 } from './migration/index.ts';
 export { type GuessedSections, sectionsOf } from './sections.ts';

@@ -1,4 +1,4 @@
-/** `lanekeeper migrate check`: what a schema migration does while some data centers have it, and where they differ now. */
+/** `lanekeeper migrate check`: what a schema migration does while some data centers have it, and where they differ now. The other two: `migrate-columns.ts`. */
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { Command } from 'commander';
@@ -11,10 +11,12 @@ import {
   type MigrationVerdict,
   type MigrationWay,
   type SchemaDifference,
+  type SchemaSide,
   schemaDifferences,
 } from '../advise/index.ts';
-import { type Catalog, joinedPeers, readMembers, surveyDatabase } from '../postgres/index.ts';
+import { joinedPeers, readMembers, surveyDatabase } from '../postgres/index.ts';
 import { count, databaseFailure, openDatabaseCommand, unavailable, withPlace } from './database-command.ts';
+import { leaveOutCommand, sendCommand } from './migrate-columns.ts';
 import { type CliContext, CommandFailure, createOutput, exitCodes, type Output, SilentExit } from './output.ts';
 
 type CheckOptions = { readonly config?: string; readonly dc?: string; readonly json?: boolean };
@@ -41,7 +43,8 @@ With files: reads them with PostgreSQL's own grammar and runs nothing. Every par
   refused   not in a migration at all
   unknown   what it does cannot be seen, for example DO
 
-Without: compares the tables that travel in all data centers that have joined, as their owner, and prints what mends them.
+Without: compares the tables that travel in all data centers that have joined, as their owner: what differs, which columns are left
+out of the streams, and what is next for each.
 
 The order is: expand everywhere, deploy the code in one data center after the other, contract everywhere. Moves of accounts stop
 while the columns of a table with accounts differ, and go on by themselves.
@@ -53,7 +56,9 @@ Examples:
   $ lanekeeper migrate check`,
         )
         .action((files: string[], options: CheckOptions) => check(context, files, options)),
-    );
+    )
+    .addCommand(leaveOutCommand(context))
+    .addCommand(sendCommand(context));
 }
 
 async function check(context: CliContext, files: readonly string[], options: CheckOptions): Promise<void> {
@@ -130,7 +135,7 @@ async function compare(
   output: Output,
   { configuration, connect }: Awaited<ReturnType<typeof openDatabaseCommand>>,
 ): Promise<void> {
-  const catalogs: Record<DataCenterName, Catalog> = {};
+  const sides: Record<DataCenterName, SchemaSide> = {};
   const here = await connect(configuration.here, 'owner')('lanekeeper migrate check');
   if (here.kind === 'unavailable') throw unavailable(here, configuration.here, 'owner');
   const members = await readMembers(here.client).finally(() => here.client.end());
@@ -143,25 +148,28 @@ async function compare(
     const survey = await surveyDatabase(connect(dc, 'owner'));
     if (survey.kind === 'unavailable') throw unavailable(survey, dc, 'owner');
     if (survey.kind === 'unreadable') throw databaseFailure(`The database of ${dc} cannot be read`, survey.error);
-    catalogs[dc] = survey.catalog;
+    sides[dc] = survey;
   }
-  const differences = schemaDifferences(configuration, catalogs, pg.escapeIdentifier);
-  output.result({ dataCenters: Object.keys(catalogs), differences });
-  const names = Object.keys(catalogs).join(', ');
+  const differences = schemaDifferences(configuration, sides, pg.escapeIdentifier);
+  output.result({ dataCenters: Object.keys(sides), differences });
+  const names = Object.keys(sides).join(', ');
   if (differences.length === 0)
-    return output.line(`${output.colors.green('✓')} ${names}: the tables that travel are alike.`);
+    return output.line(
+      `${output.colors.green('✓')} ${names}: the tables that travel are alike, and all of their columns do.`,
+    );
   for (const difference of differences) printDifference(output, difference);
   throw new SilentExit(exitCodes.no);
 }
 
 function printDifference(
   output: Output,
-  { table, kind, name, in: values, stops, closesGate, mend }: SchemaDifference,
+  { table, kind, name, in: values, stops, closesGate, next }: SchemaDifference,
 ): void {
   const { colors } = output;
   const words = {
     table: 'the table',
     column: 'column',
+    'not-sent': 'column',
     'not-null': 'NOT NULL of',
     unique: 'unique indexes',
     key: 'the key',
@@ -172,5 +180,5 @@ function printDifference(
   for (const [dc, value] of Object.entries(values)) output.line(`    ${dc}: ${value ?? '—'}`);
   for (const { from, at } of stops) output.line(`    Rows of it written in ${from} wait before they reach ${at}.`);
   if (closesGate) output.line('    No account is moved between them until they are alike.');
-  for (const [dc, sql] of Object.entries(mend)) output.line(`    → in ${dc}: ${sql}  (or drop it where it is)`);
+  for (const one of next) output.line(`    → ${one}`);
 }

@@ -23,7 +23,7 @@ function judgeCommand(name: TableName, table: Table, command: Node): MigrationVe
     case 'AT_DropColumn':
       return verdict('together', name, `a row that was written with ${what} stops for good at who has dropped it`, {
         phase: 'contract',
-        instead: `Only once no code reads or writes it in any data center, and none sends it: before it, in each, SELECT lanekeeper.leave_out('${name}', '${what}'), and wait until what was written before has arrived: see the guide on schema changes. ${apply}`,
+        instead: `Only once no code reads or writes it in any data center. First \`lanekeeper migrate leave-out ${name} ${what}\`, which waits until nothing with it is on its way. ${apply}`,
       });
     case 'AT_AlterColumnType':
       return verdict(
@@ -135,7 +135,7 @@ function judgeColumn(name: TableName, table: Table, column: Node): MigrationVerd
     );
   return verdict('together', name, `a row with ${what} waits at who does not have it yet`, {
     phase: 'expand',
-    instead: apply,
+    instead: `So that none waits, in your own time: \`lanekeeper migrate leave-out ${name} ${what} --new\` before it, \`lanekeeper migrate send ${name} ${what}\` when all have it. ${apply}`,
   });
 }
 

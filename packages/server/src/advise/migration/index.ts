@@ -13,7 +13,7 @@ import { judgeAlterTable } from './alter-table.ts';
 import { type Node, nameOf, nodesOf, tableOf, textOf, unwrap } from './nodes.ts';
 import { type MigrationVerdict, travelling, verdict } from './verdict.ts';
 
-export { type SchemaDifference, schemaDifferences } from './differences.ts';
+export { type SchemaDifference, type SchemaSide, schemaDifferences } from './differences.ts';
 export type { MigrationPhase, MigrationVerdict, MigrationWay } from './verdict.ts';
 
 /** `statement`: as PostgreSQL's parser gives it (libpg_query), without its `stmt`. One verdict for each part of it, or none. */

@@ -1,7 +1,7 @@
 import { createConfiguration } from 'lanekeeper/config';
 import { parse } from 'libpg-query';
 import { describe, expect, it } from 'vitest';
-import type { Catalog, TableInfo } from '../../postgres/index.ts';
+import type { CarriedTables, Catalog, TableInfo } from '../../postgres/index.ts';
 import { judgeStatement, schemaDifferences } from './index.ts';
 
 const configuration = createConfiguration(
@@ -102,8 +102,18 @@ describe('differences', () => {
     }) as unknown as TableInfo;
   const catalog = (orders: TableInfo | null) =>
     ({ tables: new Map(orders === null ? [] : [['public.orders', orders]]) }) as unknown as Catalog;
-  const found = (catalogs: Record<string, Catalog>) =>
-    schemaDifferences(configuration, catalogs, (name) => `"${name}"`).map(({ table: _, ...rest }) => rest);
+  const sending = (...columns: readonly string[]): CarriedTables =>
+    new Map([
+      ['public.orders', { publications: ['lanekeeper_homed'], columns: columns.length === 0 ? null : columns }],
+    ]);
+  const found = (catalogs: Record<string, Catalog>, carried: Record<string, CarriedTables> = {}) => {
+    const sides = Object.entries(catalogs).map(
+      ([dc, one]) => [dc, { catalog: one, carried: carried[dc] ?? sending() }] as const,
+    );
+    return schemaDifferences(configuration, Object.fromEntries(sides), (name) => `"${name}"`).map(
+      ({ table: _, ...rest }) => rest,
+    );
+  };
 
   it('are none where nothing differs that counts', () => {
     const one = table({ id: {}, note: {} });
@@ -123,22 +133,51 @@ describe('differences', () => {
           { from: 'fra', at: 'la' },
         ],
         closesGate: true,
-        mend: { la: 'ALTER TABLE "public"."orders" ADD COLUMN "note" text;' },
+        next: [
+          'in la: ALTER TABLE "public"."orders" ADD COLUMN "note" text;',
+          'if it is to go away: that as well, and then `lanekeeper migrate leave-out public.orders note`',
+        ],
       },
     ]);
+  });
+
+  it('of a column that is left out stop nobody, and name both ways on', () => {
+    const [more, less] = [table({ id: {}, note: {} }), table({ id: {} })];
+    const half = found({ ny: catalog(more), la: catalog(less) }, { ny: sending('id'), la: sending('id') });
+    expect(half).toEqual([
+      {
+        kind: 'column',
+        name: 'note',
+        in: { ny: 'text, left out of the streams', la: null },
+        stops: [],
+        closesGate: true,
+        next: [
+          'on its way in: in la: ALTER TABLE "public"."orders" ADD COLUMN "note" text; Then `lanekeeper migrate send public.orders note`',
+          'on its way out: in ny: ALTER TABLE "public"."orders" DROP COLUMN "note"; Then `lanekeeper apply` in each',
+        ],
+      },
+    ]);
+    const [one] = found({ ny: catalog(more), la: catalog(more) }, { ny: sending('id') });
+    expect(one).toMatchObject({ kind: 'not-sent', in: { ny: 'text, left out of the streams', la: 'text' }, stops: [] });
+    // Whoever does not feed the table sends nothing of it.
+    expect(found({ ny: catalog(more), la: catalog(less) }, { ny: new Map() })).toMatchObject([
+      { in: { ny: 'text' }, stops: [] },
+    ]);
+    // All that are there are sent.
+    expect(found({ ny: catalog(less), la: catalog(less) }, { ny: sending('id'), la: sending('id') })).toEqual([]);
   });
 
   it('of what is allowed close no gate', () => {
     const [strict, lax] = [table({ id: {}, note: { notNull: true } }), table({ id: {}, note: {} })];
     expect(found({ ny: catalog(strict), la: catalog(lax) })).toMatchObject([
-      { kind: 'not-null', stops: [{ from: 'la', at: 'ny' }], closesGate: false, mend: {} },
+      { kind: 'not-null', stops: [{ from: 'la', at: 'ny' }], closesGate: false, next: [] },
     ]);
   });
 
   it('of a type leave the choice to a person', () => {
     const of = (type: string) => catalog(table({ id: {}, n: { type } }));
     expect(found({ ny: of('integer'), la: of('bigint') })).toMatchObject([
-      { kind: 'column', closesGate: true, mend: {} },
+      { kind: 'column', closesGate: true, next: [] },
     ]);
     expect(found({ ny: of('integer'), la: catalog(null) })).toMatchObject([{ kind: 'table', closesGate: true }]);
   });

@@ -1,6 +1,7 @@
 /** Everything that catalogs and counters tell of a database, read in one read-only transaction. */
 import type { Catalog } from '../catalog.ts';
 import type { Connect, Unavailable } from '../connect.ts';
+import { type CarriedTables, readCarried } from '../streams/carried.ts';
 import { type DatabaseProblem, databaseProblem } from '../transaction.ts';
 import { type Hazards, readHazards } from './hazards.ts';
 import { readCatalog } from './read-catalog.ts';
@@ -12,6 +13,8 @@ export type Survey = {
   readonly catalog: Catalog;
   readonly hazards: Hazards;
   readonly statistics: Statistics;
+  /** What the streams carry of each table. */
+  readonly carried: CarriedTables;
 };
 
 export type SurveyResult = Survey | Unavailable | { readonly kind: 'unreadable'; readonly error: DatabaseProblem };
@@ -27,8 +30,9 @@ export async function surveyDatabase(connect: Connect): Promise<SurveyResult> {
     const catalog = await readCatalog(client);
     const hazards = await readHazards(client);
     const statistics = await readStatistics(client);
+    const carried = await readCarried(client);
     await client.query('COMMIT');
-    return { kind: 'surveyed', database: rows[0]?.name ?? '', catalog, hazards, statistics };
+    return { kind: 'surveyed', database: rows[0]?.name ?? '', catalog, hazards, statistics, carried };
   } catch (thrown) {
     const error = databaseProblem(thrown);
     if (!error) throw thrown;

@@ -42,7 +42,7 @@ export function planSteps(configuration: Configuration, present: PresentState, m
   const pieces = [
     ...closingPieces(present.catalog, closed),
     ...fencePieces(configuration, present.catalog),
-    ...publicationPieces(configuration, present.catalog),
+    ...publicationPieces(configuration, present.catalog, present.carried),
     ...cachedPieces(configuration, present.catalog),
   ];
   const fills = fillSteps(configuration, present);
@@ -192,7 +192,12 @@ function reasonToReplace(
   if (piece.kind === 'grant' && added) return 'there are new functions to grant';
   const now = present.fingerprints.get(piece.id);
   if (now === undefined || now === installed.fingerprint) return null;
-  return now === null ? 'it was there and is gone' : 'somebody changed it by hand';
+  if (now === null) return 'it was there and is gone';
+  const name = piece.id.replace(/^publication /, '');
+  const lists = [...present.carried.values()].filter(({ columns }) => columns !== null);
+  return lists.some(({ publications }) => publications.includes(name))
+    ? 'columns had been left out of it, and none is now'
+    : 'somebody changed it by hand';
 }
 
 function pieceLock(piece: Piece): StepLock | null {

@@ -8,6 +8,7 @@ import { type AppliedMigration, readAppliedMigrations } from '../migrate/index.t
 import type { Piece } from '../piece.ts';
 import type { Queryable } from '../queryable.ts';
 import { splitName } from '../sql-text.ts';
+import { type CarriedTables, readCarried } from '../streams/carried.ts';
 import { type Members, readMembers } from '../streams/members.ts';
 import { type StreamName, slotName, streamNames } from '../streams/names.ts';
 import { readPublishedTables } from '../streams/rows.ts';
@@ -44,6 +45,8 @@ export type PresentState = {
   readonly homes: HomesState | null;
   /** What the publications hold now; null: there is none. */
   readonly published: Readonly<Record<StreamName, readonly TableName[] | null>>;
+  /** Of which tables only some columns are sent. */
+  readonly carried: CarriedTables;
   /** The latest layout of each merged table's stamps. */
   readonly layouts: ReadonlyMap<TableName, string>;
   /** Which peers have said that they read a table from here. */
@@ -84,6 +87,7 @@ export async function readPresentState(
       homed: await readPublishedTables(client, 'homed'),
       rest: await readPublishedTables(client, 'rest'),
     },
+    carried: await readCarried(client),
     layouts: migrations.some((done) => done.number >= 8) ? await readLayouts(client) : new Map(),
     readBy: migrations.some((done) => done.number >= 4) ? await readReaders(client, configuration) : new Map(),
     members: await readMembers(client),

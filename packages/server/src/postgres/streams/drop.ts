@@ -24,23 +24,29 @@ export async function dropSubscription(client: Client, name: string): Promise<st
   return slot ? `over there, when it can be reached again: SELECT pg_drop_replication_slot(${quoteText(slot)})` : null;
 }
 
-/** Its reader is ended first: it would come back at once, so this is tried a few times. */
+const dropWithinMs = 10_000;
+const betweenMs = 5;
+
+/**
+ * Its reader is ended first. That one may be back within 20 ms, so it is looked for often: `pg_terminate_backend`, told to wait, looks
+ * every 100 ms only, and the slot was read again each time.
+ */
 export async function dropSlot(client: Client, name: string): Promise<null> {
-  for (let attempt = 0; ; attempt += 1) {
+  const deadlineMs = performance.now() + dropWithinMs;
+  for (;;) {
+    const isLast = performance.now() > deadlineMs;
     try {
-      await client.query(
-        `SELECT pg_terminate_backend(active_pid, 1000) FROM pg_catalog.pg_replication_slots
-          WHERE slot_name = $1 AND active_pid IS NOT NULL`,
-        [name],
+      const { rows } = await client.query<{ reader: number | null }>(
+        `SELECT active_pid AS reader, CASE WHEN active_pid IS NULL OR $2 THEN pg_catalog.pg_drop_replication_slot(slot_name)::text
+            ELSE pg_catalog.pg_terminate_backend(active_pid)::text END
+          FROM pg_catalog.pg_replication_slots WHERE slot_name = $1`,
+        [name, isLast],
       );
-      await client.query(
-        'SELECT pg_drop_replication_slot(slot_name) FROM pg_catalog.pg_replication_slots WHERE slot_name = $1',
-        [name],
-      );
-      return null;
+      if ((rows[0]?.reader ?? null) === null) return null;
     } catch (thrown) {
-      // object_in_use
-      if (databaseProblem(thrown)?.code !== '55006' || attempt >= 20) throw thrown;
+      // object_in_use: a reader came in between.
+      if (databaseProblem(thrown)?.code !== '55006' || isLast) throw thrown;
     }
+    await new Promise((resolve) => setTimeout(resolve, betweenMs));
   }
 }

@@ -9,6 +9,7 @@ import { undeclaredTables } from '../fence/index.ts';
 import { readCatalog } from '../inspect/read-catalog.ts';
 import { readAppliedMigrations } from '../migrate/index.ts';
 import type { Queryable } from '../queryable.ts';
+import { leftOutColumns, readCarried } from './carried.ts';
 import { absentPeers, joinedPeers, readMembers } from './members.ts';
 import { declaredName, type StreamName, slotName, streamNames, subscriptionName } from './names.ts';
 import { readPublishedTables, readSubscriptions, type SubscriptionRow } from './rows.ts';
@@ -73,6 +74,8 @@ export type StreamsReport = {
   /** The last file of `sql/` and its checksum; null before the first. */
   readonly version: string | null;
   readonly undeclared: readonly TableName[];
+  /** Columns that no stream carries from here. Absent in the reports of older versions. */
+  readonly leftOut?: Readonly<Record<TableName, readonly string[]>>;
   /** Homed tables and partitions without the statement triggers of the fence: attached or created after the last `apply`. */
   readonly unfenced: readonly TableName[];
   readonly positionLsn: string;
@@ -99,9 +102,19 @@ export async function readStreams(client: Queryable, configuration: Configuratio
     homed: Object.values(configuration.tables).flatMap((one) => (one.class === 'system-of-record' ? [one.name] : [])),
     version: last ? `${last.file} ${last.checksum.slice(0, 16)}` : null,
     undeclared: undeclaredTables(configuration, catalog),
+    leftOut: await readLeftOut(client, catalog),
     unfenced: unfencedTables(configuration, catalog),
     positionLsn: position.rows[0]?.lsn ?? '0/0',
   };
+}
+
+async function readLeftOut(
+  client: Queryable,
+  catalog: Catalog,
+): Promise<Readonly<Record<TableName, readonly string[]>>> {
+  const carried = await readCarried(client);
+  const found = [...catalog.tables].map(([name, table]) => [name, leftOutColumns(table, carried.get(name))] as const);
+  return Object.fromEntries(found.filter(([, columns]) => columns.length > 0));
 }
 
 function unfencedTables(configuration: Configuration, catalog: Catalog): readonly TableName[] {
