@@ -138,7 +138,7 @@ function shared(store: 'postgres' | 'nats'): void {
     expect(repair.stdout).toMatch(/put the row once more/);
     await notes('ny').put({ id: 'v3', body: 'z' });
     expect(await verify()).toMatchObject({ exitCode: 0, tables: [{ kind: 'equal' }] });
-  });
+  }, 90_000);
 
   test('a wrong row is refused at once, with PostgreSQL’s own code', async () => {
     await expect(notes('ny').put({ id: 'a' } as Note)).rejects.toMatchObject({ code: '23502' });
@@ -182,7 +182,7 @@ function shared(store: 'postgres' | 'nats'): void {
         sqlstate: '23514',
         state: 'poison',
       });
-      expect((await agents.status('ny')).problems.join()).toMatch(/3 writes set aside/);
+      await expect.poll(async () => (await agents.status('ny')).problems.join()).toMatch(/3 writes set aside/);
       const status = await agents.command('ny', 'buffer', 'status');
       expect(status.exitCode).toBe(1);
       expect(status.stdout).toMatch(/3 writes set aside/);

@@ -36,7 +36,18 @@ export class Databases {
     this.names = [options.here, ...[...options.urls.keys()].filter((name) => name !== options.here)];
   }
 
+  /** It could not be reached a moment ago; `ask` leaves it alone. */
+  rests(dc: DataCenterName): boolean {
+    return performance.now() < (this.#restUntilMs.get(dc) ?? 0);
+  }
+
   async ask(dc: DataCenterName, text: string, values: unknown[]): Promise<Asked> {
+    if (this.rests(dc)) return { kind: 'unavailable', error: new Error('it could not be reached a moment ago') };
+    return this.askAnyway(dc, text, values);
+  }
+
+  /** Also one that rests. */
+  async askAnyway(dc: DataCenterName, text: string, values: unknown[]): Promise<Asked> {
     const asked = this.#ask(dc, text, values);
     this.#running.add(asked);
     try {
@@ -54,12 +65,11 @@ export class Databases {
   async #ask(dc: DataCenterName, text: string, values: unknown[]): Promise<Asked> {
     let client: pg.PoolClient;
     try {
-      if (performance.now() < (this.#restUntilMs.get(dc) ?? 0)) throw new Error('it could not be reached a moment ago');
       client = await this.#pool(dc).connect();
+      this.#restUntilMs.delete(dc);
     } catch (error) {
-      const resting = performance.now() < (this.#restUntilMs.get(dc) ?? 0);
       // One that is only busy is no reason.
-      if (!resting && this.#pool(dc).totalCount === 0) this.#restUntilMs.set(dc, performance.now() + restMs);
+      if (this.#pool(dc).totalCount === 0) this.#restUntilMs.set(dc, performance.now() + restMs);
       return { kind: 'unavailable', error };
     }
     try {

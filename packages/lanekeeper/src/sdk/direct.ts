@@ -28,8 +28,10 @@ export async function writeDirectly(
   remove: boolean,
 ): Promise<DirectWrite> {
   const outcomes: Record<DataCenterName, DirectOutcome> = {};
-  for (const recorder of databases.names) {
-    const asked = await databases.ask(
+  // Those that could not be reached a moment ago come last, and are asked all the same: what nobody else takes is lost.
+  const recorders = databases.names.toSorted((a, b) => Number(databases.rests(a)) - Number(databases.rests(b)));
+  for (const recorder of recorders) {
+    const asked = await databases.askAnyway(
       recorder,
       `SELECT of_number::text, of_key, image::text, of_stamp::text, refused_state, refused_message
          FROM lanekeeper.direct_begin($1, $2::jsonb, $3, $4::interval)`,
