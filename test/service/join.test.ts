@@ -17,6 +17,7 @@ import {
 import { databaseUrl, type RoleName, witnessUrl } from 'lanekeeper/config';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { run } from '../../packages/server/src/cli/main.ts';
+import { dropSlot } from '../../packages/server/src/postgres/streams/drop.ts';
 import { type TestAgents, testAgents } from '../support/agents.ts';
 import { applyPair, connectAs, lease, publish } from '../support/applied.ts';
 import { runSql } from '../support/clusters.ts';
@@ -198,9 +199,8 @@ const join_ = async (...more: string[]) => {
   return agents.command('ny', 'join', 'ny', '--from', 'la', '--from-config', file, ...more);
 };
 
-/** Whoever read it may not be known to be gone yet. */
-const drop = (url: string, slot: string) =>
-  eventually(`${slot} is dropped`, () => runSql(url, `SELECT pg_drop_replication_slot('${slot}')`));
+/** Also while a worker of the other one reads it. */
+const drop = (url: string, slot: string) => using(url, (client) => dropSlot(client, slot));
 
 test('a data center that was not taken over is not emptied', async () => {
   const agent = await agents.start('ny');
@@ -274,6 +274,18 @@ test('a slot was lost: shown first, ended after every step, and finished', async
 test('its own log was lost too: every row that differs is kept, once', async () => {
   await loseNy(2);
   await ny.cluster.start();
+  // It was on its way back from an earlier takeover when it was seeded: another generation, which does not let this takeover in.
+  await runSql(
+    ny.urls.superuser,
+    "INSERT INTO lanekeeper.rejoining (term, generation, stage) VALUES (2, 1, 'undone') ON CONFLICT (term) DO UPDATE SET stage = 'undone'",
+  );
+  const [taken] = await runSql(
+    la.urls.superuser,
+    'SELECT to_jsonb(s) AS row FROM lanekeeper.succession s ORDER BY term DESC LIMIT 1',
+  );
+  const arrives = `SET session_replication_role = replica;
+    INSERT INTO lanekeeper.succession SELECT * FROM jsonb_populate_record(null::lanekeeper.succession, '${JSON.stringify(taken?.row)}')`;
+  await expect(runSql(ny.urls.superuser, arrives)).rejects.toThrow('has to rejoin before it reads on');
   await drop(la.urls.replication, 'lanekeeper_ny_homed');
   await drop(ny.urls.replication, 'lanekeeper_la_homed');
   await write(la, "UPDATE accounts SET note = 'of la' WHERE id = 'la_2'");

@@ -717,6 +717,7 @@ COMMENT ON COLUMN lanekeeper.written.part IS 'A thousand rows of a transaction. 
 COMMENT ON COLUMN lanekeeper.written.opens IS 'The first of its part: with it comes the trigger that sends the part at the end of the transaction.';
 
 -- ── Sequences ───────────────────────────────────────────────────────────────────────
+CREATE SEQUENCE lanekeeper.accepted_timeline AS integer INCREMENT BY 1 START WITH 1;
 CREATE UNLOGGED SEQUENCE lanekeeper.hard_drains AS bigint INCREMENT BY 1 START WITH 1;
 CREATE UNLOGGED SEQUENCE lanekeeper.lease AS bigint INCREMENT BY 1 START WITH 1;
 CREATE UNLOGGED SEQUENCE lanekeeper.lease_length AS bigint INCREMENT BY 1 START WITH 1;
@@ -751,6 +752,13 @@ CREATE INDEX version_deleted ON lanekeeper.version USING btree (relation) WHERE 
 -- ── Functions ───────────────────────────────────────────────────────────────────────
 CREATE OR REPLACE FUNCTION lanekeeper.accept(given_account text, expected_term bigint, expected_counter bigint, OUT kind text, OUT digest_here text, OUT digest_given text)
  RETURNS record
+ LANGUAGE sql
+AS $function$
+  SELECT * FROM lanekeeper.accept(given_account, expected_term, expected_counter, false)
+$function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.accept(given_account text, expected_term bigint, expected_counter bigint, compared boolean, OUT kind text, OUT digest_here text, OUT digest_given text)
+ RETURNS record
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -776,7 +784,7 @@ BEGIN
     RETURN;
   END IF;
   digest_given := d.digest;
-  IF d.digest IS NOT NULL THEN
+  IF d.digest IS NOT NULL AND NOT compared THEN
     digest_here := lanekeeper.digest(given_account);
     IF digest_here IS DISTINCT FROM d.digest THEN
       kind := 'digest-differs';
@@ -949,6 +957,27 @@ BEGIN
     applied := pg_replication_origin_progress('pg_' || subscription, false);
   END IF;
   RETURN greatest(confirmed, applied);
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.await_acceptance()
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+  patience timestamptz := clock_timestamp() + make_interval(secs => lanekeeper.hold_ms() / 1000.0);
+BEGIN
+  WHILE (SELECT a.last_value FROM lanekeeper.accepted_timeline a) <> lanekeeper.timeline()
+      AND NOT EXISTS (SELECT FROM lanekeeper.joining j WHERE j.dc = lanekeeper.dc())
+      AND coalesce((SELECT r.stage IN ('readmitted', 'done') FROM lanekeeper.rejoining r JOIN lanekeeper.generation USING (generation)
+        ORDER BY r.term DESC LIMIT 1), true) LOOP
+    IF clock_timestamp() > patience THEN
+      RAISE EXCEPTION USING ERRCODE = '55000', MESSAGE = format('this database of %s was promoted, and has no lease yet: it takes nothing from other data centers', lanekeeper.dc()),
+        HINT = 'It goes on when its agent has been granted one. If it is refused, `lanekeeper status` says why.';
+    END IF;
+    PERFORM pg_sleep(0.02);
+  END LOOP;
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.await_peers(within_ms integer, OUT view bigint, OUT reached boolean)
@@ -1247,6 +1276,17 @@ BEGIN
     uptime_ms := NULL;
   END;
   wall_ms := (date_part('epoch', clock_timestamp()) * 1000)::bigint;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.compare(given_account text, expected_term bigint, expected_counter bigint)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  RETURN coalesce((SELECT d.digest = lanekeeper.digest(d.account) FROM lanekeeper.deed d
+    WHERE d.account = given_account AND d.home = lanekeeper.dc() AND d.term = expected_term AND d.counter = expected_counter), false);
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.conflict_of(number bigint)
@@ -1728,6 +1768,15 @@ BEGIN
   END IF;
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.give(given_account text, destination text, expected_term bigint, expected_counter bigint, patience_ms integer, OUT kind text, OUT term bigint, OUT counter bigint, OUT digest text)
+ RETURNS record
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  PERFORM set_config('lock_timeout', patience_ms::text, true);
+  SELECT g.* INTO kind, term, counter, digest FROM lanekeeper.give(given_account, destination, expected_term, expected_counter) g;
+END $function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.guard_claim()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -1821,7 +1870,7 @@ BEGIN
   END IF;
   IF current_setting('session_replication_role') = 'replica' AND NEW.kind = 'take' THEN
     IF (NEW.cuts -> lanekeeper.dc() ->> 'generation')::integer = (SELECT g.generation FROM lanekeeper.generation g)
-       AND NOT EXISTS (SELECT FROM lanekeeper.rejoining r
+       AND NOT EXISTS (SELECT FROM lanekeeper.rejoining r JOIN lanekeeper.generation USING (generation)
          WHERE r.stage IN ('undone', 'caught-up', 'streaming', 'verified', 'readmitted', 'done')
            -- The same successor took another one over since: what it had of us is what it had then.
            AND (r.term >= NEW.term OR EXISTS (SELECT FROM lanekeeper.succession s WHERE s.term = r.term AND s.to_dc = NEW.to_dc))) THEN
@@ -1963,6 +2012,19 @@ BEGIN
       HINT = 'It is applied again, as soon as what comes before it is there.';
   END IF;
   RETURN NEW;
+END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.hold_arrival()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  IF left(pg_walfile_name(pg_current_wal_lsn()), 8) <> lpad(to_hex(pg_sequence_last_value('lanekeeper.accepted_timeline')), 8, '0') THEN
+    PERFORM lanekeeper.await_acceptance();
+  END IF;
+  RETURN NULL;
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.hold_deed()
@@ -2225,44 +2287,6 @@ BEGIN
     RETURN least(by_clock, by_uptime - split_part(pg_read_file('/proc/uptime'), ' ', 1)::double precision * 1000);
   END IF;
   RETURN by_clock;
-END $function$;
-
-CREATE OR REPLACE FUNCTION lanekeeper.leave_out(of_table regclass, VARIADIC columns text[] DEFAULT '{}'::text[])
- RETURNS text[]
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-DECLARE
-  wrong text;
-  sent text := '';
-  changed text[] := '{}';
-  publication name;
-BEGIN
-  IF cardinality(columns) > 0 THEN
-    SELECT string_agg(c, ', ') INTO wrong FROM unnest(columns) c
-      WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = of_table AND a.attname = c AND a.attnum > 0 AND NOT a.attisdropped);
-    IF wrong IS NOT NULL THEN
-      RAISE EXCEPTION USING ERRCODE = '42703', MESSAGE = format('%s has no column %s', of_table, wrong);
-    END IF;
-    SELECT string_agg(a.attname, ', ') INTO wrong FROM pg_attribute a
-      JOIN pg_index i ON i.indrelid = a.attrelid AND a.attnum = ANY (i.indkey)
-      JOIN pg_class t ON t.oid = a.attrelid
-      WHERE a.attrelid = of_table AND a.attname = ANY (columns) AND (t.relreplident = 'i' AND i.indisreplident OR i.indisprimary);
-    IF wrong IS NOT NULL OR (SELECT t.relreplident = 'f' FROM pg_class t WHERE t.oid = of_table) THEN
-      RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('rows of %s are found by %s in other data centers', of_table, coalesce(wrong, 'all of their columns'));
-    END IF;
-    SELECT ' (' || string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) || ')' INTO sent FROM pg_attribute a
-      WHERE a.attrelid = of_table AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND a.attname <> ALL (columns);
-  END IF;
-  FOR publication IN
-    SELECT p.pubname FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid
-      WHERE r.prrelid = of_table AND p.pubname IN ('lanekeeper_homed', 'lanekeeper_rest', 'lanekeeper_relay') ORDER BY 1
-  LOOP
-    EXECUTE format('ALTER PUBLICATION %I DROP TABLE ONLY %s', publication, of_table);
-    EXECUTE format('ALTER PUBLICATION %I ADD TABLE ONLY %s%s', publication, of_table, sent);
-    changed := changed || publication::text;
-  END LOOP;
-  RETURN changed;
 END $function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.leave_singleton(of_name text, of_everywhere boolean)
@@ -2627,6 +2651,19 @@ BEGIN
   RETURN s;
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.note_gap(of_kind text, from_timeline integer, to_timeline integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+  INSERT INTO lanekeeper.incident (kind, detail) VALUES (of_kind, json_build_object('from', from_timeline, 'to', to_timeline));
+  INSERT INTO lanekeeper.conflict_count AS c (subscription, seen, unanswered)
+    SELECT s.subname, 0, 1 FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
+      WHERE d.datname = current_database() AND s.subname LIKE 'lanekeeper\_%\_homed'
+    ON CONFLICT (subscription) DO UPDATE SET unanswered = c.unanswered + 1, at = clock_timestamp();
+END $function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.note_promotion(present integer)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -2637,13 +2674,17 @@ DECLARE
 BEGIN
   INSERT INTO lanekeeper.promotion (timeline) SELECT present WHERE present > before ON CONFLICT DO NOTHING;
   IF NOT FOUND THEN RETURN false; END IF;
-  INSERT INTO lanekeeper.incident (kind, detail) VALUES ('promoted', json_build_object('from', before, 'to', present));
-  INSERT INTO lanekeeper.conflict_count AS c (subscription, seen, unanswered)
-    SELECT s.subname, 0, 1 FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
-      WHERE d.datname = current_database() AND s.subname LIKE 'lanekeeper\_%\_homed'
-    ON CONFLICT (subscription) DO UPDATE SET unanswered = c.unanswered + 1, at = clock_timestamp();
+  PERFORM lanekeeper.note_gap('promoted', before, present);
   RETURN true;
 END $function$;
+
+CREATE OR REPLACE FUNCTION lanekeeper.note_put_back(since integer)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  SELECT lanekeeper.note_gap('put-back', since, lanekeeper.timeline())
+$function$;
 
 CREATE OR REPLACE FUNCTION lanekeeper.note_rollout(of_digest text, of_version text, healthy boolean)
  RETURNS lanekeeper.rollout
@@ -3723,6 +3764,14 @@ BEGIN
   RETURN true;
 END $function$;
 
+CREATE OR REPLACE FUNCTION lanekeeper.timeline()
+ RETURNS integer
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer
+$function$;
+
 CREATE OR REPLACE FUNCTION lanekeeper.touch(used_account text)
  RETURNS void
  LANGUAGE plpgsql
@@ -3831,24 +3880,48 @@ END $function$;
 -- ── Triggers ────────────────────────────────────────────────────────────────────────
 CREATE TRIGGER hold_acceptance BEFORE INSERT ON lanekeeper.acceptance FOR EACH ROW EXECUTE FUNCTION lanekeeper.hold_acceptance();
 ALTER TABLE lanekeeper.acceptance ENABLE REPLICA TRIGGER hold_acceptance;
+CREATE TRIGGER lanekeeper_arrival AFTER INSERT OR DELETE OR UPDATE ON lanekeeper.acceptance FOR EACH ROW EXECUTE FUNCTION lanekeeper.hold_arrival();
+ALTER TABLE lanekeeper.acceptance ENABLE REPLICA TRIGGER lanekeeper_arrival;
 CREATE TRIGGER hold_adoption BEFORE INSERT ON lanekeeper.adoption FOR EACH ROW EXECUTE FUNCTION lanekeeper.hold_adoption();
 ALTER TABLE lanekeeper.adoption ENABLE REPLICA TRIGGER hold_adoption;
+CREATE TRIGGER lanekeeper_arrival AFTER INSERT OR DELETE OR UPDATE ON lanekeeper.adoption FOR EACH ROW EXECUTE FUNCTION lanekeeper.hold_arrival();
+ALTER TABLE lanekeeper.adoption ENABLE REPLICA TRIGGER lanekeeper_arrival;
 CREATE TRIGGER apply_change BEFORE INSERT ON lanekeeper.change FOR EACH ROW EXECUTE FUNCTION lanekeeper.apply_change();
 ALTER TABLE lanekeeper.change ENABLE REPLICA TRIGGER apply_change;
+CREATE TRIGGER lanekeeper_arrival AFTER INSERT OR DELETE OR UPDATE ON lanekeeper.change FOR EACH ROW EXECUTE FUNCTION lanekeeper.hold_arrival();
+ALTER TABLE lanekeeper.change ENABLE REPLICA TRIGGER lanekeeper_arrival;
 CREATE TRIGGER guard_claim BEFORE INSERT ON lanekeeper.claim FOR EACH ROW EXECUTE FUNCTION lanekeeper.guard_claim();
 ALTER TABLE lanekeeper.claim ENABLE REPLICA TRIGGER guard_claim;
+CREATE TRIGGER lanekeeper_arrival AFTER INSERT OR DELETE OR UPDATE ON lanekeeper.claim FOR EACH ROW EXECUTE FUNCTION lanekeeper.hold_arrival();
+ALTER TABLE lanekeeper.claim ENABLE REPLICA TRIGGER lanekeeper_arrival;
+CREATE TRIGGER lanekeeper_arrival AFTER INSERT OR DELETE OR UPDATE ON lanekeeper.copy FOR EACH ROW EXECUTE FUNCTION lanekeeper.hold_arrival();
+ALTER TABLE lanekeeper.copy ENABLE REPLICA TRIGGER lanekeeper_arrival;
 CREATE TRIGGER await_succession BEFORE INSERT OR UPDATE ON lanekeeper.deed FOR EACH ROW EXECUTE FUNCTION lanekeeper.hold_deed();
 ALTER TABLE lanekeeper.deed ENABLE REPLICA TRIGGER await_succession;
 CREATE TRIGGER guard_epoch BEFORE INSERT OR UPDATE ON lanekeeper.deed FOR EACH ROW EXECUTE FUNCTION lanekeeper.guard_epoch();
 ALTER TABLE lanekeeper.deed ENABLE ALWAYS TRIGGER guard_epoch;
+CREATE TRIGGER lanekeeper_arrival AFTER INSERT OR DELETE OR UPDATE ON lanekeeper.deed FOR EACH ROW EXECUTE FUNCTION lanekeeper.hold_arrival();
+ALTER TABLE lanekeeper.deed ENABLE REPLICA TRIGGER lanekeeper_arrival;
 CREATE TRIGGER tell_deed AFTER UPDATE ON lanekeeper.deed FOR EACH ROW EXECUTE FUNCTION lanekeeper.tell_deed();
 ALTER TABLE lanekeeper.deed ENABLE REPLICA TRIGGER tell_deed;
+CREATE TRIGGER lanekeeper_arrival AFTER INSERT OR DELETE OR UPDATE ON lanekeeper.homed_as FOR EACH ROW EXECUTE FUNCTION lanekeeper.hold_arrival();
+ALTER TABLE lanekeeper.homed_as ENABLE REPLICA TRIGGER lanekeeper_arrival;
+CREATE TRIGGER lanekeeper_arrival AFTER INSERT OR DELETE OR UPDATE ON lanekeeper.outcome FOR EACH ROW EXECUTE FUNCTION lanekeeper.hold_arrival();
+ALTER TABLE lanekeeper.outcome ENABLE REPLICA TRIGGER lanekeeper_arrival;
 CREATE TRIGGER apply_repair BEFORE INSERT ON lanekeeper.repair FOR EACH ROW EXECUTE FUNCTION lanekeeper.apply_repair();
 ALTER TABLE lanekeeper.repair ENABLE REPLICA TRIGGER apply_repair;
+CREATE TRIGGER lanekeeper_arrival AFTER INSERT OR DELETE OR UPDATE ON lanekeeper.repair FOR EACH ROW EXECUTE FUNCTION lanekeeper.hold_arrival();
+ALTER TABLE lanekeeper.repair ENABLE REPLICA TRIGGER lanekeeper_arrival;
+CREATE TRIGGER lanekeeper_arrival AFTER INSERT OR DELETE OR UPDATE ON lanekeeper.stranded FOR EACH ROW EXECUTE FUNCTION lanekeeper.hold_arrival();
+ALTER TABLE lanekeeper.stranded ENABLE REPLICA TRIGGER lanekeeper_arrival;
+CREATE TRIGGER lanekeeper_arrival AFTER INSERT OR DELETE OR UPDATE ON lanekeeper.subscribed FOR EACH ROW EXECUTE FUNCTION lanekeeper.hold_arrival();
+ALTER TABLE lanekeeper.subscribed ENABLE REPLICA TRIGGER lanekeeper_arrival;
 CREATE TRIGGER guard_succession BEFORE INSERT ON lanekeeper.succession FOR EACH ROW EXECUTE FUNCTION lanekeeper.guard_succession();
 ALTER TABLE lanekeeper.succession ENABLE ALWAYS TRIGGER guard_succession;
 CREATE TRIGGER keep_snapshot AFTER INSERT ON lanekeeper.succession FOR EACH ROW EXECUTE FUNCTION lanekeeper.keep_snapshot();
 ALTER TABLE lanekeeper.succession ENABLE ALWAYS TRIGGER keep_snapshot;
+CREATE TRIGGER lanekeeper_arrival AFTER INSERT OR DELETE OR UPDATE ON lanekeeper.succession FOR EACH ROW EXECUTE FUNCTION lanekeeper.hold_arrival();
+ALTER TABLE lanekeeper.succession ENABLE REPLICA TRIGGER lanekeeper_arrival;
 CREATE TRIGGER tell_succession AFTER INSERT ON lanekeeper.succession FOR EACH ROW EXECUTE FUNCTION lanekeeper.tell_succession();
 ALTER TABLE lanekeeper.succession ENABLE ALWAYS TRIGGER tell_succession;
 CREATE CONSTRAINT TRIGGER lanekeeper_commit AFTER INSERT ON lanekeeper.tick DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION lanekeeper.check_commit();

@@ -13,6 +13,7 @@
  *   classes/       publishing, copies as of a moment, tables that never leave
  *   streams/       publications, slots and subscriptions; what state they are in
  *   sync/          whom a `remote` commit waits for
+ *   columns/       columns that are not sent for a while, before they are dropped or until all have them
  *   decode/        what was written here, out of PostgreSQL's own log
  *   stranded/      what a data center committed beyond the cut at which it was taken over, and what becomes of it
  *   conflicts/     the log of conflicts of shared rows
@@ -42,6 +43,13 @@ export {
   refreshCopy,
   renewPublishing,
 } from './classes/index.ts';
+export {
+  type ColumnsEvent,
+  type ColumnsProblem,
+  type LeaveOutResult,
+  leaveOutColumns,
+  sendColumns,
+} from './columns/columns.ts';
 export {
   type Conflict,
   type ConflictFilter,
@@ -81,6 +89,7 @@ export {
   type ClockReading,
   claimPlace,
   claimValue,
+  compareRows,
   countHomes,
   type DeclineResult,
   type DeedRow,
@@ -251,7 +260,14 @@ export {
 } from './remove/remove.ts';
 export { noteRollout, type RolloutEntry, readRollout } from './rollout/rollout.ts';
 export { type EndedTimelines, readEndedTimelines } from './standbys/history.ts';
-export { notePromotion, readReaders, type SlotReader, stopReading } from './standbys/promotion.ts';
+export {
+  acceptTimeline,
+  notePromotion,
+  notePutBack,
+  readReaders,
+  type SlotReader,
+  stopReading,
+} from './standbys/promotion.ts';
 export {
   type AutomaticReport,
   countOpenStranded,
@@ -288,6 +304,7 @@ export {
   writeStranded,
   writeStrandedWhole,
 } from './stranded/index.ts';
+export { type CarriedTables, leftOutColumns } from './streams/carried.ts';
 export {
   type EnsureStreamsOptions,
   type EnsureStreamsResult,

@@ -19,6 +19,9 @@ export type ServerFacts = {
   readonly roles: { readonly application: string };
 };
 
+/** The first version with the columns `confl_…` in `pg_stat_subscription_stats`. */
+const firstThatCounts = 180_000;
+
 type Rule = {
   readonly name: string;
   readonly severity: Severity;
@@ -137,6 +140,14 @@ export function judgeSettings(facts: ServerFacts, peers: number): Found[] {
       subject: 'server_version',
       what: `this is PostgreSQL ${Math.floor(facts.version / 10_000)}`,
       why: 'subscriptions that leave out what came from elsewhere (origin = none) need 16 or newer',
+    });
+  } else if (facts.version < firstThatCounts) {
+    found.push({
+      severity: 'advice',
+      code: 'conflicts-uncounted',
+      subject: 'server_version',
+      what: `this is PostgreSQL ${Math.floor(facts.version / 10_000)}, which does not count the conflicts that replication meets`,
+      why: 'a change of a row that is not there is passed over, and only a move of its account or `lanekeeper verify` finds that out: run it regularly; PostgreSQL 18 counts them',
     });
   }
   for (const rule of rules(peers)) {

@@ -10,7 +10,7 @@ import type { TableVerdict, VerifyProgress } from '../verify/verify.ts';
 import { attach } from './attach.ts';
 import { dropStreams, emptyTables } from './clear.ts';
 import { type CopyProgress, copySnapshot } from './copy.ts';
-import { compare, isWhole, leaveNumbersOut, raiseGeneration, readBack, readmit } from './finish.ts';
+import { compare, countForPlanner, isWhole, leaveNumbersOut, raiseGeneration, readBack, readmit } from './finish.ts';
 import { refusalOf, type Standing, standingOf } from './inspect.ts';
 import { type KeepResult, keep } from './keep.ts';
 import { lostDatabase } from './lost.ts';
@@ -279,6 +279,8 @@ class Join {
     this.#say('set the sequences beyond what was given out');
     await this.#apply();
     await leaveNumbersOut(this.#sessions, this.#options);
+    this.#say('count rows for the planner');
+    await countForPlanner(this.#sessions, this.#options);
   }
 
   async #readBack(): Promise<void> {
