@@ -1,4 +1,6 @@
 /** What the tests, the bench and the drills use of the lab. */
+
+export { cacheFolder } from './clusters/cache.ts';
 export {
   type Cluster,
   type ClusterOptions,
@@ -7,6 +9,7 @@ export {
 } from './clusters/cluster.ts';
 export { asSuperuser, type DatabaseOptions, ensureDatabase, type Role, roleUrl } from './clusters/database.ts';
 export { type EtcdMember, etcdArguments, missingEtcd } from './clusters/etcd.ts';
+export { findNative, locateNative, type Native } from './clusters/native.ts';
 export { canListenOn, freePort } from './clusters/ports.ts';
 export type { SettingValue } from './clusters/settings.ts';
 export { type Standby, type StandbyOptions, startStandby } from './clusters/standby.ts';

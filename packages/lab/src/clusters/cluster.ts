@@ -24,6 +24,8 @@ export type ClusterOptions = {
   readonly durable?: boolean;
   /** Settings of postgresql.conf over the defaults in `settings.ts`. */
   readonly settings?: Readonly<Record<string, SettingValue>>;
+  /** Its programs. Default: as `findNative` finds them. Those of another major cannot read its data. */
+  readonly native?: Native;
   /** More of an environment for `postgres`: for faults, such as a clock that goes wrong. */
   readonly env?: Readonly<Record<string, string>>;
 };
@@ -57,7 +59,7 @@ const startTimeoutMs = 60_000;
 
 /** Creates the cluster when its folder is empty, and starts it. Resolves when it accepts connections. */
 export async function startCluster(options: ClusterOptions): Promise<Cluster> {
-  const native = await findNative();
+  const native = options.native ?? (await findNative());
   await mkdir(options.dir, { recursive: true, mode: 0o755 });
   const dir = await realpath(options.dir);
   const data = join(dir, 'data');
@@ -160,7 +162,7 @@ class EmbeddedCluster implements Cluster {
   }
 
   async #startOnce(): Promise<{ kind: 'ready' } | { kind: 'failed'; log: string }> {
-    await writeSettings(this.#data, this.host, this.port, this.#options);
+    await writeSettings(this.#data, this.#native.major, this.host, this.port, this.#options);
     const logFile = join(this.dir, 'postgresql.log');
     const log = await open(logFile, 'a');
     const logStart = (await log.stat()).size;
@@ -273,8 +275,19 @@ async function exists(path: string): Promise<boolean> {
   );
 }
 
-async function writeSettings(data: string, host: string, port: number, options: ClusterOptions): Promise<void> {
-  const settings = { ...clusterSettings(options.durable ?? true), ...options.settings, listen_addresses: host, port };
+async function writeSettings(
+  data: string,
+  major: number,
+  host: string,
+  port: number,
+  options: ClusterOptions,
+): Promise<void> {
+  const settings = {
+    ...clusterSettings(options.durable ?? true, major),
+    ...options.settings,
+    listen_addresses: host,
+    port,
+  };
   const lines = Object.entries(settings).map(([name, value]) => {
     const text = typeof value === 'boolean' ? (value ? 'on' : 'off') : String(value);
     return `${name} = '${text.replaceAll("'", "''")}'\n`;

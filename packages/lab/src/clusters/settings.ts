@@ -1,7 +1,8 @@
 /** postgresql.conf and pg_hba.conf of a lab's clusters: what the product needs, in little memory. */
 export type SettingValue = string | number | boolean;
 
-export function clusterSettings(durable: boolean): Readonly<Record<string, SettingValue>> {
+/** @param major of PostgreSQL: what it does not know it would not start with. */
+export function clusterSettings(durable: boolean, major: number): Readonly<Record<string, SettingValue>> {
   return {
     // What replication and the fence need.
     wal_level: 'logical',
@@ -9,7 +10,8 @@ export function clusterSettings(durable: boolean): Readonly<Record<string, Setti
     max_prepared_transactions: 0,
     max_wal_senders: 24,
     max_replication_slots: 24,
-    max_active_replication_origins: 24,
+    // Until 18 one setting limited slots and origins.
+    ...(major >= 18 ? { max_active_replication_origins: 24, io_method: 'sync' } : {}),
     max_logical_replication_workers: 20,
     max_sync_workers_per_subscription: 2,
     max_worker_processes: 32,
@@ -25,7 +27,6 @@ export function clusterSettings(durable: boolean): Readonly<Record<string, Setti
     shared_buffers: '32MB',
     min_wal_size: '32MB',
     max_wal_size: '512MB',
-    io_method: 'sync',
     huge_pages: 'off',
     jit: false,
     // Addresses and files.

@@ -7,17 +7,21 @@ import { cacheFolder, randomSuffix } from './cache.ts';
 import { giveNewIdentifier } from './identity.ts';
 import type { Native } from './native.ts';
 
-/** Locale-independent: the builtin provider sorts the same way on every machine. */
-const initdbArguments = [
-  '--username=postgres',
-  '--encoding=UTF8',
-  '--locale=C',
-  '--locale-provider=builtin',
-  '--builtin-locale=C.UTF-8',
-  '--auth=scram-sha-256',
-  '--no-sync',
-  '--no-instructions',
-];
+/** Sorts by code point and knows the letters of every alphabet, on every machine; before 17 that was the C library's part. */
+function initdbArguments({ major }: Native): readonly string[] {
+  const locale =
+    major >= 17
+      ? ['--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8']
+      : ['--locale=C.UTF-8', '--locale-provider=libc'];
+  return [
+    '--username=postgres',
+    '--encoding=UTF8',
+    ...locale,
+    '--auth=scram-sha-256',
+    '--no-sync',
+    '--no-instructions',
+  ];
+}
 
 /** The first password of a copied cluster's superuser; whoever copies it sets another at once. */
 const passwordFile = 'lanekeeper-bootstrap';
@@ -37,8 +41,9 @@ export async function copyTemplate(native: Native, dataFolder: string): Promise<
 
 async function findTemplate(native: Native): Promise<string> {
   const cache = await cacheFolder();
+  const args = initdbArguments(native);
   const key = createHash('sha256')
-    .update(JSON.stringify([native.version, process.platform, process.arch, native.user?.uid ?? null, initdbArguments]))
+    .update(JSON.stringify([native.build, process.platform, process.arch, native.user?.uid ?? null, args]))
     .digest('hex')
     .slice(0, 12);
   const template = join(cache, `template-${key}`);
@@ -57,7 +62,7 @@ async function findTemplate(native: Native): Promise<string> {
     const secret = join(partial, 'password');
     await writeFile(secret, password, { mode: 0o600 });
     if (native.user) await chown(secret, native.user.uid, native.user.gid);
-    await runLeashed(native.initdb, [...initdbArguments, `--pwfile=${secret}`, '-D', data], {
+    await runLeashed(native.initdb, [...args, `--pwfile=${secret}`, '-D', data], {
       cwd: '/',
       env: { PATH: process.env.PATH, LC_ALL: 'C', TZ: 'UTC' },
       user: native.user,

@@ -124,7 +124,6 @@ export async function runDrill(fault: Fault, options: DrillOptions): Promise<Dri
       agentToken: (name) => watch.agentToken(name),
       ask: (url, text) => ask(url, text),
       problems: () => watch.problemsNow(),
-      arrived: async (withinMs) => (await awaitArrival(urls, withinMs, options.aborted)) === null,
       note,
       undo: (step) => undoing.push(step),
       aborted: options.aborted,

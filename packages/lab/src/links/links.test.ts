@@ -227,8 +227,9 @@ test('refuse resets what is open and what is opened', async () => {
 
 test('ends arrive as they were: half-closed, reset, and refused by the target', async () => {
   const seen: string[] = [];
+  const heard: string[] = [];
   const { links, dial } = await link({ delayMs: 5 }, (socket) => {
-    socket.on('data', () => {});
+    socket.on('data', (chunk) => heard.push(String(chunk)));
     socket.on('end', () => {
       seen.push('end');
       socket.end('after the end');
@@ -241,7 +242,7 @@ test('ends arrive as they were: half-closed, reset, and refused by the target', 
   expect(String(answer)).toBe('after the end');
   const rude = await dial();
   rude.write('x');
-  await sleepMs(50);
+  await expect.poll(() => heard).toEqual(['question', 'x']);
   rude.resetAndDestroy();
   await expect.poll(() => seen).toEqual(['end', 'ECONNRESET']);
   const nobody = await links.addRoute({

@@ -28,8 +28,6 @@ export type Arena = {
   ask(url: string, text: string): Promise<unknown>;
   /** What `lanekeeper status` complains about now, in all data centers. */
   problems(): Promise<readonly string[]>;
-  /** Waits until everything has arrived everywhere; false when it takes longer. */
-  arrived(withinMs: number): Promise<boolean>;
   /** Into the timeline, with the present time. */
   note(text: string): void;
   /** Run in reverse order at the end, also when the drill breaks off. Must not throw when there is nothing to undo. */

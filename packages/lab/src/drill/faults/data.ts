@@ -184,12 +184,10 @@ export const dataFaults: readonly Fault[] = [
     expectation: streamStuck,
     async inject(arena) {
       arena.undo(async () => {
-        for (const dc of [arena.at, arena.other])
-          await sql(
-            arena,
-            dc,
-            'ALTER TABLE public.orders DROP COLUMN IF EXISTS drilled; SELECT lanekeeper.leave_out($$public.orders$$)',
-          );
+        for (const dc of [arena.at, arena.other]) {
+          await sql(arena, dc, 'ALTER TABLE public.orders DROP COLUMN IF EXISTS drilled');
+          await command(arena, 'apply', '--now', '--dc', dc, '--json');
+        }
       });
       await sql(arena, arena.at, "ALTER TABLE public.orders ADD COLUMN drilled text DEFAULT 'new'");
       find(arena, ...(await statusComplains(arena)));
@@ -197,9 +195,7 @@ export const dataFaults: readonly Fault[] = [
     async heal(arena) {
       await sql(arena, arena.other, "ALTER TABLE public.orders ADD COLUMN IF NOT EXISTS drilled text DEFAULT 'new'");
       // Customers go on: it leaves the streams first, and the tables when everything that was written with it has been applied.
-      for (const dc of [arena.at, arena.other])
-        await sql(arena, dc, "SELECT lanekeeper.leave_out('public.orders', 'drilled')");
-      await arena.arrived(20_000);
+      await command(arena, 'migrate', 'leave-out', 'orders', 'drilled', '--wait', '60s', '--json');
     },
     inspect,
   },
