@@ -1,18 +1,13 @@
 import { defineConfig } from 'vitest/config';
-
-/** Packages are tested from their sources; only child processes (agents, edges, applications) run what `tsc -b` built. */
-const conditions = ['lanekeeper-source'];
+import { fromSources, withServers } from './test/support/vitest-base.js';
 
 export default defineConfig({
-  resolve: { conditions },
-  ssr: { resolve: { conditions } },
+  ...fromSources,
   test: {
     include: ['packages/*/src/**/*.test.ts', 'examples/*/src/**/*.test.ts', 'test/**/*.test.ts'],
     // `npm run test:long`.
     exclude: ['**/node_modules/**', 'test/long/**'],
-    globalSetup: ['test/support/leaks.global.ts'],
-    setupFiles: ['test/support/leaks.setup.ts'],
-    pool: 'forks',
+    ...withServers,
     // Tests wait for leases and streams more than for a core.
     maxWorkers: 3,
     testTimeout: 30_000,

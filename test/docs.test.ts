@@ -210,7 +210,7 @@ async function helpOfAll(): Promise<ReadonlyMap<string, readonly string[]>> {
 
 async function childrenOf(words: readonly string[]): Promise<string[][]> {
   const commands = /^Commands:\n([\s\S]*?)(\n\n|$(?![\s\S]))/m.exec(await helpOf(words))?.[1] ?? '';
-  return [...commands.matchAll(/^ {2}([a-z]\w*)/gm)]
+  return [...commands.matchAll(/^ {2}([a-z][\w-]*)/gm)]
     .map(([, name = '']) => name)
     .filter((name) => name !== 'help')
     .map((name) => [...words, name]);

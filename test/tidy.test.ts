@@ -172,8 +172,7 @@ describe('files', () => {
   test('every file of test support is used by a test', () => {
     const used = new Set(typescript.flatMap((path) => importsOf(path).flatMap((one) => target(one) ?? [])));
     const named = [
-      'vitest.config.ts',
-      'test/approaches/vitest.config.js',
+      ...programs.filter((path) => path.startsWith('test/') && path.endsWith('.js')),
       ...typescript.filter((path) => path.endsWith('.test.ts')),
     ]
       .map(textOf)

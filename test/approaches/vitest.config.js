@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
+import { fromSources, withServers } from '../support/vitest-base.js';
 
 /**
  * For `npm run test:approaches`: what customers see of the storefront, under every approach but `full-active-active`, which
@@ -13,13 +14,10 @@ const failovers = {
   'active-active-apps': ['test/service/failover-connections.test.ts'],
 };
 
-const conditions = ['lanekeeper-source'];
-
 export const configOf = (projects) =>
   defineConfig({
     root: fileURLToPath(new URL('../..', import.meta.url)),
-    resolve: { conditions },
-    ssr: { resolve: { conditions } },
+    ...fromSources,
     test: {
       // Tests wait for leases and streams more than for a core.
       maxWorkers: 3,
@@ -29,9 +27,7 @@ export const configOf = (projects) =>
           name,
           env,
           include: ['test/approaches/coasts.ts', 'test/approaches/lab.ts', ...more],
-          globalSetup: ['test/support/leaks.global.ts'],
-          setupFiles: ['test/support/leaks.setup.ts'],
-          pool: 'forks',
+          ...withServers,
           testTimeout: 30_000,
           hookTimeout: 60_000,
         },

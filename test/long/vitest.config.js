@@ -1,18 +1,14 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
+import { fromSources, withServers } from '../support/vitest-base.js';
 
 /** For `npm run test:long`: whole moves, joins, failures and returns under load, minutes of them. `npm test` leaves them out. */
-const conditions = ['lanekeeper-source'];
-
 export default defineConfig({
   root: fileURLToPath(new URL('../..', import.meta.url)),
-  resolve: { conditions },
-  ssr: { resolve: { conditions } },
+  ...fromSources,
   test: {
     include: ['test/long/*.test.ts'],
-    globalSetup: ['test/support/leaks.global.ts'],
-    setupFiles: ['test/support/leaks.setup.ts'],
-    pool: 'forks',
+    ...withServers,
     // Each has three data centers under load.
     maxWorkers: 2,
     testTimeout: 120_000,

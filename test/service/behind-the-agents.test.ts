@@ -77,7 +77,9 @@ test('a table that is not published any more takes everybody out of the sync set
   await inSync('ny', ['la']);
   await superuser('ny', 'ALTER PUBLICATION lanekeeper_homed DROP TABLE accounts');
   await inSync('ny', []);
-  expect((await agents.status('ny')).problems.join()).toContain('public.accounts is read there and not published');
+  await expect
+    .poll(async () => (await agents.status('ny')).problems.join())
+    .toContain('public.accounts is read there and not published');
   await superuser('ny', 'ALTER PUBLICATION lanekeeper_homed ADD TABLE accounts');
   await inSync('ny', ['la']);
 });
@@ -88,7 +90,9 @@ test('an agent that could not bring a takeover to its cut does not begin one, an
   try {
     await Promise.all([agents.start('ny'), agents.start('la')]);
     await inSync('la', ['ny']);
-    expect((await agents.status('la')).problems).toContainEqual(expect.stringMatching(/^nothing can be taken over: /));
+    await expect
+      .poll(async () => (await agents.status('la')).problems)
+      .toContainEqual(expect.stringMatching(/^nothing can be taken over: /));
     const refused = await agents.call('la', 'la', {
       method: 'POST',
       path: '/v1/failovers',

@@ -223,18 +223,16 @@ test('the agent makes them when they are due, without whoever is away, and anew 
       const daily = await lanekeeper.asOf('public.Last Booking');
       expect(daily?.complete).toBe(true);
     });
-    expect((await agents.status('la')).copies.map(({ table }) => table)).toEqual([
-      'public.Last Booking',
-      'public.balances',
-      'public.tallies',
-    ]);
+    await expect
+      .poll(async () => (await agents.status('la')).copies.map(({ table }) => table))
+      .toEqual(['public.Last Booking', 'public.balances', 'public.tallies']);
 
     // Somebody who cannot be asked is as good as away.
     await runSql(la.urls.superuser, `ALTER ROLE ${testRoleNames.agent} NOLOGIN`);
     await eventually(agents, 'one without la', async () =>
       expect(await asOf()).toMatchObject({ complete: false, missing: ['la'] }),
     );
-    expect((await agents.status('ny')).problems.join()).toContain('the copy public.tallies');
+    await expect.poll(async () => (await agents.status('ny')).problems.join()).toContain('the copy public.tallies');
     await runSql(la.urls.superuser, `ALTER ROLE ${testRoleNames.agent} LOGIN`);
     await eventually(agents, 'a complete one', async () => expect(await asOf()).toMatchObject({ complete: true }));
   } finally {

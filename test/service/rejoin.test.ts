@@ -145,7 +145,9 @@ test('after its accounts moved, were written, moved back and handed to others', 
   ];
   for (const dc of ['ny', 'la']) {
     expect(await sql('superuser', dc, 'SELECT * FROM words ORDER BY word')).toEqual(words);
-    expect((await agents.status(dc)).merge).toMatchObject({ locked: 0, failed: [], conflicts: 1 });
+    await expect
+      .poll(async () => (await agents.status(dc)).merge)
+      .toMatchObject({ locked: 0, failed: [], conflicts: 1 });
   }
 
   // A day later a person looks at them.

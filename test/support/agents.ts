@@ -185,7 +185,7 @@ export async function testAgents(
     },
     async untilReady(...dcs) {
       let seen: unknown;
-      for (let attempt = 0; attempt < 200; attempt++) {
+      for (let attempt = 0; attempt < 500; attempt++) {
         const states = await Promise.all(dcs.map((dc) => agents.status(dc).catch((error: Error) => error.message)));
         seen = states.map((state) => (typeof state === 'string' ? state : state.problems));
         const ready = (state: AgentStatus | string) =>

@@ -48,7 +48,7 @@ async function untilRunning(dc: Applied): Promise<void> {
   const client = new Client({ connectionString: dc.urls.agent });
   await client.connect();
   try {
-    for (let attempt = 0; attempt < 100; attempt += 1) {
+    for (let attempt = 0; attempt < 400; attempt += 1) {
       const report = await readStreams(client, dc.configuration);
       if (report.incoming.every((stream) => stream.running && stream.receivedLsn !== null)) return;
       await new Promise((resolve) => setTimeout(resolve, 50));

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import {
   type Cluster,
   ensureDatabase,
+  type Native,
   type Role,
   roleUrl,
   type SettingValue,
@@ -52,6 +53,7 @@ export async function testCluster(
   options: {
     readonly settings?: Readonly<Record<string, SettingValue>>;
     readonly passwords?: Readonly<Record<RoleName, string>>;
+    readonly native?: Native;
   } = {},
 ): Promise<TestCluster> {
   const dir = await mkdtemp(join(tmpdir(), 'lanekeeper-test-'));
@@ -67,7 +69,8 @@ export async function testCluster(
     agent: role('agent'),
     replication: role('replication'),
   };
-  const cluster = await startCluster({ dir, durable: false, settings: options.settings ?? {} });
+  const { settings = {}, native } = options;
+  const cluster = await startCluster({ dir, durable: false, settings, ...(native && { native }) });
   return {
     cluster,
     async database({ schema } = {}) {

@@ -2,7 +2,7 @@
  * Two data centers (or more) and a witness for tests, each a real cluster: see README.md in this folder. With `link`,
  * everything between them goes through the lab's links, which delay and can be cut.
  */
-import type { Cluster, LinksClient, SettingValue } from '@lanekeeper/lab';
+import type { Cluster, LinksClient, Native, SettingValue } from '@lanekeeper/lab';
 import { startLinks } from '@lanekeeper/lab';
 import { type Configuration, createConfiguration, type WrittenConfiguration } from 'lanekeeper/config';
 import { generateKeyPair, type KeyPair } from 'lanekeeper/session';
@@ -26,6 +26,8 @@ export type PairOptions = {
   readonly link?: { readonly delayMs?: number; readonly jitterMs?: number };
   /** Settings of every data center's PostgreSQL. */
   readonly settings?: Readonly<Record<string, SettingValue>>;
+  /** The PostgreSQL of a data center, where it is not the one that all others run on. */
+  readonly natives?: Readonly<Record<string, Native>>;
 };
 
 export type TestDataCenter = {
@@ -71,8 +73,10 @@ export async function testPair(options: PairOptions): Promise<TestPair> {
     await Promise.all(stops.splice(0).map((one) => one()));
   };
   try {
-    const start = async (): Promise<TestCluster> => {
-      const cluster = await testCluster({ passwords, ...(options.settings ? { settings: options.settings } : {}) });
+    const start = async (name: string): Promise<TestCluster> => {
+      const native = options.natives?.[name];
+      const { settings } = options;
+      const cluster = await testCluster({ passwords, ...(settings && { settings }), ...(native && { native }) });
       stops.push(() => cluster.stop());
       return cluster;
     };
@@ -82,7 +86,7 @@ export async function testPair(options: PairOptions): Promise<TestPair> {
       () => {},
     );
     // Let everything settle before a failure stops what did start.
-    const started = await Promise.allSettled([...names.map(start), start(), startedLinks]);
+    const started = await Promise.allSettled([...names.map(start), start(witnessName), startedLinks]);
     for (const one of started) if (one.status === 'rejected') throw one.reason;
     const clusters = started.slice(0, -1).map((one) => (one as PromiseFulfilledResult<TestCluster>).value);
     const links = (await startedLinks)?.client ?? null;

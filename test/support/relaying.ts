@@ -133,9 +133,9 @@ export async function relaying() {
     });
   }
 
-  async function advance(samples: readonly RelaySample[]): Promise<RelaySample | null> {
-    const covered = coveredSample(samples, 'fra', await tailsOf('fra'));
-    if (covered !== null) await sessionsOf('la', (sessions) => advanceRelaySlot(sessions, 'fra', covered));
+  async function advance(samples: readonly RelaySample[], keeper = 'la', peer = 'fra'): Promise<RelaySample | null> {
+    const covered = coveredSample(samples, peer, await tailsOf(peer));
+    if (covered !== null) await sessionsOf(keeper, (sessions) => advanceRelaySlot(sessions, peer, covered));
     return covered;
   }
 
