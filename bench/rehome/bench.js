@@ -22,7 +22,7 @@ const sizes = [
   { rows: 5000, accounts: 20 },
 ];
 
-const warmUp = 80;
+const warmUp = 400;
 
 const writes = {
   local: "UPDATE carts SET note = note || '' WHERE account_id = $1",
@@ -80,6 +80,7 @@ export async function run(args) {
       }
     }
     printTable(`Moves, ${count} data centers`, results);
+    for (const { client } of Object.values(control.writers)) await client.end();
     if (count === 3) await remoteCommits(described, control);
   }, dataCenters(count));
 }
@@ -92,7 +93,12 @@ async function open(described) {
   const ring = createKeyRing(configuration, { env });
   const others = Object.keys(described.dataCenters).filter((name) => name !== 'ny');
   const through = others.map((name) => databaseUrl(configuration, name, 'replication', env));
-  return { ring, through, homes: new Map() };
+  const writers = Object.fromEntries(
+    await Promise.all(
+      ['ny', 'la'].map(async (name) => [name, await openWriter(described.dataCenters[name].databases.application)]),
+    ),
+  );
+  return { ring, through, writers, homes: new Map() };
 }
 
 async function fill(url) {
@@ -175,15 +181,11 @@ async function pause(described, control, account, text) {
   const from = control.homes.get(account) ?? 'ny';
   const to = from === 'ny' ? 'la' : 'ny';
   const load = { on: true };
-  const writer = async (dataCenter, onCommit) => {
-    const client = new pg.Client({ connectionString: described.dataCenters[dataCenter].databases.application });
-    await client.connect();
-    await client.query('LISTEN lanekeeper_app');
-    const deeds = news(client);
+  const write = async ({ client, deeds }, onCommit) => {
     while (load.on) {
       const heard = deeds.heard;
       try {
-        await client.query({ name: 'w', text, values: [account] });
+        await client.query({ name: text, text, values: [account] });
         onCommit(performance.now());
         // Two cores carry the whole lab: writers that never rest would measure themselves.
         await new Promise((resolve) => setTimeout(resolve, 1));
@@ -192,15 +194,14 @@ async function pause(described, control, account, text) {
         await deeds.beyond(heard, 20);
       }
     }
-    await client.end();
   };
   let last = 0;
   let first = 0;
-  const writers = [
-    writer(from, (at) => {
+  const writing = [
+    write(control.writers[from], (at) => {
       last = at;
     }),
-    writer(to, (at) => {
+    write(control.writers[to], (at) => {
       first ||= at;
     }),
   ];
@@ -208,9 +209,17 @@ async function pause(described, control, account, text) {
   await move(described, control, account);
   for (let i = 0; first === 0 && i < 5000; i++) await new Promise((resolve) => setTimeout(resolve, 1));
   load.on = false;
-  await Promise.all(writers);
+  await Promise.all(writing);
   if (first < last) throw new Error(`${account} was written in ${to} before it was given up in ${from}`);
   return first - last;
+}
+
+/** A connection that writes, as one of an application's pool, and what the database says of deeds on it. */
+async function openWriter(connectionString) {
+  const client = new pg.Client({ connectionString });
+  await client.connect();
+  await client.query('LISTEN lanekeeper_app');
+  return { client, deeds: news(client) };
 }
 
 /** What the database says of deeds to applications. */
