@@ -2,7 +2,7 @@
  * A data center seeded again from the one that took it over: a slot lost, a database restored from an old copy, a disk gone.
  * Real clusters, real agents, the command as a person types it; the one that lives goes on writing.
  */
-import { cp, readdir, rm, writeFile } from 'node:fs/promises';
+import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Cluster, ensureDatabase, startCluster } from '@lanekeeper/lab';
 import { postgresLeaseStore } from '@lanekeeper/server/lease';
@@ -199,6 +199,23 @@ const join_ = async (...more: string[]) => {
   return agents.command('ny', 'join', 'ny', '--from', 'la', '--from-config', file, ...more);
 };
 
+/** The first page of a table is lost on disk, until the function that is returned is called. */
+async function damage({ cluster, urls }: TestDataCenter, table: string): Promise<() => Promise<void>> {
+  const [found] = await runSql<{ path: string }>(urls.superuser, `SELECT pg_relation_filepath('${table}') AS path`);
+  const file = join(cluster.dir, 'data', found?.path ?? '');
+  const change = async (bytes: (whole: Buffer) => Buffer) => {
+    await cluster.stop('fast');
+    await writeFile(file, bytes(await readFile(file)));
+    await cluster.start();
+  };
+  let first = Buffer.alloc(0);
+  await change((whole) => {
+    first = Buffer.from(whole.subarray(0, 64));
+    return Buffer.concat([Buffer.alloc(64, 0xff), whole.subarray(64)]);
+  });
+  return () => change((whole) => Buffer.concat([first, whole.subarray(64)]));
+}
+
 /** Also while a worker of the other one reads it. */
 const drop = (url: string, slot: string) => using(url, (client) => dropSlot(client, slot));
 
@@ -293,6 +310,13 @@ test('its own log was lost too: every row that differs is kept, once', async () 
     ny.urls.superuser,
     "SET session_replication_role = replica; DELETE FROM sales.orders WHERE id = (SELECT min(id) FROM sales.orders WHERE account_id = 'ny_2')",
   );
+  const mend = await damage(ny, 'sales.orders');
+  expect(await join_('--yes')).toMatchObject({
+    exitCode: 1,
+    stderr: expect.stringContaining('sales.orders cannot be compared: invalid page'),
+  });
+  await mend();
+  expect(await runSql(ny.urls.superuser, "SELECT FROM sales.orders WHERE account_id = 'ny_2'")).toHaveLength(200);
   const configuration = agents.configuration('ny');
   const store = postgresLeaseStore({ url: witnessUrl(configuration, ny.env, 'ny'), cluster: configuration.cluster });
   const onEvent = (event: JoinEvent) => {

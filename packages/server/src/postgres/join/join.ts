@@ -35,7 +35,7 @@ export type JoinEvent =
   | { readonly kind: 'step'; readonly what: string }
   /** And written down, so that another run goes on from here. */
   | { readonly kind: 'reached'; readonly stage: JoinStage }
-  | Exclude<KeepResult, { kind: 'too-many' }>
+  | Exclude<KeepResult, { kind: 'too-many' | 'not-comparable' }>
   /** Nothing goes on until this has ended or come. */
   | { readonly kind: 'waiting'; readonly what: string }
   /** For how long nothing was applied at the source. */
@@ -208,6 +208,12 @@ class Join {
       if (kept.kind === 'too-many') {
         const hint = '--discard gives them up; `pg_dump` keeps them outside.';
         throw new Stopped(`more than ${kept.atLeast} rows differ, too many to keep one by one`, hint);
+      }
+      if (kept.kind === 'not-comparable') {
+        const each = kept.tables.map(
+          ({ table, reason }) => `${table} cannot be compared: ${reason ?? 'no reason is known'}`,
+        );
+        throw new Stopped(each.join('; '), 'Mend that and run it again, or give these rows up with --discard.');
       }
       this.#options.onEvent?.(kept);
     }

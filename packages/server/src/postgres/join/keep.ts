@@ -7,6 +7,7 @@
  * that the successor did write may differ because of either; it is kept too, and only a person can tell. A row that only the
  * successor has was deleted here if it is older than the takeover, and is none of ours if it is younger.
  */
+import type { TableName } from 'lanekeeper/config';
 import type { Lsn } from '../decode/index.ts';
 import { readCatalog } from '../inspect/read-catalog.ts';
 import type { Queryable } from '../queryable.ts';
@@ -21,7 +22,12 @@ export type KeepResult =
   | { readonly kind: 'kept'; readonly entries: number; readonly rows: number }
   /** So many changes, out of the log; those that a rejoin has written down before are not counted. */
   | { readonly kind: 'stranded'; readonly changes: number }
-  | { readonly kind: 'too-many'; readonly atLeast: number };
+  | { readonly kind: 'too-many'; readonly atLeast: number }
+  /** What it has of these cannot be told from what its successor has. Nothing was kept. */
+  | {
+      readonly kind: 'not-comparable';
+      readonly tables: readonly { readonly table: TableName; readonly reason: string | null }[];
+    };
 
 const keptMax = 50_000;
 /** Bookkeeping of moves is decided anew, and a deed goes with its row. */
@@ -73,6 +79,10 @@ async function keepDifferences(sessions: Sessions, sides: JoinSides, origin: Str
     asItIs: true,
   });
   if (compared.kind === 'unavailable') throw new SideUnavailable(compared.dataCenter, 'agent', compared);
+  const isKept = (table: TableName) =>
+    ownTablesKept.includes(table) || streamOf(target.configuration, table, here) === 'homed';
+  const unread = compared.tables.filter(({ table, kind }) => kind === 'not-comparable' && isKept(table));
+  if (unread.length > 0) return { kind: 'not-comparable', tables: unread };
   const { differences } = compared;
   if (differences.length >= keptMax) return { kind: 'too-many', atLeast: differences.length };
   const home = await sessions.get('source', 'agent');
@@ -85,7 +95,7 @@ async function keepDifferences(sessions: Sessions, sides: JoinSides, origin: Str
   const units = new Map<string, Row[]>();
   for (const difference of differences) {
     const { table } = difference;
-    if (!ownTablesKept.includes(table) && streamOf(target.configuration, table, here) !== 'homed') continue;
+    if (!isKept(table)) continue;
     const row = await rowOf(sessions, difference, origin.term);
     if (row === null) continue;
     // What nobody can tell, and nobody's rows, stand each for themselves, so that they are not in the way of the others.
