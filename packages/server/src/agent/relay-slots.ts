@@ -52,6 +52,8 @@ const ensureTimeoutMs = 20_000;
 const samplesMax = 64;
 /** A slot that was just made is complete when its reader has caught up. */
 const incompleteForMs = 60_000;
+/** Each time reads the log again from where the slot would restart, which PostgreSQL moves every 15 seconds. */
+const advanceEveryMs = 5_000;
 const spareShareMin = 0.5;
 const mebibyte = 1_048_576;
 
@@ -61,6 +63,7 @@ export class RelaySlots {
   #begun: BegunSample | null = null;
   #samples: readonly RelaySample[] = [];
   #ensuredMs = Number.NEGATIVE_INFINITY;
+  readonly #advancedMs = new Map<DataCenterName, number>();
   #outcomes: readonly RelayOutcome[] = [];
   #tails: PeerTails = {};
   #slots: RelayStatus['slots'] = [];
@@ -116,7 +119,10 @@ export class RelaySlots {
         for (const peer of peers) {
           const tails = tailsOf(peer);
           const covered = tails === null ? null : coveredSample(this.#samples, peer, tails);
-          if (covered !== null) await advanceRelaySlot(sessions, peer, covered);
+          const nextMs = (this.#advancedMs.get(peer) ?? Number.NEGATIVE_INFINITY) + advanceEveryMs;
+          if (covered === null || performance.now() < nextMs) continue;
+          await advanceRelaySlot(sessions, peer, covered);
+          this.#advancedMs.set(peer, performance.now());
         }
         const states = await readRelaySlots(agent, configuration);
         this.#slots = states
