@@ -109,7 +109,7 @@ test('neither has anything against the other', async () => {
 });
 
 test('each takes the other over, with a switchover and back', async () => {
-  await expect.poll(async () => (await agents.status('ny')).sync.waitsFor, until).toEqual(['la']);
+  await expect.poll(async () => (await agents.status('ny')).sync.recorded, until).toEqual(['la']);
   const homeOf = (dc: string) => runSql(pair.dc(dc).urls.agent, `SELECT home FROM lanekeeper.where_is('a1')`);
   for (const [from, to] of [
     ['ny', 'la'],

@@ -98,6 +98,6 @@ test.runIf(postgresMajor >= 17)(
     await expect.poll(() => nameOf(nyUrl), until).toBe('changed');
     expect(await agents.command('ny', 'verify')).toMatchObject({ exitCode: 0 });
     await agents.untilReady('ny', 'la');
-    await expect.poll(async () => (await agents.status('la')).sync.waitsFor, until).toEqual(['ny']);
+    await expect.poll(async () => (await agents.status('la')).sync.recorded, until).toEqual(['ny']);
   },
 );

@@ -47,7 +47,7 @@ test('promoted, it gets no lease and says why; another data center takes over', 
 
   await Promise.all([agents.start('ny'), agents.start('la')]);
   await agents.untilReady('ny', 'la');
-  await expect.poll(async () => (await agents.status('ny')).sync.waitsFor, until).toEqual(['la']);
+  await expect.poll(async () => (await agents.status('ny')).sync.recorded, until).toEqual(['la']);
   await write(inFront.href, 'before');
   await expect.poll(() => runSql(laUrl, `SELECT id FROM accounts`), until).toEqual([{ id: 'before' }]);
   await standby.untilCaughtUp();

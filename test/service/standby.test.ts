@@ -104,7 +104,7 @@ withCopiesOfSlots(
     await runSql(ny.cluster.superuserUrl(), 'SELECT pg_reload_conf()');
     await Promise.all([agents.start('ny'), agents.start('la')]);
     await agents.untilReady('ny', 'la');
-    await expect.poll(async () => (await agents.status('ny')).sync.waitsFor, until).toEqual(['la']);
+    await expect.poll(async () => (await agents.status('ny')).sync.recorded, until).toEqual(['la']);
     const waitedFor = async () =>
       (
         await runSql<{ names: string }>(
@@ -161,7 +161,7 @@ withCopiesOfSlots(
     expect((await agents.status('ny')).peers.la?.incomplete).not.toEqual([]);
     expect(await agents.command('ny', 'verify')).toMatchObject({ exitCode: 0 });
     await agents.untilReady('ny', 'la');
-    await expect.poll(async () => (await agents.status('la')).sync.waitsFor, until).toEqual(['ny']);
+    await expect.poll(async () => (await agents.status('la')).sync.recorded, until).toEqual(['ny']);
 
     await agents.stop();
     await ny.cluster.start();
