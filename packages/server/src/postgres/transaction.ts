@@ -1,8 +1,10 @@
 /**
- * Transactions that take locks on a living database: each waits for a lock only briefly, so that nobody queues behind it
- * for long, and comes back later. (A waiting ACCESS EXCLUSIVE stops every reader that comes after it.)
+ * Transactions that are on disk here when they end, and wait for nobody else; and transactions that take locks on a living
+ * database: each waits for a lock only briefly, so that nobody queues behind it for long, and comes back later. (A waiting
+ * ACCESS EXCLUSIVE stops every reader that comes after it.)
  */
 import type { Client } from 'pg';
+import type { Queryable } from './queryable.ts';
 
 export type LockPatience = {
   /** `lock_timeout` of one try. Default 1000. */
@@ -29,6 +31,19 @@ export type DatabaseProblem = {
 
 /** lock_not_available, deadlock_detected, serialization_failure: worth another try, unchanged. */
 const retryable = new Set(['55P03', '40P01', '40001']);
+
+/** Runs `work` in a transaction that is on disk here when this resolves, whatever the role's default is, and waits for nobody else. */
+export async function committedHere<T>(client: Queryable, work: () => Promise<T>): Promise<T> {
+  await client.query('BEGIN; SET LOCAL synchronous_commit = local');
+  try {
+    const value = await work();
+    await client.query('COMMIT');
+    return value;
+  } catch (error) {
+    await client.query('ROLLBACK').catch(() => {});
+    throw error;
+  }
+}
 
 /** Runs `work` in a transaction, again while only locks stand in the way. Lost connections and bugs are thrown. */
 export async function inTransaction<T>(

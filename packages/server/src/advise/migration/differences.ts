@@ -77,13 +77,14 @@ function ofTable(
     );
     if (differ(types)) {
       const lacking = Object.entries(types).flatMap(([dc, type]) => (type === null ? [dc] : []));
-      const [type] = new Set(Object.values(types).filter((one) => one !== null));
-      const whole = new Set(Object.values(types).filter((one) => one !== null)).size === 1;
-      const add = `ALTER TABLE ${sqlName} ADD COLUMN ${quote(name)} ${type};`;
+      const kinds = [...new Set(Object.values(types).filter((one) => one !== null))];
+      const add = `ALTER TABLE ${sqlName} ADD COLUMN ${quote(name)} ${kinds[0]};`;
       const stops = stopsOf(types).filter(({ from }) => sent[from] === true);
       const has = Object.keys(types).filter((dc) => !lacking.includes(dc));
       const next =
-        !whole || lacking.length === 0 ? [] : onTheWay(table, name, { has, lacking, add, drop: drop(name), stops });
+        kinds.length > 1 || lacking.length === 0
+          ? []
+          : onTheWay(table, name, { has, lacking, add, drop: drop(name), stops });
       found.push({ table, kind: 'column', name, in: said, stops, closesGate: homed, next });
       continue;
     }

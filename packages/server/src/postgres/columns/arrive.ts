@@ -10,6 +10,7 @@ import type { Queryable } from '../queryable.ts';
 import { splitName } from '../sql-text.ts';
 import type { Carried } from '../streams/carried.ts';
 import { publicationName, relaySlotName, slotName, streamNames } from '../streams/names.ts';
+import { committedHere } from '../transaction.ts';
 
 export type ArriveOptions = {
   readonly table: TableName;
@@ -65,17 +66,12 @@ async function readWriters(client: Queryable, table: TableName): Promise<readonl
 
 /** Behind every commit until now. */
 async function markPosition(client: Queryable): Promise<string> {
-  await client.query('BEGIN; SET LOCAL synchronous_commit = local');
-  try {
-    const { rows } = await client.query<{ lsn: string }>(
+  const { rows } = await committedHere(client, () =>
+    client.query<{ lsn: string }>(
       "SELECT pg_catalog.pg_logical_emit_message(true, 'lanekeeper', 'columns')::text AS lsn",
-    );
-    await client.query('COMMIT');
-    return (rows[0] as { lsn: string }).lsn;
-  } catch (error) {
-    await client.query('ROLLBACK').catch(() => {});
-    throw error;
-  }
+    ),
+  );
+  return (rows[0] as { lsn: string }).lsn;
 }
 
 /** In words; null: everybody has come past `position`. */

@@ -18,7 +18,7 @@ import {
   streamNames,
   subscriptionName,
 } from '../streams/names.ts';
-import { databaseProblem } from '../transaction.ts';
+import { committedHere, databaseProblem } from '../transaction.ts';
 import { type RelaySample, takeSample } from './measure.ts';
 import { type IncomingTail, readTails } from './tails.ts';
 
@@ -306,15 +306,6 @@ export async function readRelaySlots(
   return rows;
 }
 
-/** On disk when it returns, whatever the role's default is. */
-async function durably(agent: Queryable, sql: string, values: readonly unknown[]) {
-  await agent.query('BEGIN; SET LOCAL synchronous_commit = local');
-  try {
-    const result = await agent.query(sql, values);
-    await agent.query('COMMIT');
-    return result;
-  } catch (error) {
-    await agent.query('ROLLBACK').catch(() => {});
-    throw error;
-  }
+function durably(agent: Queryable, sql: string, values: readonly unknown[]) {
+  return committedHere(agent, () => agent.query(sql, values));
 }

@@ -3,6 +3,7 @@ import type { DataCenterName } from 'lanekeeper/model';
 import type { Lsn } from '../decode/index.ts';
 import type { Queryable } from '../queryable.ts';
 import { type StreamName, streamNames, subscriptionName } from '../streams/names.ts';
+import { committedHere } from '../transaction.ts';
 
 export type IncomingTail = {
   readonly publisher: DataCenterName;
@@ -56,9 +57,8 @@ export async function readTails(
  */
 export async function noteHeard(client: Queryable, publishers: readonly DataCenterName[]): Promise<void> {
   // Every commit of a worker is on disk when it is reported; this has to be as well, before anybody is told.
-  await client.query('BEGIN; SET LOCAL synchronous_commit = local');
-  try {
-    await client.query(
+  await committedHere(client, () =>
+    client.query(
       `INSERT INTO lanekeeper.heard AS h (publisher, stream, origin, place)
         SELECT w.publisher, w.stream, 'pg_' || s.oid, t.latest_end_lsn FROM ${wantedSql}
         JOIN pg_catalog.pg_stat_subscription t ON t.subid = s.oid AND t.relid IS NULL AND t.leader_pid IS NULL AND t.pid IS NOT NULL
@@ -66,10 +66,6 @@ export async function noteHeard(client: Queryable, publishers: readonly DataCent
         ON CONFLICT (publisher, stream) DO UPDATE SET origin = excluded.origin, place = excluded.place, at = excluded.at
           WHERE h.origin <> excluded.origin OR h.place < excluded.place`,
       [wanted(publishers)],
-    );
-    await client.query('COMMIT');
-  } catch (error) {
-    await client.query('ROLLBACK').catch(() => {});
-    throw error;
-  }
+    ),
+  );
 }

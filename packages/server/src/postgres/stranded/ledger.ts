@@ -3,6 +3,7 @@ import type { DataCenterName } from 'lanekeeper/model';
 import type { Client } from 'pg';
 import type { Lsn } from '../decode/index.ts';
 import type { Queryable } from '../queryable.ts';
+import { committedHere } from '../transaction.ts';
 import type { StrandedChange } from './strand.ts';
 
 /** Whose log it was, in which of its lives, and in which term it was taken over: what is newer than that was written since. */
@@ -21,7 +22,7 @@ export async function writeStranded(
   origin: StrandedOrigin,
   batch: readonly StrandedChange[],
 ): Promise<number> {
-  return together(client, () => record(client, origin, batch));
+  return committedHere(client, () => record(client, origin, batch));
 }
 
 /** The same for all parts of one transaction, at once: what one data center tells of another one's is all of it or nothing. */
@@ -30,7 +31,7 @@ export async function writeStrandedWhole(
   origin: StrandedOrigin,
   parts: AsyncIterable<readonly StrandedChange[]>,
 ): Promise<number> {
-  return together(client, async () => {
+  return committedHere(client, async () => {
     let recorded = 0;
     for await (const part of parts) recorded += await record(client, origin, part);
     return recorded;
@@ -43,19 +44,6 @@ async function record(client: Queryable, origin: StrandedOrigin, batch: readonly
     [origin.dataCenter, origin.generation, origin.term, JSON.stringify(batch)],
   );
   return rows[0]?.recorded ?? 0;
-}
-
-async function together(client: Client, work: () => Promise<number>): Promise<number> {
-  // Flushed here, whatever the server's default is; the data center that returns is nobody to wait for.
-  await client.query('BEGIN; SET LOCAL synchronous_commit = local');
-  try {
-    const recorded = await work();
-    await client.query('COMMIT');
-    return recorded;
-  } catch (error) {
-    await client.query('ROLLBACK').catch(() => {});
-    throw error;
-  }
 }
 
 /** A source transaction: `ny/1/0/16B3748` is the one of ny's first generation whose commit ends there. */
